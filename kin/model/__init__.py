@@ -1,0 +1,1 @@
+"""What things are: tasks, decisions, runs, steps, settings, statuses and their legal moves."""

@@ -1,0 +1,302 @@
+"""How a field is declared once: type, default and a `Field` with its sentence, aliases and reading of text.
+
+Files are read as plain data (text, lists, mappings; see kin.store.reader), never typed by YAML, so that a title `1.10` or
+an id `7e3` stays what the person wrote. `build` turns plain data into a frozen NamedTuple field by field and reports each
+problem with the path of keys that leads to it; the caller knows the file and finds line and column from the path. The same
+declarations feed the JSON schemas and the help texts. Only `typing` is imported: `kin list` pays for this module.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar, get_args
+
+__all__ = [
+    "Field",
+    "KeyPath",
+    "Plain",
+    "Problem",
+    "at_most_one_line",
+    "build",
+    "choice",
+    "data_of",
+    "fields_of",
+    "integer",
+    "list_of",
+    "mapping",
+    "nested",
+    "number",
+    "raw",
+    "seconds",
+    "text",
+    "words",
+    "yes_no",
+]
+
+Plain = str | list[Any] | dict[str, Any] | None
+"""What a YAML node is before the schema types it; `None` is an empty value, `~` or `null`."""
+
+KeyPath = tuple[str | int, ...]
+T = TypeVar("T")
+
+
+class Problem(NamedTuple):
+    """A value that does not fit: the keys that lead to it, and what is wrong."""
+
+    path: KeyPath
+    message: str
+    warning: bool = False
+
+
+class Field(NamedTuple):
+    """What a field's annotation carries: `read` turns plain data into the typed value or raises ValueError."""
+
+    doc: str
+    read: Callable[[Any], Any]
+    aliases: tuple[str, ...] = ()
+    schema: Mapping[str, Any] | None = None
+
+
+class Declared(NamedTuple):
+    """A field as `fields_of` finds it on a model."""
+
+    name: str
+    field: Field
+    default: Any
+    required: bool
+
+
+_REQUIRED = object()
+
+
+def fields_of(model: type[Any]) -> Iterator[Declared]:
+    """The declared fields of a NamedTuple model, in order; `extra` (unknown keys) is not one."""
+    defaults = model._field_defaults
+    for name, hint in model.__annotations__.items():
+        for note in get_args(hint)[1:]:
+            if isinstance(note, Field):
+                default = defaults.get(name, _REQUIRED)
+                yield Declared(name, note, None if default is _REQUIRED else default, default is _REQUIRED)
+
+
+_CACHE: dict[type[Any], tuple[dict[str, Declared], dict[str, str]]] = {}
+
+
+def _tables(model: type[Any]) -> tuple[dict[str, Declared], dict[str, str]]:
+    if model not in _CACHE:
+        declared = {d.name: d for d in fields_of(model)}
+        spelled = {alias: d.name for d in declared.values() for alias in d.field.aliases}
+        _CACHE[model] = (declared, spelled)
+    return _CACHE[model]
+
+
+class BuildError(ValueError):
+    """A nested model did not fit; `problems` have paths below it."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems[0].message)
+        self.problems = problems
+
+
+def build(model: type[T], data: Mapping[str, Any]) -> tuple[T | None, list[Problem]]:
+    """`data` as a `model`, and what is wrong with it; None if something required is missing or unreadable.
+
+    A field that does not fit is a problem, and the whole is then None: nothing acts on half a file. Unknown keys are kept
+    in `extra` if the model has one.
+    """
+    declared, spelled = _tables(model)
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, plain in data.items():
+        name = key if key in declared else spelled.get(key)
+        if name is None:
+            extra[key] = plain
+            continue
+        if name in values:
+            problems.append(Problem((key,), f"`{key}` and another spelling of `{name}` are both there"))
+            continue
+        if plain is None and not declared[name].required:
+            values[name] = declared[name].default
+            continue
+        try:
+            values[name] = declared[name].field.read(plain)
+        except BuildError as nested_error:
+            problems.extend(Problem((key, *p.path), p.message) for p in nested_error.problems)
+        except ValueError as error:
+            problems.append(Problem((key,), f"{key}: {error}"))
+    problems.extend(
+        Problem((), f"`{name}` is missing")
+        for name, d in declared.items()
+        if d.required and name not in values and not any(p.path[:1] == (name,) for p in problems)
+    )
+    if problems:
+        return None, problems
+    if "extra" in model._fields:  # type: ignore[attr-defined]
+        values["extra"] = extra
+    return model(**values), []
+
+
+def data_of(value: Any) -> Any:
+    """The plain data that a file holds for `value`: defaults and empty fields are left out, numbers become text."""
+    if value is None or isinstance(value, str):
+        return None if value is None else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, Mapping):
+        return {k: data_of(v) for k, v in value.items()}
+    if hasattr(value, "_field_defaults"):
+        return _data_of_model(value)
+    return [data_of(v) for v in value]
+
+
+def _data_of_model(value: Any) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for declared in _tables(type(value))[0].values():
+        held = getattr(value, declared.name)
+        if declared.required or (held != declared.default and held is not None):
+            out[declared.name] = data_of(held)
+    out.update({k: data_of(v) for k, v in (getattr(value, "extra", None) or {}).items()})
+    return out
+
+
+def text(plain: Any) -> str:
+    """Any text, several lines too."""
+    if isinstance(plain, str):
+        return plain
+    raise ValueError(f"expected text, found {_kind(plain)}")
+
+
+def at_most_one_line(limit: int) -> Callable[[Any], str]:
+    """One line of at most `limit` characters, not empty."""
+
+    def read(plain: Any) -> str:
+        value = text(plain).strip()
+        if not value:
+            raise ValueError("must not be empty")
+        if "\n" in value or "\r" in value:
+            raise ValueError("must be one line")
+        if len(value) > limit:
+            raise ValueError(f"is {len(value)} characters long, at most {limit}")
+        return value
+
+    return read
+
+
+def words(plain: Any) -> tuple[str, ...]:
+    """A list of texts; a single text is a list of one."""
+    if isinstance(plain, str):
+        return (plain,)
+    if isinstance(plain, list):
+        return tuple(text(item) for item in plain if item is not None)
+    raise ValueError(f"expected a list, found {_kind(plain)}")
+
+
+def choice(enum: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Callable[[Any], StrEnum]:
+    """A member of `enum`, case-blind, or what `aliases` calls one."""
+
+    def read(plain: Any) -> StrEnum:
+        word = text(plain).strip().lower().replace("-", "_").replace(" ", "_")
+        word = (aliases or {}).get(word, word)
+        try:
+            return enum(word)
+        except ValueError:
+            raise ValueError(f"unknown value '{text(plain)}'; one of {', '.join(enum)}") from None
+
+    return read
+
+
+def integer(low: int, high: int, aliases: Mapping[str, int] | None = None) -> Callable[[Any], int]:
+    """A whole number from `low` to `high`, or what `aliases` calls one."""
+
+    def read(plain: Any) -> int:
+        word = text(plain).strip()
+        if aliases and word.lower() in aliases:
+            return aliases[word.lower()]
+        digits = word[1:] if word[:1] in "+-" else word
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 12 and low <= int(word) <= high):
+            raise ValueError(f"expected a whole number from {low} to {high}, found '{word[:40]}'")
+        return int(word)
+
+    return read
+
+
+def number(plain: Any) -> float:
+    """A number that is not negative."""
+    try:
+        value = float(text(plain))
+    except ValueError:
+        raise ValueError(f"expected a number, found '{str(plain)[:40]}'") from None
+    if not 0 <= value < 1e15:
+        raise ValueError(f"expected a number from 0, found '{str(plain)[:40]}'")
+    return value
+
+
+def seconds(plain: Any) -> float:
+    """A duration in seconds: `90s`, `10m`, `2h`; a bare number is seconds."""
+    word = text(plain).strip().lower()
+    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(word[-1:], 0)
+    try:
+        value = float(word[:-1] if unit else word) * (unit or 1)
+    except ValueError:
+        raise ValueError(f"expected a duration such as 90s, 10m or 2h, found '{word[:40]}'") from None
+    if not 0 < value <= 365 * 86400:
+        raise ValueError(f"expected a duration above 0 and below a year, found '{word[:40]}'")
+    return value
+
+
+def yes_no(plain: Any) -> bool:
+    """`true` or `false` (`yes`, `no`, `on`, `off` too)."""
+    word = text(plain).strip().lower()
+    if word in ("true", "yes", "on"):
+        return True
+    if word in ("false", "no", "off"):
+        return False
+    raise ValueError(f"expected true or false, found '{word[:40]}'")
+
+
+def raw(plain: Any) -> Any:
+    """Plain data as it is; whoever uses it checks it."""
+    return plain
+
+
+def mapping(plain: Any) -> dict[str, Any]:
+    """A mapping, its values as they are."""
+    if isinstance(plain, dict):
+        return plain
+    raise ValueError(f"expected a mapping, found {_kind(plain)}")
+
+
+def nested(model: type[T]) -> Callable[[Any], T]:
+    """A mapping that is a `model`."""
+
+    def read(plain: Any) -> T:
+        value, problems = build(model, mapping(plain))
+        if value is None:
+            raise BuildError(problems)
+        return value
+
+    return read
+
+
+def list_of(model: type[T]) -> Callable[[Any], tuple[T, ...]]:
+    """A list of mappings, each a `model`."""
+    one = nested(model)
+
+    def read(plain: Any) -> tuple[T, ...]:
+        if not isinstance(plain, list):
+            raise ValueError(f"expected a list, found {_kind(plain)}")
+        values = []
+        for index, item in enumerate(plain):
+            try:
+                values.append(one(item))
+            except BuildError as error:
+                raise BuildError([Problem((index, *p.path), p.message) for p in error.problems]) from None
+        return tuple(values)
+
+    return read
+
+
+def _kind(plain: Any) -> str:
+    return {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}.get(type(plain), "something else")

@@ -1,0 +1,114 @@
+"""A run's record: one passage of a task through its steps, as it is committed and as it lives in the common dir.
+
+What lives (`Live`) holds paths, pids and sessions and never leaves the clone; `committed` is the part that is history.
+"""
+
+from typing import Annotated, Any, NamedTuple
+
+from kin.model.fields import Field, build, choice, data_of, integer, list_of, mapping, nested, number, raw, text, words
+from kin.model.status import RunStatus, StepStatus, WaitFor
+
+__all__ = ["GateRecord", "Live", "Run", "StepRecord", "Waiting", "committed", "run_from_data", "run_to_data"]
+
+_COUNT = integer(-(10**11), 10**12 - 1)
+
+
+class Waiting(NamedTuple):
+    """What a waiting run waits for; `until` RFC 3339 in UTC; `paths` block a pending merge."""
+
+    for_: Annotated[WaitFor, Field("What it waits for", choice(WaitFor), ("for",))]
+    until: Annotated[str | None, Field("When it goes on", text)] = None
+    reason: Annotated[str, Field("Why", text)] = ""
+    paths: Annotated[tuple[str, ...], Field("Files in the way", words)] = ()
+
+
+class StepRecord(NamedTuple):
+    """One agent process playing one role. `exit` is the exit code, negative for a signal; times RFC 3339 in UTC."""
+
+    id: Annotated[str, Field("<n>-<role>", text)]
+    role: Annotated[str, Field("Who played it", text)]
+    status: Annotated[StepStatus, Field("Where it stands", choice(StepStatus))] = StepStatus.pending
+    agent: Annotated[str | None, Field("The program that played it", text)] = None
+    version: Annotated[str | None, Field("Its version", text)] = None
+    model: Annotated[str | None, Field("Its model", text)] = None
+    commit: Annotated[str | None, Field("The branch's commit after it", text)] = None
+    started: Annotated[str | None, Field("When it started", text)] = None
+    ended: Annotated[str | None, Field("When it ended", text)] = None
+    exit: Annotated[int | None, Field("Exit code, negative for a signal", _COUNT)] = None
+    reason: Annotated[str, Field("Why it failed", text)] = ""
+    summary: Annotated[str, Field("What it says it did, at most 2,000 masked characters", text)] = ""
+    tokens: Annotated[dict[str, Any] | None, Field("in, out, cached", mapping)] = None
+    cost_usd: Annotated[float | None, Field("What it cost", number)] = None
+
+
+class GateRecord(NamedTuple):
+    """A gate's last verdict in a run."""
+
+    name: Annotated[str, Field("The gate", text)]
+    verdict: Annotated[str, Field("pass, fail or error", text)]
+    exit: Annotated[int | None, Field("Exit code, negative for a signal", _COUNT)] = None
+    seconds: Annotated[float, Field("How long it took", number)] = 0.0
+
+
+class Live(NamedTuple):
+    """What only the live record holds. Oids are full hex; `verdicts` are keys of trees and gates that passed."""
+
+    pid: Annotated[int | None, Field("The runner", _COUNT)] = None
+    worktree: Annotated[str | None, Field("The worktree's absolute path", text)] = None
+    start: Annotated[str | None, Field("Target's tip when the branch was made", text)] = None
+    head: Annotated[str | None, Field("The branch's tip after the last finished step", text)] = None
+    steps: Annotated[dict[str, Any], Field("By step id: the hash of its definition, `session`, `round`", mapping)] = {}
+    items: Annotated[dict[str, Any], Field("By step id: what a later step asked to change", mapping)] = {}
+    rounds: Annotated[dict[str, Any], Field("By step id: how often it sent work back", mapping)] = {}
+    verdicts: Annotated[tuple[str, ...], Field("Hashes of (tree, gates) that passed", words)] = ()
+    approved: Annotated[str | None, Field("The branch tip that a person approved", text)] = None
+    approved_by: Annotated[str | None, Field("Who approved it", text)] = None
+    crashes: Annotated[int, Field("Crashes in a row without a finished step", integer(0, 10**6))] = 0
+    from_status: Annotated[str | None, Field("The task file's status when the run started", text)] = None
+    pending_edit: Annotated[dict[str, Any] | None, Field("A task file edit that git's state put off", mapping)] = None
+    notes: Annotated[tuple[str, ...], Field("Ids of notes that steps have been given", words)] = ()
+
+
+class Run(NamedTuple):
+    """A run; field order is the file's. `live` is None in what is committed."""
+
+    run: Annotated[str, Field("Its id, sortable by time", text)]
+    task: Annotated[str, Field("The task", text)]
+    status: Annotated[RunStatus, Field("Where it stands", choice(RunStatus))]
+    started: Annotated[str, Field("When it started, RFC 3339 in UTC", text)]
+    ended: Annotated[str | None, Field("When it ended", text)] = None
+    started_by: Annotated[str, Field("person, watch, phase, env, chat, ci or schedule", text)] = "person"
+    base: Annotated[str, Field("The target branch's short name", text)] = ""
+    branch: Annotated[str, Field("The work branch's short name", text)] = ""
+    merge: Annotated[str | None, Field("The merge commit", text)] = None
+    reason: Annotated[str, Field("Why it ended as it did", text)] = ""
+    waiting: Annotated[Waiting | None, Field("What it waits for", nested(Waiting))] = None
+    steps: Annotated[tuple[StepRecord, ...], Field("The steps in order", list_of(StepRecord))] = ()
+    gates: Annotated[tuple[GateRecord, ...], Field("The gates' last verdicts", list_of(GateRecord))] = ()
+    proposed: Annotated[dict[str, Any] | None, Field("Decisions and tasks that steps proposed", raw)] = None
+    live: Annotated[Live | None, Field("What never leaves the clone", nested(Live))] = None
+
+
+def _respell(data: dict[str, Any]) -> dict[str, Any]:
+    return {("for" if k == "for_" else k): v for k, v in data.items()}
+
+
+def run_to_data(run: Run) -> dict[str, Any]:
+    """Plain data of a record as its file holds it."""
+    data: dict[str, Any] = data_of(run)
+    if "waiting" in data:
+        data["waiting"] = _respell(data["waiting"])
+    return data
+
+
+def run_from_data(data: dict[str, Any]) -> Run:
+    """The record that `run_to_data` wrote. Raises ValueError if it is none."""
+    run, problems = build(Run, data)
+    if run is None:
+        raise ValueError("; ".join(p.message for p in problems))
+    return run
+
+
+def committed(run: Run) -> Run:
+    """The part of a record that is history: no path, host, pid, prompt or session."""
+    return run._replace(live=None, waiting=None)

@@ -1,0 +1,212 @@
+"""Settings of a project (kin.yaml), of a user, and the steps and gates that they define, checked by pydantic.
+
+Importing this module costs pydantic (80 ms and more): reading commands never do. `quick_settings` gives them the few plain
+values they need.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from kin.model.fields import Problem, seconds
+from kin.model.ids import is_key
+from kin.model.task import Mode
+
+__all__ = ["FORMAT", "Budget", "Gate", "Limits", "RoleSettings", "Settings", "StepSpec", "check_settings", "plan_steps"]
+
+FORMAT = 1
+"""The highest format of files that this kin writes."""
+BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"]}
+MAX_STEPS = 100
+
+
+def _plain_text(value: Any) -> Any:
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, (str, dict)) else ([] if value is None else value)
+
+
+def _duration(value: Any) -> Any:
+    return value if isinstance(value, float) else seconds(str(value))
+
+
+Seconds = Annotated[float, BeforeValidator(_duration)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Text = Annotated[str, BeforeValidator(_plain_text)]
+
+
+class Model(BaseModel):
+    """Frozen; unknown keys are an error where nothing else would notice a slip of the pen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class StepSpec(Model):
+    """One step as a pipeline lists it."""
+
+    role: str = Field("command", description="Who plays it")
+    run: str | None = Field(None, description="A shell command; makes the step a plain command, no model")
+    timeout: Seconds | None = Field(None, description="Longest time it may take")
+    idle: Seconds | None = Field(None, description="Longest silence, models only")
+    brief: str | None = Field(None, description="Text for the prompt")
+    agent: str | None = Field(None, description="Who plays the role")
+    model: str | None = Field(None, description="Which model")
+    access: Literal["read", "write"] | None = Field(None, description="Whether it may change files")
+    rounds: int | None = Field(None, ge=0, le=100, description="How often it may send work back")
+    back_to: str | None = Field(None, description="The role that gets work sent back")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"role": value} if isinstance(value, str) else value
+
+    @field_validator("role")
+    @classmethod
+    def _role_is_a_name(cls, value: str) -> str:
+        if not value.replace("_", "").replace("-", "").isalnum() or not value.isascii() or len(value) > 40:
+            raise ValueError("a role's name has letters, digits, - and _, at most 40")
+        return value
+
+
+class Gate(Model):
+    """A command that must exit 0 on the tree that is merged."""
+
+    name: str = ""
+    run: str
+    timeout: Seconds | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"run": value} if isinstance(value, str) else value
+
+    @field_validator("run")
+    @classmethod
+    def _not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("a gate needs a command")
+        return value
+
+    @property
+    def label(self) -> str:
+        """What records and messages call it."""
+        return self.name or self.run.strip().splitlines()[0][:80]
+
+
+class Limits(Model):
+    """Times in seconds; `idle` and `first_output` hold for models only; `rounds` is a count."""
+
+    step: Seconds = 3600.0
+    gate: Seconds = 1800.0
+    setup: Seconds = 1800.0
+    idle: Seconds = 900.0
+    first_output: Seconds = 300.0
+    rounds: int = Field(3, ge=0, le=100)
+
+
+class Budget(Model):
+    """What a run may cost."""
+
+    usd: float | None = Field(None, ge=0)
+    minutes: float | None = Field(None, gt=0)
+
+
+class RoleSettings(Model):
+    """What a project changes about a role."""
+
+    agent: Words = ()
+    model: str | None = None
+    access: Literal["read", "write"] | None = None
+    timeout: Seconds | None = None
+
+
+class Settings(BaseModel):
+    """kin.yaml. Unknown keys are kept out of the way; `kin check` warns of them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = Field(FORMAT, ge=1, description="Format of the files")
+    key: str = Field(description="What task ids start with")
+    ids: Literal["sequential", "random"] = Field("sequential", description="How new ids are made")
+    mode: Mode = Field(Mode.review, description="review: a person approves merges; auto: gates do")
+    concurrency: int = Field(5, ge=1, le=1000, description="Pipelines at once in this clone")
+    agent: Words = Field((), description="Who plays a role that names nobody; a list is tried in order")
+    base: str | None = Field(None, description="The branch that work is merged into")
+    setup: str | None = Field(None, description="Runs in each new worktree")
+    gates: Annotated[tuple[Gate, ...], BeforeValidator(_as_list)] = Field((), description="Commands that must exit 0")
+    protect: Words = Field((".github/**", ".gitlab-ci.yml"), description="A change there always waits for a person")
+    plan: bool | Literal["approve"] = Field(False, description="true: the PM plans tasks without a pipeline")
+    pipelines: dict[str, tuple[StepSpec, ...]] = Field(default_factory=dict, description="Named lists of steps")
+    roles: dict[str, RoleSettings] = Field(default_factory=dict, description="Changes to roles")
+    agents: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Agents added or changed")
+    limits: Limits = Field(default_factory=Limits, description="Times and rounds")
+    budget: Budget = Field(default_factory=Budget, description="What a run may cost")
+    secrets: Words = Field((), description="Environment names whose values are masked everywhere")
+    commit: bool = Field(False, description="true: kin also commits the states review and blocked")
+    worktrees: str | None = Field(None, description="Folder for worktrees, outside the repository")
+    watch: dict[str, Any] = Field(default_factory=dict)
+    schedules: list[Any] = Field(default_factory=list)
+    notify: list[Any] = Field(default_factory=list)
+
+    @field_validator("key")
+    @classmethod
+    def _key_is_one(cls, value: str) -> str:
+        if not is_key(value):
+            raise ValueError("a key is 1 to 8 upper-case letters and digits, a letter first, and not D")
+        return value
+
+    @field_validator("pipelines", mode="before")
+    @classmethod
+    def _steps_are_lists(cls, value: Any) -> Any:
+        return {name: _as_list(steps) for name, steps in value.items()} if isinstance(value, dict) else value
+
+
+class Checked(NamedTuple):
+    """Settings or what is wrong with them."""
+
+    settings: Settings | None
+    problems: list[Problem]
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """pydantic's findings as problems with the path of keys in the file."""
+    found = []
+    for detail in error.errors(include_url=False):
+        path = tuple(p for p in detail["loc"] if isinstance(p, int) or not p.startswith(("function-", "literal[")))
+        message = detail["msg"].removeprefix("Value error, ")
+        label = ".".join(str(p) for p in path)
+        found.append(Problem(path, f"{label}: {message}" if label else message))
+    return found
+
+
+def check_settings(data: Mapping[str, Any]) -> Checked:
+    """Plain data of a kin.yaml as Settings; empty values count as absent."""
+    try:
+        return Checked(Settings.model_validate({k: v for k, v in data.items() if v is not None}), [])
+    except ValidationError as error:
+        return Checked(None, problems_of(error))
+
+
+def plan_steps(pipeline: Any, settings: Settings) -> tuple[StepSpec, ...]:
+    """The steps that a task's `pipeline` value means: a name, a list of steps, or None for the default one.
+
+    Raises ValueError if no pipeline has that name or a step is malformed.
+    """
+    if pipeline is None or isinstance(pipeline, str):
+        name = pipeline or "default"
+        steps: Any = settings.pipelines.get(name, BUILT_IN_PIPELINES.get(name))
+        if steps is None:
+            known = sorted({*settings.pipelines, *BUILT_IN_PIPELINES})
+            raise ValueError(f"no pipeline is called '{name}'; one of {', '.join(known)}")
+    else:
+        steps = pipeline if isinstance(pipeline, list) else [pipeline]
+    try:
+        specs = tuple(StepSpec.model_validate(step) for step in steps)
+    except ValidationError as error:
+        raise ValueError("pipeline: " + "; ".join(p.message for p in problems_of(error))) from None
+    if not 1 <= len(specs) <= MAX_STEPS:
+        raise ValueError(f"a pipeline has 1 to {MAX_STEPS} steps, this one {len(specs)}")
+    return specs

@@ -1,0 +1,1 @@
+"""What happens: claim, pipeline, step, supervisor, gates, merge, recover, undo."""

@@ -1,0 +1,1 @@
+"""What is on disk: reader, text edits, locks, index, tasks, decisions, records, journal."""
