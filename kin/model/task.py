@@ -65,22 +65,16 @@ class Task(NamedTuple):
     id: Annotated[str, Field("KEY-<n> or KEY-<CATEGORY>-<n>; the file's name", text)]
     title: Annotated[str, Field("One line, at most 200 characters", at_most_one_line(200))]
     status: Annotated[TaskStatus, Field("Where it stands", choice(TaskStatus, STATUS_ALIASES))]
-    blocked: Annotated[Blocked | None, Field("Why it is blocked; beside another status ignored", nested(Blocked))] = (
-        None
-    )
+    blocked: Annotated[Blocked | None, Field("Why it is blocked; beside another status ignored", nested(Blocked))] = None
     priority: Annotated[int, Field("1 first ... 5 last", integer(1, 5, PRIORITIES))] = 3
     assignee: Annotated[str | None, Field("Who looks after it", at_most_one_line(200))] = None
-    labels: Annotated[
-        tuple[str, ...], Field("Words to find it by; `auto`: the watcher may start it", words, ("tags",))
-    ] = ()
+    labels: Annotated[tuple[str, ...], Field("Words to find it by; `auto`: the watcher may start it", words, ("tags",))] = ()
     parent: Annotated[str | None, Field("The task that this one is a part of", at_most_one_line(60))] = None
     depends_on: Annotated[
         tuple[str, ...], Field("Tasks that must be done before", words, ("deps", "blocked_by", "dependencies"))
     ] = ()
     module: Annotated[str | None, Field("The part of the code it is about", at_most_one_line(200))] = None
-    touches: Annotated[
-        tuple[str, ...], Field("Path globs it may change; overlapping tasks do not run together", words)
-    ] = ()
+    touches: Annotated[tuple[str, ...], Field("Path globs it may change; overlapping tasks do not run together", words)] = ()
     mode: Annotated[Mode | None, Field("review: a person approves the merge; auto: gates do", choice(Mode))] = None
     base: Annotated[str | None, Field("The branch it is merged into", at_most_one_line(250))] = None
     agent: Annotated[str | None, Field("Who plays roles that name nobody", at_most_one_line(60))] = None

@@ -1,0 +1,171 @@
+"""What all tests share: real git repositories in temporary folders, an environment without the person's own settings."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+if os.path.isdir("/dev/shm"):
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
+
+GIT_SETTINGS = {
+    "core.fsync": "none",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "commit.gpgsign": "false",
+    "init.defaultBranch": "main",
+    "user.name": "Ada Person",
+    "user.email": "ada@example.org",
+    "advice.detachedHead": "false",
+}
+
+
+def _environment(home: Path) -> dict[str, str]:
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "KIN_", "CI"))}
+    env |= {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config")}
+    env |= {"XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data"), "TZ": "UTC", "NO_COLOR": "1"}
+    env |= {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": str(len(GIT_SETTINGS))}
+    for n, (key, value) in enumerate(GIT_SETTINGS.items()):
+        env |= {f"GIT_CONFIG_KEY_{n}": key, f"GIT_CONFIG_VALUE_{n}": value}
+    return env
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Every test runs with a home, a git configuration and a locale of its own."""
+    home = tmp_path / "home"
+    home.mkdir()
+    env = _environment(home)
+    for name in set(os.environ) - set(env) - {"PYTEST_CURRENT_TEST"}:
+        monkeypatch.delenv(name)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    return env
+
+
+class Repo:
+    """A real repository and the words to use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def git(self, *arguments: str, ok: tuple[int, ...] = (0,), cwd: Path | None = None) -> str:
+        """Run git; the standard output without its final newline."""
+        done = subprocess.run(
+            ["git", *arguments], cwd=cwd or self.path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        assert done.returncode in ok, f"git {arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout.rstrip("\n")
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file below the root, parents made."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_text()
+
+    def commit(self, message: str = "change", **files: str) -> str:
+        """Write files (a double underscore in a name is a slash), commit all; the new commit."""
+        for name, text in files.items():
+            self.write(name.replace("__", "/"), text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", message)
+        return self.git("rev-parse", "HEAD")
+
+    def tip(self, ref: str = "HEAD") -> str:
+        return self.git("rev-parse", ref)
+
+    def status(self) -> str:
+        return self.git("status", "--porcelain")
+
+    def kin(
+        self, *arguments: str, exit: int | None = 0, env: dict[str, str] | None = None, cwd: Path | None = None, input: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run kin as a process of its own; `exit` is the code that must come back (None: any)."""
+        done = subprocess.run(
+            [sys.executable, "-m", "kin", *arguments],
+            cwd=cwd or self.path,
+            env=dict(os.environ) | (env or {}),
+            capture_output=True,
+            text=True,
+            input=input,
+            timeout=100,
+        )
+        said = f"kin {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr, said
+        assert exit is None or done.returncode == exit, said
+        return done
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one commit; tests copy it, which is cheaper than making one."""
+    base = tmp_path_factory.mktemp("template")
+    home = base / "home"
+    home.mkdir()
+    repo = base / "repo"
+    repo.mkdir()
+    env = _environment(home)
+    run = lambda *a: subprocess.run(["git", *a], cwd=repo, env=env, check=True, capture_output=True)  # noqa: E731
+    run("init", "-q", "--template=", "-b", "main")
+    (repo / "README.md").write_text("A project\n")
+    run("add", "-A")
+    run("commit", "-q", "-m", "first")
+    return repo
+
+
+@pytest.fixture
+def make_repo(template: Path, tmp_path: Path) -> Callable[[str], Repo]:
+    """Make a repository with one commit under a name of the test's choice."""
+
+    def make(name: str = "repo") -> Repo:
+        shutil.copytree(template, tmp_path / name, symlinks=True)
+        return Repo(tmp_path / name)
+
+    return make
+
+
+@pytest.fixture
+def repo(make_repo: Callable[[str], Repo]) -> Repo:
+    """A repository with one commit on `main`, no `.kin/`."""
+    return make_repo("repo")
+
+
+KIN_YAML = "format: 1\n\nkey: KIN\n\nmode: auto\n"
+
+
+@pytest.fixture
+def project(repo: Repo) -> Repo:
+    """A repository with a committed `.kin/` (key KIN, mode auto, no gates) that is trusted and has leave to write."""
+    repo.write(".kin/kin.yaml", KIN_YAML)
+    repo.write(".kin/.gitattributes", "* text eol=lf\n")
+    repo.commit("kin")
+    os.environ["KIN_TRUST"] = "1"
+    os.environ["KIN_ALLOW_WRITE"] = "1"
+    return repo
+
+
+def task_text(task_id: str, title: str = "A task", status: str = "todo", **fields: str) -> str:
+    """A task file in kin's layout; `fields` are keys with their text as it stands behind the colon."""
+    lines = [f"id: {task_id}", f"title: {title}", f"status: {status}", *(f"{k}: {v}" for k, v in fields.items())]
+    return "\n\n".join(lines) + "\n"
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> object:
+    """Wait until `condition` is true, checking often; fail after `seconds`. Tests never sleep for a fixed time."""
+    import threading
+    import time
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        threading.Event().wait(0.01)
+    raise AssertionError(f"not true within {seconds} s: {condition}")
