@@ -1,0 +1,41 @@
+"""What happens in a run, told to whoever looks on: a display, a log line in CI, or the parent that runs several tasks.
+
+Telling is one-way. A run never waits for a listener and goes on without one.
+"""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+__all__ = ["Emit", "Event", "nobody"]
+
+
+class Event(NamedTuple):
+    """Something that happened to `task`.
+
+    `kind`: `start` (text: run id), `worktree`, `step` (a step began), `line` (it said something), `step_end` (text: how it
+    ended), `gate`, `gate_end`, `merge`, `note` (kin says something), `end` (text: the outcome in words). `step` is a step's
+    id or a gate's name; `seconds` how long it took.
+    """
+
+    task: str
+    kind: str
+    step: str = ""
+    text: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(list(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> "Event":
+        """The event that `to_json` wrote."""
+        return cls(*json.loads(line))
+
+
+Emit = Callable[[Event], None]
+
+
+def nobody(event: Event) -> None:
+    """A listener that does not listen."""

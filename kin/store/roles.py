@@ -1,0 +1,98 @@
+"""The roster: roles as Markdown files with front matter, shipped with kin and overridden in `.kin/roles/`."""
+
+import os
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+from kin.errors import Invalid, NotFound, Place
+from kin.model.fields import Field, at_most_one_line, build, mapping, seconds, text
+
+__all__ = ["Role", "find_role", "role_names", "role_texts"]
+
+MAX_ROLE = 64 * 1024
+"""Bytes of a role's file."""
+
+
+def _access(plain: Any) -> str:
+    if plain in ("read", "write"):
+        return str(plain)
+    raise ValueError("expected read or write")
+
+
+class Role(NamedTuple):
+    """Who plays a step. `body` is the prompt; `reads` says what its context holds (kinds, tags, modules, roles)."""
+
+    name: Annotated[str, Field("Its name, the file's too", at_most_one_line(40))]
+    summary: Annotated[str, Field("What it is for, one line", at_most_one_line(300))] = ""
+    access: Annotated[str, Field("read or write", _access)] = "write"
+    reads: Annotated[dict[str, Any], Field("kinds, tags, modules, roles", mapping)] = {}
+    agent: Annotated[str | None, Field("Who plays it unless the project says", at_most_one_line(60))] = None
+    model: Annotated[str | None, Field("Which model unless the project says", at_most_one_line(120))] = None
+    timeout: Annotated[float | None, Field("Longest time", seconds)] = None
+    extra: dict[str, Any] = {}
+    body: str = ""
+
+
+def _folders(store: str, shipped: Callable[[str], str]) -> list[str]:
+    return [os.path.join(store, "roles"), shipped("agents")]
+
+
+def role_names(store: str, shipped: Callable[[str], str]) -> list[str]:
+    """The names of all roles, the project's own too, sorted."""
+    names: set[str] = set()
+    for folder in _folders(store, shipped):
+        if os.path.isdir(folder):
+            names.update(name[:-3] for name in os.listdir(folder) if name.endswith(".md") and not name.startswith("."))
+    return sorted(names)
+
+
+def role_texts(store: str) -> dict[str, str]:
+    """The project's own role files by name: texts that trust is asked for. Raises Invalid for one that is no text."""
+    folder = os.path.join(store, "roles")
+    if not os.path.isdir(folder):
+        return {}
+    return {
+        name[:-3]: _read(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".md")
+    }
+
+
+def find_role(store: str, name: str, shipped: Callable[[str], str]) -> Role:
+    """The role `name`, the project's own file first. Raises NotFound, or Invalid with the place of a fault."""
+    for folder in _folders(store, shipped):
+        path = os.path.join(folder, name + ".md")
+        if os.path.isfile(path):
+            return parse_role(_read(path), name, path)
+    known = ", ".join(role_names(store, shipped))
+    raise NotFound(f"no role is called '{name}'", f"one of {known}, or write .kin/roles/{name}.md")
+
+
+def parse_role(content: str, name: str, path: str) -> Role:
+    """The role in a file's text: front matter between `---` lines, then the prompt."""
+    from kin.store.reader import read
+
+    head, body = _split(content, path)
+    role, problems = build(Role, {"name": name, **read(head, path)})
+    if role is None:
+        raise Invalid(problems[0].message, "mend the front matter", Place(path))
+    return role._replace(name=name, body=body.strip())
+
+
+def _split(content: str, path: str) -> tuple[str, str]:
+    lines = content.splitlines(keepends=True)
+    if not lines or lines[0].strip() != "---":
+        return "", content
+    for number, line in enumerate(lines[1:], 1):
+        if line.strip() == "---":
+            return "".join(lines[1:number]), "".join(lines[number + 1 :])
+    raise Invalid("the front matter has no end", "close it with a line `---`", Place(path, 1, 1))
+
+
+def _read(path: str) -> str:
+    with open(path, "rb") as file:
+        raw = file.read(MAX_ROLE + 1)
+    if len(raw) > MAX_ROLE:
+        raise Invalid(f"a role has at most {MAX_ROLE} bytes", "shorten it", Place(path))
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Invalid("not UTF-8", "save it as UTF-8", Place(path)) from None
