@@ -57,7 +57,7 @@ class Live(NamedTuple):
     worktree: Annotated[str | None, Field("The worktree's absolute path", text)] = None
     start: Annotated[str | None, Field("Target's tip when the branch was made", text)] = None
     head: Annotated[str | None, Field("The branch's tip after the last finished step", text)] = None
-    steps: Annotated[dict[str, Any], Field("By step id: the hash of its definition, `session`, `round`", mapping)] = {}
+    specs: Annotated[dict[str, Any], Field("By step id: the hash of its definition", mapping)] = {}
     items: Annotated[dict[str, Any], Field("By step id: what a later step asked to change", mapping)] = {}
     rounds: Annotated[dict[str, Any], Field("By step id: how often it sent work back", mapping)] = {}
     verdicts: Annotated[tuple[str, ...], Field("Hashes of (tree, gates) that passed", words)] = ()

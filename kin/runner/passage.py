@@ -1,0 +1,144 @@
+"""A run under way: what its steps, gates and merge need to know, and the one way in which its record changes.
+
+The record is a frozen value; `save` replaces it and makes it durable before anything is built on it. Nothing here waits or
+decides.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kin.model import times
+from kin.model.record import Live, Run, StepRecord
+from kin.model.settings import Settings, StepSpec
+from kin.model.task import Task
+from kin.runner.events import Emit, Event
+from kin.runner.signals import Cancel
+from kin.runner.supervise import Supervisor
+from kin.runner.target import Target
+from kin.store import records
+from kin.store.locks import Held
+from kin.store.project import Project, state_folder
+
+__all__ = ["Passage", "digest", "step_id"]
+
+MAX_SUMMARY = 2000
+"""Characters of a summary or a reason that a record keeps."""
+
+
+def digest(*values: Any) -> str:
+    """A short, stable name for plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def step_id(index: int, spec: StepSpec) -> str:
+    """`<n>-<role>`, from 1."""
+    return f"{index + 1}-{spec.role}"
+
+
+@dataclass
+class Passage:
+    """One run in this process. `path` is the task's worktree, `slot` its slot's number, `text` the task file's text."""
+
+    project: Project
+    settings: Settings
+    target: Target
+    task: Task
+    text: str
+    specs: tuple[StepSpec, ...]
+    run: Run
+    environ: Mapping[str, str]
+    emit: Emit
+    cancel: Cancel
+    shipped: Callable[[str], str]
+    kids: Held
+    slot: int = 0
+    path: str = ""
+    mask: Callable[[str], str] = str
+    _supervisor: Supervisor | None = field(default=None, repr=False)
+
+    @property
+    def live(self) -> Live:
+        """The part of the record that never leaves the clone."""
+        return self.run.live or Live()
+
+    @property
+    def branch_ref(self) -> str:
+        """The full ref of the work."""
+        return f"refs/heads/{self.run.branch}"
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The process that starts and ends all that this run starts; made when first needed."""
+        if self._supervisor is None:
+            self._supervisor = Supervisor(run=self.run.run, kids=self.kids, cancel=self.cancel, mask=self.mask)
+        return self._supervisor
+
+    @property
+    def tmp(self) -> str:
+        """The run's own TMPDIR, outside the repository and short enough for sockets."""
+        path = os.path.join(state_folder(self.environ), "tmp", self.run.run)
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return path
+
+    def say(self, kind: str, step: str = "", text: str = "", seconds: float = 0.0) -> None:
+        """Tell whoever looks on."""
+        self.emit(Event(self.task.id, kind, step, text, seconds))
+
+    def save(self, **changes: Any) -> None:
+        """Change the record and make it durable. Keys of `Live` and of `Run` may be mixed."""
+        live = {key: changes.pop(key) for key in list(changes) if key in Live._fields and key not in Run._fields}
+        self.run = self.run._replace(**changes, live=self.live._replace(**live))
+        records.save_live(self.project, self.run)
+
+    def with_step(self, index: int, **changes: Any) -> tuple[StepRecord, ...]:
+        """The steps with the one at `index` changed."""
+        steps = list(self.run.steps)
+        steps[index] = steps[index]._replace(**changes)
+        return tuple(steps)
+
+    def short(self, text: str) -> str:
+        """`text` as records and task files may hold it: masked, no path of this machine, at most MAX_SUMMARY characters."""
+        home = self.environ.get("HOME", "")
+        for path, name in ((self.path, "."), (self.project.root, "."), (self.project.git_common, ".git"), (home, "~")):
+            if len(path) > 1:
+                text = text.replace(path, name)
+        text = self.mask(text).strip()
+        return text if len(text) <= MAX_SUMMARY else text[: MAX_SUMMARY // 2] + "\n[...]\n" + text[-MAX_SUMMARY // 2 :]
+
+    def step_env(self, role: str, step: str) -> dict[str, str]:
+        """What a command finds in its environment beside the caller's: who it is, where the store is, ports and files of its own.
+
+        The committer's mail names task and run, so that the reflog of any ref that it moves names the culprit (rule 23).
+        """
+        slot = max(self.slot, 1)
+        return {
+            "KIN_TASK": self.task.id,
+            "KIN_ROLE": role,
+            "KIN_RUN": self.run.run,
+            "KIN_STEP": step,
+            "KIN_DIR": self.project.store,
+            "KIN_RESULT": os.path.join(self.tmp, f"{step}.result.json"),
+            "KIN_SLOT": str(slot),
+            "KIN_PORT_BASE": str(20000 + 100 * slot),
+            "COMPOSE_PROJECT_NAME": self.task.id.lower(),
+            "TMPDIR": self.tmp,
+            "GIT_COMMITTER_NAME": "kin",
+            "GIT_COMMITTER_EMAIL": f"{self.task.id}.{self.run.run}@kin",
+        }
+
+    def close(self) -> None:
+        """End what the run started and clear its TMPDIR."""
+        if self._supervisor is not None:
+            self._supervisor.close()
+            self._supervisor = None
+        shutil.rmtree(os.path.join(state_folder(self.environ), "tmp", self.run.run), ignore_errors=True)
+
+
+def now() -> str:
+    """The time as records hold it."""
+    return times.rfc3339(times.now())

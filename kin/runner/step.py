@@ -1,0 +1,240 @@
+"""One step: a process that plays a role in the task's worktree, judged by what it left, committed or salvaged.
+
+An agent's word is a claim. The exit code, the result file and the worktree are read after every process that the step
+started is gone; only then does its work become one commit on the branch.
+"""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kin.context import Handover, compose
+from kin.errors import Invalid, NotFound
+from kin.faults import point
+from kin.model.result import MAX_RESULT, Result, parse_result
+from kin.model.settings import StepSpec
+from kin.model.status import BlockedKind, StepStatus
+from kin.runner import commit, salvage
+from kin.runner.logs import StepLog
+from kin.runner.passage import Passage, digest, now, step_id
+from kin.runner.supervise import Ended, Limits
+from kin.store import notes, records
+from kin.store.roles import Role, find_role
+
+__all__ = ["StepEnd", "access_of", "command_of", "play", "prompt_of", "spec_digest"]
+
+TAIL_LINES = 20
+"""Lines of each stream that a reason holds."""
+
+
+class StepEnd(NamedTuple):
+    """How a step ended. `status` is done, failed, changes_requested, blocked or cancelled; `kind` why it blocks the task."""
+
+    status: str
+    kind: BlockedKind = BlockedKind.failed
+    reason: str = ""
+    items: tuple[str, ...] = ()
+    back_to: str | None = None
+
+
+def spec_digest(spec: StepSpec) -> str:
+    """What makes a finished step another one when it is edited: who plays it and what it runs, not its limits."""
+    return digest(spec.role, spec.run, spec.brief, spec.agent, spec.model, spec.access)
+
+
+def role_of(spec: StepSpec, store: str, shipped: Callable[[str], str]) -> Role:
+    """The role of a step; a command may play one that the roster does not hold. Raises NotFound for a model's."""
+    try:
+        return find_role(store, spec.role, shipped)
+    except NotFound:
+        if spec.run is None:
+            raise
+        return Role(spec.role)
+
+
+def access_of(spec: StepSpec, role: Role) -> str:
+    """`read` or `write`: what the step says, else a command may write, else what the role says."""
+    return spec.access or ("write" if spec.run is not None else role.access)
+
+
+def command_of(spec: StepSpec) -> list[str]:
+    """The arguments of a step's process. Raises Invalid if only a model could play it."""
+    if spec.run is None:
+        raise Invalid(
+            f"no agent is set up that could play {spec.role}",
+            "name one with `agent:` in .kin/kin.yaml, or make the step a command: `kin add TITLE --run CMD`",
+        )
+    return ["/bin/sh", "-c", spec.run]
+
+
+def prompt_of(p: Passage, index: int) -> str:
+    """The prompt of the step at `index`, as it would be sent now."""
+    spec = p.specs[index]
+    role = role_of(spec, p.project.store, p.shipped)
+    said = [(i, n) for i, n in notes.of_task(p.project, p.task.id) if n.to in (None, spec.role)]
+    items = p.live.items.get(step_id(index, spec), [])
+    given = Handover(
+        role=spec.role,
+        body=role.body,
+        is_command=spec.run is not None,
+        steps=p.run.steps[:index],
+        items=items if isinstance(items, list) else [items],
+        notes=said,
+        brief=spec.brief or "",
+        reads=role.reads,
+    )
+    return compose(p.task, given)
+
+
+def play(p: Passage, index: int) -> StepEnd:
+    """Run the step at `index` and make its end durable: its commit, its status and its summary, before this returns."""
+    spec = p.specs[index]
+    name = step_id(index, spec)
+    before = commit.look(p.path)
+    env = {**p.environ, **p.step_env(spec.role, name)}
+    _forget(env["KIN_RESULT"])
+    prompt = os.path.join(p.tmp, f"{name}.prompt.md")
+    with open(prompt, "w", encoding="utf-8") as file:
+        file.write(prompt_of(p, index))
+    p.say("step", name, spec.run or "")
+    point("step.started")
+    limit = spec.timeout or p.settings.limits.step
+    with StepLog(records.logs_folder(p.project, p.task.id, p.run.run), name, p.mask) as log:
+        ended = p.supervisor.run(
+            command_of(spec),
+            cwd=p.path,
+            env=env,
+            stdin=prompt,
+            limits=Limits(limit),
+            log=log,
+            on_line=lambda stream, text: p.say("line", name, text),
+        )
+    point("step.ended")
+    end, summary = _judge(p, spec, name, ended, env["KIN_RESULT"])
+    end = _settle(p, index, before, end)
+    point("step.settled")
+    _record(p, index, end, ended, summary)
+    p.say("step_end", name, end.status if end.status != "failed" else end.reason, ended.seconds)
+    return end
+
+
+def _forget(path: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+
+
+def _judge(p: Passage, spec: StepSpec, name: str, ended: Ended, result_file: str) -> tuple[StepEnd, str]:
+    """What the process's end means, and the summary to keep."""
+    if ended.why == "cancelled":
+        return StepEnd("cancelled", reason=f"cancelled during step {name}"), ""
+    if ended.why in ("timeout", "idle", "first_output"):
+        return StepEnd("failed", BlockedKind.timeout, _reason(p, name, f"ran into its limit ({ended.why})", ended)), ""
+    if ended.why == "cannot_start":
+        return StepEnd("failed", BlockedKind.failed, _reason(p, name, f"could not start: {ended.error}", ended)), ""
+    if ended.why == "lost":
+        return StepEnd("failed", BlockedKind.crash, _reason(p, name, "lost its supervisor", ended)), ""
+    try:
+        result = _result(result_file)
+    except ValueError as error:
+        return StepEnd("failed", BlockedKind.failed, _reason(p, name, f"left a malformed result: {error}", ended)), ""
+    summary = p.short(result.summary if result else ended.tail_out)
+    if ended.exit != 0:
+        tail = tuple(_tail(p, ended).splitlines())
+        if spec.back_to:
+            items = tuple(str(i) for i in result.items) if result and result.items else tail
+            return StepEnd("changes_requested", items=items, back_to=spec.back_to), summary
+        said = f"ended with exit {ended.exit}" if (ended.exit or 0) >= 0 else f"was ended by signal {-(ended.exit or 0)}"
+        return StepEnd("failed", BlockedKind.failed, _reason(p, name, said, ended)), summary
+    if result is None:
+        return StepEnd("done"), summary
+    return _judge_result(p, spec, name, result), summary
+
+
+def _judge_result(p: Passage, spec: StepSpec, name: str, result: Result) -> StepEnd:
+    if result.status == "changes_requested":
+        items = tuple(str(i) for i in result.items) or (result.summary or "changes were asked for, without saying which",)
+        return StepEnd("changes_requested", items=items, back_to=result.back_to or spec.back_to)
+    if result.status == "blocked" or result.question:
+        question = p.short(result.question or result.summary or "no question was given")
+        hint = f'`kin answer {p.task.id} -m "..."` answers it'
+        return StepEnd("blocked", BlockedKind.question, f"step {name} asks: {question}; {hint}")
+    if result.status == "failed":
+        return StepEnd("failed", BlockedKind.failed, f"step {name} says that it failed: {p.short(result.summary)}")
+    return StepEnd("done")
+
+
+def _result(path: str) -> Result | None:
+    """The result that a command left; None if it left none. Raises ValueError for one that is malformed."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_RESULT + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    return parse_result(raw) if raw.strip() else None
+
+
+def _tail(p: Passage, ended: Ended) -> str:
+    lines = [line for stream in (ended.tail_out, ended.tail_err) for line in stream.splitlines()[-TAIL_LINES:]]
+    return p.short("\n".join(lines))
+
+
+def _reason(p: Passage, name: str, what: str, ended: Ended) -> str:
+    """Which step, what it said last on both streams, what to type next."""
+    said = _tail(p, ended)
+    next_words = f"`kin log {p.task.id}` shows all of it, `kin run {p.task.id}` tries the step again"
+    return f"step {name} {what}\n{said}\n{next_words}" if said else f"step {name} {what} and said nothing; {next_words}"
+
+
+def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepEnd:
+    """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed."""
+    spec = p.specs[index]
+    name = step_id(index, spec)
+    found = commit.found_out(p.project, p.path, before, p.branch_ref, p.target.oid, p.task.id, p.run.run)
+    if found:
+        kept = _salvage(p, name)
+        did = "; ".join(found)
+        return StepEnd("failed", BlockedKind.failed, f"step {name} did what no step may: {p.short(did)}{kept}")
+    role = role_of(spec, p.project.store, p.shipped)
+    if end.status in ("failed", "cancelled"):
+        return end._replace(reason=end.reason + _salvage(p, name))
+    if access_of(spec, role) == "read":
+        kept = _salvage(p, name)
+        if kept:
+            from kin.runner.worktree import reset_to
+
+            reset_to(p.project, p.path, before.head)
+            p.say("note", name, f"{name} has access: read; its changes were dropped{kept}")
+        return end
+    message, trailers = f"kin: {p.task.id}-{spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
+    commit.commit_step(p.path, p.branch_ref, before.head, message, trailers)
+    return end
+
+
+def _salvage(p: Passage, name: str) -> str:
+    """Save what the worktree holds beyond the last finished step; words that say where, or nothing if there was nothing."""
+    saved = salvage.salvage(p.path, p.task.id, p.run.run, name, head=p.live.head or p.live.start or "")
+    if saved.ref is None:
+        return ""
+    return f"; its work is kept: `kin salvage show {saved.ref.removeprefix('refs/kin/salvage/')}`"
+
+
+def _record(p: Passage, index: int, end: StepEnd, ended: Ended, summary: str) -> None:
+    spec = p.specs[index]
+    name = step_id(index, spec)
+    done = end.status in ("done", "changes_requested")
+    steps = p.with_step(
+        index,
+        status=StepStatus.done if end.status == "done" else StepStatus.failed if end.status != "cancelled" else StepStatus.pending,
+        agent="command" if spec.run is not None else spec.agent,
+        commit=commit.look_head(p.path) if done else None,
+        ended=now(),
+        exit=ended.exit,
+        reason="" if done else p.short(end.reason),
+        summary=summary,
+    )
+    changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}}
+    if done:
+        changes |= {"head": steps[index].commit, "crashes": 0, "items": {k: v for k, v in p.live.items.items() if k != name}}
+    p.save(**changes)
