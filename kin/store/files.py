@@ -1,0 +1,351 @@
+"""How a file in `.kin/` is changed beside people and editors, and how kin's own files in the git folder are written.
+
+A change of a working-tree file is a compare-and-swap. kin's own processes exclude each other with the store's lock; editors
+take no lock, so two means of the kernel stand in for one. A read lease (F_SETLEASE) is refused while anybody has the file open
+for writing, and tells us if somebody opens it while we work. RENAME_EXCHANGE swaps the new file with the old one in one step,
+so that what came out can be compared with what was read: a file that an editor renamed into place in between is seen, and
+kin's change is made again on it. Where a system has neither, content and times are compared just before the rename.
+"""
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from typing import Any, NamedTuple
+
+from kin import faults
+from kin.errors import Busy, Invalid, NotFound, Place
+from kin.store.locks import store_lock, wait_until
+from kin.store.project import Project
+
+__all__ = ["Stamp", "edit_file", "read_stamped", "read_text", "remove_file", "remove_own", "replace", "write_new", "write_own"]
+
+PATIENCE = 2.0
+"""Seconds that a change waits for a program which has the file open for writing."""
+
+TEMPORARY = ".kin.tmp"
+"""One name a folder: only the store lock's holder writes it, so what a killed kin left behind goes with the next write."""
+
+
+class Stamp(NamedTuple):
+    """What tells one state of a file from the next without reading it; times in nanoseconds."""
+
+    ino: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def stamp_of(st: os.stat_result) -> Stamp:
+    """The stamp of a stat result."""
+    return Stamp(st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns)
+
+
+def read_stamped(path: str) -> tuple[bytes, Stamp]:
+    """A file's content and the stamp it had before it was read: a write in between makes the stamp stale, never too new."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int) -> tuple[bytes, Stamp]:
+    st = os.fstat(fd)
+    parts = []
+    os.lseek(fd, 0, os.SEEK_SET)
+    while part := os.read(fd, max(st.st_size + 1, 4096)):
+        parts.append(part)
+    return b"".join(parts), stamp_of(st)
+
+
+def read_text(path: str, shown: str) -> str:
+    """A file's text as it stands (BOM and line ends kept). Raises NotFound, or Invalid that names `shown`."""
+    from kin.store import reader
+
+    try:
+        return reader.decode(read_stamped(path)[0], shown, reader.RECORD_BOUNDS)
+    except FileNotFoundError:
+        raise NotFound(f"there is no {shown}") from None
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror}", where=Place(shown)) from error
+
+
+def edit_file(project: Project, path: str, change: Callable[[str], str]) -> str:
+    """Replace the text of a file by what `change` makes of it; the new text.
+
+    `change` is called again if the text changed under way, so it must be a function of the text alone, and raises to refuse.
+    Raises Busy if another program is writing the file for longer than PATIENCE, NotFound if it is gone, Invalid if it is a
+    link out of the repository or cannot be written; the file is then as it was.
+    """
+    real = _inside(project, path)
+    shown = os.path.relpath(path, project.root)
+
+    def attempt() -> str | None:
+        with store_lock(project.common):
+            return _edit_once(real, shown, change)
+
+    try:
+        new = wait_until(attempt, PATIENCE)
+    except FileNotFoundError:
+        raise NotFound(f"there is no {shown}") from None
+    except OSError as error:
+        raise Invalid(f"cannot be written: {error.strerror}", where=Place(shown)) from error
+    if new is None:
+        raise Busy(f"{shown} is being written by another program", "try again when it is saved")
+    return new
+
+
+def _inside(project: Project, path: str) -> str:
+    """The real path: links are followed within the repository, and refused out of it, where kin has no business to write."""
+    real = os.path.realpath(path)
+    if real != path and not real.startswith(os.path.join(project.root, "")):
+        shown = os.path.relpath(path, project.root)
+        raise Invalid("is a symbolic link to outside of the repository", "put a file in its place", Place(shown))
+    return real
+
+
+def _edit_once(real: str, shown: str, change: Callable[[str], str]) -> str | None:
+    """One try under the store lock; None if somebody is writing the file."""
+    from kin.store import reader
+
+    fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        leased = _lease(fd)
+        if leased is False:
+            return None
+        raw, stamp = _read(fd)
+        if not raw.strip() and time.time_ns() - stamp.mtime_ns < PATIENCE * 1e9:
+            return None  # truncated a moment ago, and not yet written
+        new = change(reader.decode(raw, shown, reader.RECORD_BOUNDS))
+        if new.encode() == raw:
+            return new
+        tmp = _write_temporary(real, new.encode(), os.fstat(fd))
+        return new if _swap(real, tmp, raw, stamp, fd if leased else None) else None
+    finally:
+        os.close(fd)
+
+
+def _lease(fd: int) -> bool | None:
+    """Take a read lease: True if we have it, False if somebody has the file open for writing, None if there are none here."""
+    if not hasattr(fcntl, "F_SETLEASE"):
+        return None
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease's signal would kill us; this one is ignored by default
+    except OSError as error:
+        return False if error.errno == errno.EAGAIN else None
+    return True
+
+
+def _swap(real: str, tmp: str, raw: bytes, stamp: Stamp, leased: int | None) -> bool:
+    """Put `tmp` in the place of `real`, which held `raw`; False, and all as it was, if somebody else wrote there meanwhile."""
+    ours = os.stat(tmp).st_ino
+    if not _exchange(tmp, real):
+        return _replace_if_same(real, tmp, raw, stamp)
+    faults.point("files.swapped")
+    came_out, was = read_stamped(tmp)
+    untouched = was.ino == stamp.ino and came_out == raw
+    if untouched and (leased is None or fcntl.fcntl(leased, fcntl.F_GETLEASE) == fcntl.F_RDLCK):
+        os.unlink(tmp)
+        _sync_folder(real)
+        faults.point("files.done")
+        return True
+    # `tmp` is now what an editor renamed into place, or is about to write to: it goes back. Should another save have come
+    # in between, then that one came out, and it is the newest.
+    while os.stat(tmp).st_ino != ours:
+        _exchange(tmp, real)
+    os.unlink(tmp)
+    return False
+
+
+def _replace_if_same(real: str, tmp: str, raw: bytes, stamp: Stamp) -> bool:
+    now, now_stamp = read_stamped(real)
+    if now_stamp != stamp or now != raw:
+        os.unlink(tmp)
+        return False
+    os.replace(tmp, real)
+    faults.point("files.swapped")
+    _sync_folder(real)
+    faults.point("files.done")
+    return True
+
+
+@cache
+def _renameat2() -> Any:
+    """libc's renameat2, or None: the only way to exchange two files in one step, and Python has no other door to it."""
+    import ctypes
+
+    return getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Swap two files in one step; False if this system or file system cannot."""
+    call = _renameat2()
+    if call is None:
+        return False
+    at_fdcwd, rename_exchange = -100, 2
+    if call(at_fdcwd, os.fsencode(one), at_fdcwd, os.fsencode(other), rename_exchange) == 0:
+        return True
+    import ctypes
+
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+        return False
+    raise OSError(code, os.strerror(code), one)
+
+
+def _write_temporary(real: str, content: bytes, like: os.stat_result | None, name: str = TEMPORARY) -> str:
+    """A durable file with `content` beside `real`; whatever goes wrong, none is left behind."""
+    tmp = os.path.join(os.path.dirname(real), name)
+    with suppress(FileNotFoundError):
+        os.unlink(tmp)  # a killed kin's; and never a link that somebody laid there
+    fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600 if like is None else 0o666)
+    try:
+        if like is not None:
+            os.fchmod(fd, stat.S_IMODE(like.st_mode))
+            if (like.st_uid, like.st_gid) != (os.geteuid(), os.getegid()):
+                with suppress(PermissionError):  # only root can keep another's file another's
+                    os.fchown(fd, like.st_uid, like.st_gid)
+        _write_all(fd, content)
+        os.fsync(fd)
+    except BaseException:
+        os.unlink(tmp)
+        raise
+    finally:
+        os.close(fd)
+    faults.point("files.tmp")
+    return tmp
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _sync_folder(path: str) -> None:
+    """Make the names in `path`'s folder durable: without it, a rename or a new file is gone after a power cut."""
+    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: str, mode: int = 0o777) -> None:
+    """Make a folder with its parents, each durable in its own parent."""
+    if os.path.isdir(path):
+        return
+    make_folder(os.path.dirname(path), mode)
+    with suppress(FileExistsError):
+        os.mkdir(path, mode)
+    _sync_folder(path)
+
+
+def write_new(path: str, text: str) -> None:
+    """Write a file that must not exist yet, durable, all at once or not at all; parents are made.
+
+    Needs no lock: the name is taken by link(2). Raises FileExistsError if it is taken, Invalid if it cannot be written.
+    """
+    try:
+        make_folder(os.path.dirname(path))
+        _write_new(path, text.encode())
+        _sync_folder(path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise Invalid(f"cannot be written: {error.strerror}", where=Place(path)) from error
+    faults.point("files.new")
+
+
+def _write_new(path: str, content: bytes) -> None:
+    folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Linux makes a file without a name, so that a killed kin leaves nothing behind.
+        fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666, dir_fd=folder)
+    except (OSError, AttributeError):
+        os.close(folder)
+        return _write_new_by_name(path, content)
+    try:
+        _write_all(fd, content)
+        os.fsync(fd)
+        faults.point("files.unnamed")
+        os.link(f"/proc/self/fd/{fd}", os.path.basename(path), dst_dir_fd=folder, follow_symlinks=True)
+    finally:
+        os.close(fd)
+        os.close(folder)
+    return None
+
+
+def _write_new_by_name(path: str, content: bytes) -> None:
+    """For systems without O_TMPFILE: the name is claimed by an empty file, which the whole one then replaces."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+    try:
+        tmp = _write_temporary(path, content, os.stat(path), f".{os.path.basename(path)}.kin.tmp")
+    except BaseException:
+        os.unlink(path)
+        raise
+    os.replace(tmp, path)
+
+
+def replace(project: Project, path: str, text: str, *, expect: bytes | None) -> None:
+    """Give a file new text if it holds `expect`; None: whatever it holds, and also if there is none.
+
+    Raises Busy if it holds something else, and as `edit_file` does.
+    """
+
+    def change(old: str) -> str:
+        if expect is not None and old.encode() != expect:
+            raise Busy(f"{os.path.relpath(path, project.root)} was changed meanwhile", "look at it and try again")
+        return text
+
+    if expect is None:
+        with suppress(FileExistsError):
+            return write_new(path, text)
+    edit_file(project, path, change)
+    return None
+
+
+def remove_file(project: Project, path: str) -> None:
+    """Remove a file of the store, durably; one that is gone already is fine."""
+    with store_lock(project.common):
+        try:
+            os.unlink(path)
+            _sync_folder(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            shown = os.path.relpath(path, project.root)
+            raise Invalid(f"cannot be removed: {error.strerror}", where=Place(shown)) from error
+
+
+def write_own(path: str, text: str) -> None:
+    """Write a file of kin's own below the git common dir, durable, mode 0600; its one writer holds the lock that it belongs to.
+
+    No comparing: nobody else writes there. Raises Invalid that names the file.
+    """
+    try:
+        make_folder(os.path.dirname(path), 0o700)
+        tmp = _write_temporary(path, text.encode(), None, f".{os.path.basename(path)}.tmp")
+        os.replace(tmp, path)
+        _sync_folder(path)
+    except OSError as error:
+        raise Invalid(f"cannot be written: {error.strerror}", where=Place(path)) from error
+    faults.point("files.own")
+
+
+def remove_own(path: str) -> None:
+    """Remove a file of kin's own, durably; one that is gone already is fine."""
+    try:
+        os.unlink(path)
+        _sync_folder(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise Invalid(f"cannot be removed: {error.strerror}", where=Place(path)) from error
