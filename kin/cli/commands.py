@@ -1,0 +1,454 @@
+"""Every command of kin, declared once: name, where its function lives, arguments, options, help and examples.
+
+The short parser (kin.cli.parse), typer's commands (kin.cli.app), the help pages and shell completion are all made from this
+table. A new command is a row here and a function `<name>_(call: Call) -> Result` in the module that the row names, which is
+imported only when the command is called.
+"""
+
+from typing import Any, NamedTuple
+
+__all__ = ["COMMANDS", "GLOBAL", "GROUPS", "Arg", "Command", "Opt"]
+
+
+class Arg(NamedTuple):
+    """A positional argument; its value is text, or a tuple of texts if there may be `many`."""
+
+    name: str
+    help: str
+    many: bool = False
+    required: bool = True
+    complete: str = ""
+
+
+class Opt(NamedTuple):
+    """An option. `kind` is flag, text, int or choice; with `many` it may come again and its value is a tuple.
+
+    `complete` names what completion offers for its value (see kin.cli.completion); `metavar` is how help calls the value.
+    """
+
+    name: str
+    help: str
+    kind: str = "text"
+    short: str = ""
+    many: bool = False
+    choices: tuple[str, ...] = ()
+    complete: str = ""
+    metavar: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name in a call's values."""
+        return self.name.replace("-", "_")
+
+    @property
+    def default(self) -> Any:
+        """Its value when it was not given."""
+        if self.kind == "flag":
+            return False
+        return () if self.many else None
+
+
+class Command(NamedTuple):
+    """A command: `kin.cli.<module>` holds the function `<name>_` (many names are builtins or words of Python's)."""
+
+    name: str
+    module: str
+    group: str
+    help: str
+    args: tuple[Arg, ...] = ()
+    options: tuple[Opt, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
+    more: str = ""
+
+    @property
+    def function(self) -> str:
+        """The name of its function."""
+        return f"{self.name}_"
+
+
+GROUPS = ("Start", "Work", "Look", "A person's part", "Care")
+
+GLOBAL = (
+    Opt("directory", "Run as if kin was started in DIR", short="C", metavar="DIR", complete="folder"),
+    Opt("json", "Print one JSON document and nothing else", "flag"),
+    Opt("quiet", "Print ids only, or nothing", "flag", "q"),
+    Opt("verbose", "Print more", "flag", "v"),
+    Opt("no-color", "No colours, also at a terminal", "flag"),
+)
+"""Options that every command takes, before or behind its name."""
+
+FORMATS = ("table", "json", "jsonl", "csv")
+SORTS = ("ready", "id", "priority", "created", "status", "title")
+
+_ID = Arg("id", "A task's id; a bare number is taken with the project's key", complete="task")
+_IDS = Arg("ids", "Tasks' ids", many=True, complete="task")
+_MESSAGE = Opt("message", "What to say; `-` reads it from standard input", short="m", metavar="TEXT")
+
+_FIELDS = (
+    Opt("label", "A label; may be given again", short="l", many=True, complete="label", metavar="WORD"),
+    Opt("priority", "1 first ... 5 last", short="p", complete="priority", metavar="1-5"),
+    Opt("description", "What is wanted and why; `-` reads it from standard input", short="d", metavar="TEXT"),
+    Opt("acceptance", "What must be true when it is done; may be given again", many=True, metavar="TEXT"),
+    Opt("module", "The part of the code it is about", complete="module", metavar="NAME"),
+    Opt("touches", "A path glob that it may change; may be given again", many=True, metavar="GLOB"),
+    Opt("mode", "Who approves the merge", "choice", choices=("review", "auto")),
+    Opt("base", "The branch it is merged into", complete="branch", metavar="BRANCH"),
+)
+_LEAVE = (
+    Opt("allow-write", "Agents and commands may change files in the task's worktree", "flag"),
+    Opt("trust", "Trust this clone's settings, gates and roles for this command", "flag"),
+)
+_RUN = (
+    *_LEAVE,
+    Opt("detach", "Start it and come back at once", "flag"),
+    Opt("push", "Push the merge to the remote", "flag"),
+)
+
+_ROWS = (
+    Command(
+        "init",
+        "init",
+        "Start",
+        "Set kin up in this repository",
+        options=(
+            Opt("key", "What task ids start with (default: from the folder's name)", metavar="KEY"),
+            Opt("gates", "Use the proposed gate, not only as a comment", "flag"),
+            Opt("remove", "Take back what init did outside .kin/", "flag"),
+        ),
+        examples=(
+            ("kin init", "make .kin/ with commented settings; commits nothing"),
+            ("kin init --key WEB --gates", "ids WEB-1, WEB-2, ...; the tests found here gate every merge"),
+        ),
+    ),
+    Command(
+        "demo",
+        "demo",
+        "Start",
+        "See the whole story on a scratch repository, in seconds",
+        options=(Opt("keep", "Leave the scratch repository in DIR", metavar="DIR", complete="folder"),),
+        examples=(("kin demo", "four tasks: parallel, gated, revised, approved, reverted"),),
+    ),
+    Command(
+        "do",
+        "run",
+        "Work",
+        "Add a task and run it at once",
+        args=(Arg("title", "One line that says what is wanted", many=True),),
+        options=(
+            Opt("run", "Do it with this shell command, no model", metavar="CMD"),
+            Opt("pipeline", "A pipeline's name (default: quick)", complete="pipeline", metavar="NAME"),
+            *_FIELDS,
+            *_RUN,
+        ),
+        examples=(
+            ("kin do 'Fix the typo in the footer'", "the quick pipeline: a developer, then the gates"),
+            ("kin do 'Format the code' --run 'ruff format .' --mode auto --allow-write", "one command, merged by its gates"),
+        ),
+    ),
+    Command(
+        "add",
+        "tasks",
+        "Work",
+        "Add a task",
+        args=(Arg("title", "One line that says what is wanted", many=True, required=False),),
+        options=(
+            Opt("run", "Make the task one step: this shell command, no model", metavar="CMD"),
+            *_FIELDS,
+            Opt("depends-on", "A task that must be done before; may be given again", many=True, complete="task", metavar="ID"),
+            Opt("parent", "The task that it is a part of", complete="task", metavar="ID"),
+            Opt("pipeline", "A pipeline's name from kin.yaml", complete="pipeline", metavar="NAME"),
+            Opt("assignee", "Who looks after it", metavar="NAME"),
+            Opt("draft", "Not ready to be run yet", "flag"),
+            Opt(
+                "file",
+                "Add all tasks of a YAML, JSON or JSON Lines file; `-` is standard input",
+                complete="file",
+                metavar="FILE",
+            ),
+        ),
+        examples=(
+            ("kin add Log in with a passkey -l auth -p 2", ""),
+            ("kin add 'Rename the flag' --depends-on KIN-4 --acceptance 'the old name warns'", ""),
+            ("kin add 'Update the lock file' --run 'npm update' --mode auto", "a task that a command does"),
+            ("kin add --file tasks.yaml", "all of them or none; they may depend on one another"),
+        ),
+    ),
+    Command(
+        "edit",
+        "tasks",
+        "Work",
+        "Edit a task in your editor, checked on leaving",
+        args=(_ID,),
+        examples=(("EDITOR='code -w' kin edit 12", "any editor that waits"),),
+        more="The editor is $VISUAL, else $EDITOR, else vi. If the text is not valid nothing is changed, and what you wrote\n"
+        "is kept in a file that the message names.",
+    ),
+    Command(
+        "set",
+        "tasks",
+        "Work",
+        "Change fields of tasks",
+        args=(Arg("words", "Tasks' ids, then changes: field=value", many=True, complete="set"),),
+        examples=(
+            ("kin set 12 status=todo priority=1", ""),
+            ("kin set 12 13 labels+=auto labels-=later", "two tasks; add a label, take one away"),
+            ("kin set 12 assignee=", "remove a field"),
+            ("kin set 12 budget.usd=3 x-estimate=2d", "a nested field; a field of your own"),
+        ),
+    ),
+    Command(
+        "note",
+        "tasks",
+        "Work",
+        "Leave a note on a task; without -m in your editor",
+        args=(_ID,),
+        options=(
+            _MESSAGE,
+            Opt("to", "The role that it is meant for", complete="role", metavar="ROLE"),
+        ),
+        examples=(
+            ("kin note 12 -m 'The design is in docs/login.md'", "every later step is told"),
+            ("git log -3 | kin note 12 -m -", ""),
+        ),
+    ),
+    Command(
+        "rm",
+        "tasks",
+        "Work",
+        "Remove tasks' files",
+        args=(_IDS,),
+        options=(Opt("force", "Also if other tasks refer to them", "flag"),),
+        examples=(("kin rm 12", "`kin set 12 status=cancelled` keeps it for the record"),),
+    ),
+    Command(
+        "run",
+        "run",
+        "Work",
+        "Run tasks through their pipelines; without ids all that are ready",
+        args=(Arg("ids", "Tasks' ids", many=True, required=False, complete="task"),),
+        options=(
+            Opt("ready", "All tasks that are ready", "flag"),
+            *_RUN,
+            Opt("wait", "Wait for a slot, a lock or a limit instead of giving up", "flag"),
+            Opt("restart", "Begin again from the target's tip; the earlier work is kept aside", "flag"),
+            Opt("restore", "Begin with the work that a revert took back", "flag"),
+            Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH"),
+            Opt("dry-run", "Print steps, prompts, commands and gates; touch nothing", "flag"),
+        ),
+        examples=(
+            ("kin run 12", ""),
+            ("kin run --ready --allow-write", "everything whose dependencies are done, side by side"),
+            ("kin run 12 --dry-run", "what would run and what each role would be told"),
+        ),
+    ),
+    Command(
+        "stop",
+        "run",
+        "Work",
+        "End running tasks; their work is kept",
+        args=(_IDS,),
+        examples=(("kin stop 12", "`kin run 12` goes on where it was"),),
+    ),
+    Command(
+        "list",
+        "tasks",
+        "Look",
+        "List the open tasks",
+        options=(
+            Opt("all", "Done and cancelled ones too", "flag", "a"),
+            Opt("ready", "Only those that could run now", "flag", "r"),
+            Opt(
+                "status", "Only with this status; may be given again", short="s", many=True, complete="status", metavar="STATUS"
+            ),
+            Opt(
+                "label",
+                "Only with this label; may be given again, then all of them",
+                short="l",
+                many=True,
+                complete="label",
+                metavar="WORD",
+            ),
+            Opt("module", "Only of this module", many=True, complete="module", metavar="NAME"),
+            Opt(
+                "priority", "Only of this priority; `1-2` is a range", short="p", many=True, complete="priority", metavar="1-5"
+            ),
+            Opt("assignee", "Only of this person; an empty one: of nobody", metavar="NAME"),
+            Opt("depends-on", "Only those that depend on this task", complete="task", metavar="ID"),
+            Opt("search", "Only with this text in id, title, description or labels", metavar="TEXT"),
+            Opt("sort", "Order; `-` before it turns it round", complete="sort", metavar="KEY"),
+            Opt("limit", "At most so many", "int", "n", metavar="N"),
+            Opt(
+                "columns",
+                "Which columns, in which order: id,status,priority,title,labels,...",
+                complete="columns",
+                metavar="NAMES",
+            ),
+            Opt("format", "How to print", "choice", choices=FORMATS),
+        ),
+        examples=(
+            ("kin list --ready", "what `kin run --ready` would start"),
+            ("kin list -s blocked -s review -l auth", "filters compose"),
+            ("kin list --all --format csv --columns id,status,created", ""),
+        ),
+    ),
+    Command(
+        "show",
+        "tasks",
+        "Look",
+        "Show all that is known of a task",
+        args=(_ID,),
+        examples=(("kin show 12", "fields, run, steps, notes, worktree and branch"),),
+    ),
+    Command(
+        "board",
+        "tasks",
+        "Look",
+        "Show tasks in columns by status",
+        options=(
+            Opt("all", "Done and cancelled ones too, all of them", "flag", "a"),
+            Opt("label", "Only with this label; may be given again", short="l", many=True, complete="label", metavar="WORD"),
+        ),
+        examples=(("kin board", "fitted to the terminal"),),
+    ),
+    Command(
+        "status",
+        "look",
+        "Look",
+        "Show what runs and what waits",
+        args=(Arg("ids", "Only these tasks", many=True, required=False, complete="task"),),
+        options=(Opt("all", "Also the last run of each task that ended", "flag", "a"),),
+        examples=(("kin status", "which step, since when, what it said last"),),
+    ),
+    Command(
+        "log",
+        "look",
+        "Look",
+        "Show what a task's steps said",
+        args=(_ID,),
+        options=(
+            Opt("follow", "Go on as it is written, until the run ends", "flag", "f"),
+            Opt("step", "Only this step: its id, number or role", complete="step", metavar="STEP"),
+            Opt("run", "Not the newest run but this one", metavar="RUN"),
+            Opt("raw", "The lines alone, as they were said", "flag"),
+            Opt("jsonl", "JSON Lines: time, step, stream, text", "flag"),
+        ),
+        examples=(
+            ("kin log -f 12", ""),
+            ("kin log 12 --step tester --raw", ""),
+        ),
+    ),
+    Command(
+        "diff",
+        "look",
+        "Look",
+        "Show what a task's branch changes",
+        args=(_ID,),
+        options=(
+            Opt("stat", "Only which files and how much", "flag"),
+            Opt("name-only", "Only the files' names", "flag"),
+        ),
+        examples=(("kin diff 12", "against the target, .kin/ left out"),),
+    ),
+    Command(
+        "why",
+        "look",
+        "Look",
+        "Tell every reason why a task does not run or merge",
+        args=(_ID,),
+        examples=(("kin why 12", "a dependency, a lock and its holder, a gate, files in the way"),),
+    ),
+    Command(
+        "inbox",
+        "look",
+        "Look",
+        "List all that waits for a person, and what to type",
+        examples=(("kin inbox", ""),),
+    ),
+    Command(
+        "approve",
+        "person",
+        "A person's part",
+        "Approve a task that waits, and merge it",
+        args=(_IDS,),
+        options=(Opt("push", "Push the merge to the remote", "flag"),),
+        examples=(("kin diff 12 && kin approve 12", ""),),
+    ),
+    Command(
+        "revise",
+        "person",
+        "A person's part",
+        "Send a task's work back with a note",
+        args=(_ID,),
+        options=(
+            _MESSAGE,
+            Opt("to", "The role that does it again (default: the first that may write)", complete="role", metavar="ROLE"),
+            Opt("run", "Start it at once", "flag"),
+            *_RUN,
+        ),
+        examples=(("kin revise 12 -m 'Cover the empty list too' --run", ""),),
+    ),
+    Command(
+        "reject",
+        "person",
+        "A person's part",
+        "Cancel a task; its branch is kept aside",
+        args=(_ID,),
+        options=(_MESSAGE,),
+        examples=(("kin reject 12 -m 'Not wanted any more'", ""),),
+    ),
+    Command(
+        "answer",
+        "person",
+        "A person's part",
+        "Answer a task's question",
+        args=(_ID,),
+        options=(_MESSAGE, Opt("run", "Go on with it at once", "flag"), *_RUN),
+        examples=(("kin answer 12 -m 'Yes, drop Python 3.8' --run", ""),),
+    ),
+    Command(
+        "reopen",
+        "person",
+        "A person's part",
+        "Put done or cancelled tasks back to todo",
+        args=(_IDS,),
+        examples=(("kin reopen 12", "the next run starts fresh from the target's tip"),),
+    ),
+    Command(
+        "undo",
+        "person",
+        "A person's part",
+        "Revert a task's merge: its code, state and decisions",
+        args=(_ID,),
+        examples=(("kin undo 12", "the task is todo again; `kin run 12 --restore` brings the work back"),),
+    ),
+    Command(
+        "trust",
+        "person",
+        "Care",
+        "Trust this clone's settings, gates and roles",
+        options=(Opt("forget", "Trust it no longer, and ask again before agents may write", "flag"),),
+        examples=(("kin trust", "shows what would run, then remembers it outside the repository"),),
+    ),
+    Command(
+        "completion",
+        "completion",
+        "Care",
+        "Print a script that makes your shell complete kin",
+        args=(Arg("shell", "bash, zsh or fish", complete="shell"),),
+        examples=(
+            ('eval "$(kin completion bash)"', "in ~/.bashrc; likewise zsh in ~/.zshrc"),
+            ("kin completion fish | source", "in ~/.config/fish/config.fish"),
+        ),
+    ),
+    Command(
+        "help",
+        "help",
+        "Care",
+        "Explain kin or one of its commands",
+        args=(Arg("command", "A command", required=False, complete="command"),),
+        examples=(("kin help run", "the same as `kin run --help`"),),
+    ),
+    Command("version", "help", "Care", "Print kin's version", examples=(("kin --version", "the quickest way"),)),
+)
+
+COMMANDS = {row.name: row for row in _ROWS}

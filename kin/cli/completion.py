@@ -1,0 +1,245 @@
+"""Shell completion: the scripts, and the answer to one TAB, from the table of declarations and the task files.
+
+A script calls `kin` with the words of the line as its arguments and `_KIN_COMPLETE=<shell>:<index of the word>`; no typer is
+loaded, so an answer takes as long as `kin list`.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from kin.cli.commands import COMMANDS, GLOBAL, SORTS, Command, Opt
+from kin.cli.output import Call, Result
+from kin.cli.parse import flags_of
+from kin.errors import KinError, Usage
+
+if TYPE_CHECKING:
+    from kin.model.task import Task
+
+__all__ = ["answer", "completion_"]
+
+SHELLS = ("bash", "zsh", "fish")
+
+_SCRIPTS = {
+    "bash": """\
+_kin() {
+    local IFS=$'\\n'
+    COMPREPLY=($(_KIN_COMPLETE="bash:$((COMP_CWORD - 1))" "${COMP_WORDS[0]}" "${COMP_WORDS[@]:1}" 2>/dev/null))
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+}
+complete -o default -o nosort -F _kin kin""",
+    "zsh": """\
+#compdef kin
+_kin() {
+    local -a found
+    found=("${(@f)$(_KIN_COMPLETE="zsh:$((CURRENT - 2))" "${words[1]}" "${(@)words[2,-1]}" 2>/dev/null)}")
+    if [[ -n ${found[1]} ]]; then _describe -V 'kin' found; else _files; fi
+}
+compdef _kin kin""",
+    "fish": """\
+function __kin
+    set -l words (commandline -opc) (commandline -ct)
+    _KIN_COMPLETE=fish:(math (count $words) - 2) $words[1] $words[2..-1] 2>/dev/null
+end
+complete -c kin -a '(__kin)'""",
+}
+
+
+class Offer(NamedTuple):
+    """One candidate, and what it means."""
+
+    value: str
+    about: str = ""
+
+
+def completion_(call: Call) -> Result:
+    """Print a shell's script."""
+    shell = call["shell"]
+    if shell not in SHELLS:
+        raise Usage(f"no script for the shell '{shell}'", f"one of {', '.join(SHELLS)}")
+    script = _SCRIPTS[shell]
+    return Result("completion", {"shell": shell, "script": script}, script.splitlines())
+
+
+def answer(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Print what the word at the cursor can become, one candidate a line; nothing if kin does not know."""
+    shell, _, index = environ["_KIN_COMPLETE"].partition(":")
+    if shell not in SHELLS or not index.isdigit():
+        return 2
+    before, word = list(words[: int(index)]), words[int(index)] if int(index) < len(words) else ""
+    if shell == "bash":
+        before, word = _joined(before, word)
+    try:
+        offers = [o for o in offers_for(before, word, environ) if o.value.startswith(word)]
+    except (KinError, OSError):  # a TAB in a folder without a project, or beside a broken file, is no reason to speak
+        return 0
+    sys.stdout.write("".join(_line(shell, offer, word) for offer in offers))
+    return 0
+
+
+def _line(shell: str, offer: Offer, word: str) -> str:
+    about = "".join(c if c.isprintable() else " " for c in offer.about)
+    if shell == "fish":
+        return f"{offer.value}\t{about}\n"
+    if shell == "zsh":
+        return f"{offer.value.replace(':', chr(92) + ':')}:{about}\n"
+    # bash takes what stands behind the last `=` for the word (COMP_WORDBREAKS)
+    return offer.value[word.rfind("=") + 1 :] + "\n"
+
+
+def _joined(before: list[str], word: str) -> tuple[list[str], str]:
+    """bash hands `--mode=au` over as three words; make them one again."""
+    joined: list[str] = []
+    for part in [*before, word]:
+        if joined and (part == "=" or joined[-1].endswith("=")) and joined[-1]:
+            joined[-1] += part
+        else:
+            joined.append(part)
+    return joined[:-1], joined[-1]
+
+
+def offers_for(before: Sequence[str], word: str, environ: Mapping[str, str]) -> Iterable[Offer]:
+    """What may stand at the cursor behind the words `before` of a line; not yet filtered by what is typed."""
+    command, loose, waiting = _read(before)
+    if waiting is not None:
+        return _values(waiting, environ)
+    if command is None:
+        flags = _flags(GLOBAL) if word.startswith("-") else ()
+        return [*(Offer(c.name, c.help) for c in COMMANDS.values()), *flags]
+    if word.startswith("-"):
+        name, equals, _ = word.partition("=")
+        option = flags_of(command).get(name)
+        if equals and option is not None:
+            return [o._replace(value=f"{name}={o.value}") for o in _values(option, environ)]
+        return _flags((*command.options, *GLOBAL))
+    return _arguments(command, loose, word, environ)
+
+
+def _read(before: Sequence[str]) -> tuple[Command | None, list[str], Opt | None]:
+    """The command so far, its plain words, and the option that waits for its value at the cursor."""
+    command: Command | None = None
+    loose: list[str] = []
+    waiting: Opt | None = None
+    flags = {spelling: o for o in GLOBAL for spelling in (f"--{o.name}", f"-{o.short}")}
+    for word in before:
+        if waiting is not None:
+            waiting = None
+        elif word.startswith("-"):
+            option = flags.get(word)
+            waiting = option if option is not None and option.kind != "flag" else None
+        elif command is None:
+            command = COMMANDS.get(word)
+            flags = flags_of(command) if command is not None else flags
+        else:
+            loose.append(word)
+    return command, loose, waiting
+
+
+def _flags(options: Iterable[Opt]) -> list[Offer]:
+    return [Offer(f"--{o.name}", o.help) for o in options]
+
+
+def _values(option: Opt, environ: Mapping[str, str]) -> Iterable[Offer]:
+    if option.choices:
+        return [Offer(choice) for choice in option.choices]
+    return _SOURCES[option.complete](environ) if option.complete in _SOURCES else ()
+
+
+def _arguments(command: Command, loose: list[str], word: str, environ: Mapping[str, str]) -> Iterable[Offer]:
+    if not command.args:
+        return ()
+    arg = command.args[min(len(loose), len(command.args) - 1)]
+    if not arg.many and len(loose) >= len(command.args):
+        return ()
+    if arg.complete == "set":
+        return _changes(loose, word, environ)
+    offers = _SOURCES[arg.complete](environ) if arg.complete in _SOURCES else ()
+    return (o for o in offers if o.value not in loose)
+
+
+def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterator[Offer]:
+    """For `kin set`: ids, then `field=`, then the values that the field may have."""
+    from kin.model.fields import fields_of
+    from kin.model.task import Task
+
+    field, equals, _ = word.partition("=")
+    source = {"labels": "label", "depends_on": "task", "parent": "task"}.get(field.rstrip("+-"), field.rstrip("+-"))
+    if equals:
+        if source == "mode":
+            yield from (Offer(f"mode={mode}") for mode in ("review", "auto"))
+        elif source in _SOURCES:
+            yield from (o._replace(value=f"{field}={o.value}") for o in _SOURCES[source](environ))
+        return
+    yield from (o for o in _tasks(environ) if o.value not in loose)
+    if loose:
+        yield from (Offer(f"{d.name}=", d.field.doc) for d in fields_of(Task) if d.name not in ("id", "blocked", "created"))
+
+
+def _scanned(environ: Mapping[str, str]) -> "dict[str, Task]":
+    from kin.store.project import find
+    from kin.store.tasks import scan
+
+    return scan(find(os.getcwd(), environ)).tasks
+
+
+def _tasks(environ: Mapping[str, str]) -> list[Offer]:
+    from kin.model.ids import sort_key
+    from kin.model.status import OPEN
+
+    open_ones = [t for t in _scanned(environ).values() if t.status in OPEN]
+    return [Offer(t.id, t.title) for t in sorted(open_ones, key=lambda t: sort_key(t.id))]
+
+
+def _labels(environ: Mapping[str, str]) -> list[Offer]:
+    return [Offer(label) for label in sorted({label for t in _scanned(environ).values() for label in t.labels})]
+
+
+def _modules(environ: Mapping[str, str]) -> list[Offer]:
+    return [Offer(module) for module in sorted({t.module for t in _scanned(environ).values() if t.module})]
+
+
+def _statuses(environ: Mapping[str, str]) -> list[Offer]:
+    from kin.model.status import TaskStatus
+
+    return [Offer(status) for status in TaskStatus]
+
+
+def _branches(environ: Mapping[str, str]) -> list[Offer]:
+    from kin.git import git
+
+    names = git(os.getcwd(), "for-each-ref", "--format=%(refname:short)", "refs/heads").text.splitlines()
+    return [Offer(name) for name in names if not name.startswith("kin/")]
+
+
+def _roles(environ: Mapping[str, str]) -> list[Offer]:
+    from kin.resources import shipped
+    from kin.store.project import find
+    from kin.store.roles import role_names
+
+    return [Offer(name) for name in role_names(find(os.getcwd(), environ).store, shipped)]
+
+
+def _pipelines(environ: Mapping[str, str]) -> list[Offer]:
+    from kin.store.config import load_settings
+    from kin.store.project import find
+
+    settings = load_settings(find(os.getcwd(), environ))
+    return [Offer(name) for name in sorted({"default", "quick", *settings.pipelines})]
+
+
+_SOURCES: dict[str, Callable[[Mapping[str, str]], Iterable[Offer]]] = {
+    "task": _tasks,
+    "label": _labels,
+    "module": _modules,
+    "status": _statuses,
+    "branch": _branches,
+    "base": _branches,
+    "role": _roles,
+    "step": _roles,
+    "pipeline": _pipelines,
+    "priority": lambda environ: [Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)],
+    "sort": lambda environ: [Offer(key) for key in SORTS],
+    "shell": lambda environ: [Offer(shell) for shell in SHELLS],
+    "command": lambda environ: [Offer(c.name, c.help) for c in COMMANDS.values()],
+}

@@ -1,0 +1,84 @@
+"""The help pages, written from the table of declarations: what `--help` and `kin help` show, without loading typer."""
+
+from collections.abc import Iterable
+
+from kin.cli.commands import COMMANDS, GLOBAL, GROUPS, Command, Opt
+from kin.cli.output import Call, Result
+from kin.errors import Usage
+
+__all__ = ["help_", "page", "version_"]
+
+ABOUT = "kin: a software company in your git repository."
+EXITS = (
+    "0 done or nothing to do    1 failed: a step, a gate    2 wrong words or a refused move    3 waits for a person",
+    "4 conflict    5 budget or time used up    6 busy, try again    7 a file or setting is invalid    8 not found",
+)
+
+
+def help_(call: Call) -> Result:
+    """Explain kin or a command."""
+    name = call["command"]
+    if name is not None and name not in COMMANDS:
+        raise Usage(f"no command is called '{name}'", "`kin help` lists the commands")
+    lines = page(COMMANDS[name] if name else None)
+    return Result("help", {"command": name, "text": "\n".join(lines)}, lines)
+
+
+def version_(call: Call) -> Result:
+    """Print the version."""
+    from kin import __version__
+
+    return Result("version", {"version": __version__}, [f"kin {__version__}"])
+
+
+def page(command: Command | None) -> list[str]:
+    """The lines of a command's help, or of kin's own."""
+    return _root() if command is None else _command(command)
+
+
+def _root() -> list[str]:
+    lines = [ABOUT, "", "Usage: kin [-C DIR] COMMAND [ARGUMENTS]"]
+    width = max(map(len, COMMANDS))
+    for group in GROUPS:
+        rows = [(c.name, c.help) for c in COMMANDS.values() if c.group == group]
+        lines += ["", group, *_columns(rows, width)]
+    lines += ["", "Options for every command", *_columns(map(_option, GLOBAL))]
+    lines += ["", "Exit codes", *(f"  {line}" for line in EXITS)]
+    return [*lines, "", "`kin help COMMAND` explains a command, with examples."]
+
+
+def _command(command: Command) -> list[str]:
+    lines = [f"kin {command.name}: {command.help}", "", f"Usage: {usage(command)}"]
+    if command.args:
+        lines += ["", "Arguments", *_columns((a.name.upper(), a.help) for a in command.args)]
+    if command.options:
+        lines += ["", "Options", *_columns(map(_option, command.options))]
+    lines += ["", "Options for every command", *_columns(map(_option, GLOBAL))]
+    if command.more:
+        lines += ["", *command.more.splitlines()]
+    if command.examples:
+        lines += ["", "Examples"]
+        width = max(len(line) for line, why in command.examples if why) if any(w for _, w in command.examples) else 0
+        lines += [f"  {line:{width}}  # {why}" if why else f"  {line}" for line, why in command.examples]
+    return lines
+
+
+def usage(command: Command) -> str:
+    """The line behind `Usage:`."""
+    words = ["kin", command.name, *(["[OPTIONS]"] if command.options else [])]
+    for arg in command.args:
+        word = arg.name.upper() + ("..." if arg.many else "")
+        words.append(word if arg.required else f"[{word}]")
+    return " ".join(words)
+
+
+def _option(option: Opt) -> tuple[str, str]:
+    value = "|".join(option.choices) or option.metavar
+    short = f"-{option.short}, " if option.short else "    "
+    return f"{short}--{option.name} {value}".rstrip(), option.help
+
+
+def _columns(rows: Iterable[tuple[str, str]], width: int = 0) -> list[str]:
+    listed = list(rows)
+    width = width or max(len(left) for left, _ in listed)
+    return [f"  {left:{width}}  {right}" for left, right in listed]

@@ -1,0 +1,238 @@
+"""`kin init`: a repository becomes a project. It asks nothing, overwrites nothing and commits nothing."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, indent
+from kin.errors import Busy, Invalid, NotFound, Usage, Waits
+
+if TYPE_CHECKING:
+    from kin.store.project import Project
+
+__all__ = ["init_"]
+
+AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
+FILES = ("kin.yaml", ".gitattributes")
+
+
+class Found(NamedTuple):
+    """A gate that the repository seems to have, and the file that says so."""
+
+    gate: str
+    file: str
+
+
+def init_(call: Call) -> Result:
+    """Make `.kin/`, or with --remove take back what stands outside it."""
+    from kin.store.project import find_repository
+
+    project = find_repository(call.cwd, call.environ)
+    if not project.root:
+        raise Invalid("this is a bare repository: it has no files to keep tasks in", "call `kin init` in a worktree of it")
+    if call["remove"]:
+        return _remove(project, call.environ)
+    key = _key(project, call["key"])
+    found = find_gate(project.root)
+    made = [name for name in FILES if _make(project, name, key, found, real=call["gates"])]
+    gated = _add_gate(project, found) if call["gates"] and "kin.yaml" not in made else bool(call["gates"] and found)
+    _trust(project, call.environ)
+    agents = [name for name in AGENTS if _is_on_path(name, call.environ)]
+    data = {
+        "key": key,
+        "store": project.store,
+        "created": [f".kin/{name}" for name in made],
+        "gate": found.gate if found else None,
+        "gate_in_use": gated,
+        "agents": agents,
+    }
+    return Result("init", data, lambda screen: _what_next(screen, data, found), brief=())
+
+
+def _key(project: "Project", wanted: str | None) -> str:
+    """The project's key: what kin.yaml says, else what the person wants, else what the folder's name gives."""
+    from kin.model.ids import is_key, key_from_name
+
+    if wanted is not None and not is_key(wanted):
+        raise Usage(f"'{wanted}' cannot be a key", "1 to 8 upper-case letters and digits, a letter first, and not D")
+    if os.path.lexists(os.path.join(project.store, "kin.yaml")):
+        from kin.store.config import load_settings
+
+        key = load_settings(project).key
+        if wanted not in (None, key):
+            raise Usage(
+                f"this project's key is {key} already", "change it in .kin/kin.yaml; ids that were given stay as they are"
+            )
+        return key
+    return wanted or key_from_name(os.path.basename(project.root))
+
+
+def _make(project: "Project", name: str, key: str, found: Found | None, *, real: bool) -> bool:
+    """Write a file of the template, unless it is there."""
+    from kin.resources import shipped
+    from kin.store.files import write_new
+
+    path = os.path.join(project.store, name)
+    if os.path.lexists(path):
+        return False
+    with open(os.path.join(shipped(".kin-template"), name), encoding="utf-8") as file:
+        text = file.read()
+    try:
+        write_new(path, _filled(text, key, found, real=real) if name == "kin.yaml" else text)
+    except FileExistsError:  # another `kin init` was faster; its file is as good as ours
+        return False
+    return True
+
+
+def _filled(text: str, key: str, found: Found | None, *, real: bool) -> str:
+    from kin.store.emit import scalar
+
+    text = text.replace("{key}", key)
+    if found and real:
+        text = text.replace("#gates:\n#  - {gate}", "gates:\n  - {gate}")
+    return text.replace("{gate}", scalar(found.gate) if found else "make test")
+
+
+def _add_gate(project: "Project", found: Found | None) -> bool:
+    """Put the gate into a kin.yaml that has none; True if it has one then."""
+    from kin.store.config import load_settings
+    from kin.store.files import edit_file
+    from kin.store.splice import Set, edit
+
+    if load_settings(project).gates:
+        return True
+    if found is None:
+        return False
+    path, gates = os.path.join(project.store, "kin.yaml"), Set(("gates",), [found.gate])
+    edit_file(project, path, lambda text: edit(text, [gates], order=("format", "key", "ids", "mode", "gates"), path=path))
+    return True
+
+
+def find_gate(root: str) -> Found | None:
+    """The command that tests this repository, by the files that its kind of project has; None if none says."""
+    for file, gate in _TESTS:
+        text = _text(os.path.join(root, file))
+        if text is not None and (command := gate(root, text)):
+            return Found(command, file)
+    return None
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return None
+
+
+def _python_tests(root: str, text: str) -> str:
+    named = "pytest" in text or os.path.isfile(os.path.join(root, "pytest.ini"))
+    return "pytest -q" if named else ""
+
+
+def _node_tests(root: str, text: str) -> str:
+    from json import loads
+
+    try:
+        script = loads(text)["scripts"]["test"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return "npm test" if isinstance(script, str) and "no test specified" not in script else ""
+
+
+def _make_tests(root: str, text: str) -> str:
+    import re
+
+    target = re.search(r"^(test|check)[ \t]*:(?!=)", text, re.MULTILINE)
+    return f"make {target[1]}" if target else ""
+
+
+_TESTS = (
+    ("pyproject.toml", _python_tests),
+    ("package.json", _node_tests),
+    ("Makefile", _make_tests),
+    ("Cargo.toml", lambda root, text: "cargo test"),
+    ("go.mod", lambda root, text: "go test ./..."),
+)
+
+
+def _is_on_path(name: str, environ: Mapping[str, str]) -> bool:
+    folders = environ.get("PATH", os.defpath).split(os.pathsep)
+    return any(os.access(os.path.join(f, name), os.X_OK) and os.path.isfile(os.path.join(f, name)) for f in folders)
+
+
+def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> list[str]:
+    """One screen: what was made, what to type next."""
+    created = ", ".join(data["created"])
+    lines = [f"Made {created}." if created else "Nothing to make: .kin/ is there.", ""]
+    lines += [f"{'Key':8}{data['key']}: the first task is {data['key']}-1 if no branch holds one"]
+    if data["gate_in_use"]:
+        lines += [f"{'Gate':8}in use; nothing is merged before it passes"]
+    elif found:
+        lines += [f"{'Gate':8}{found.gate} (from {found.file}), as a comment in .kin/kin.yaml; `kin init --gates` uses it"]
+    else:
+        lines += [f"{'Gate':8}none found; name your tests under `gates:` in .kin/kin.yaml"]
+    agents = ", ".join(data["agents"])
+    lines += [f"{'Agents':8}{agents or 'none found on PATH; `--run CMD` makes a shell command do a task'}", ""]
+    steps = [
+        ("kin add 'What is wanted'", "a task is a file in .kin/tasks/"),
+        ("kin run --dry-run", "what would happen"),
+        ("kin run", "run all that is ready; merged when gates and you agree"),
+        ("kin board", "where everything stands"),
+    ]
+    lines += ["Next", *indent(f"{screen.paint(f'{command:26}', 'bold')}{why}" for command, why in steps), ""]
+    return [*lines, ".kin/ is yours to commit; kin has committed nothing."]
+
+
+def _trust(project: "Project", environ: Mapping[str, str]) -> None:
+    """The clone that a person runs `kin init` in is theirs: what its settings start is agreed to."""
+    from kin.store.roles import role_texts
+    from kin.store.trust import agree, texts_of
+
+    settings = _text(os.path.join(project.store, "kin.yaml")) or ""
+    agree(project, texts_of(settings, role_texts(project.store)), environ)
+
+
+def _remove(project: "Project", environ: Mapping[str, str]) -> Result:
+    """Take back what kin put outside `.kin/`; branches and worktrees with work in them are named and left."""
+    from kin import git
+    from kin.store.locks import is_held, lock_path
+    from kin.store.records import all_live
+    from kin.store.trust import forget
+
+    if not os.path.isdir(project.common) and not os.path.isdir(project.store):
+        raise NotFound(f"no .kin folder in {project.root}", "there is nothing to take back")
+    for run in all_live(project)[0]:
+        if is_held(lock_path(project.common, run.task)):
+            raise Busy(f"{run.task} is being run", f"`kin stop {run.task}` ends it", task=run.task)
+        if run.status == "waiting":
+            raise Waits(f"{run.task} waits for a person", f"`kin approve {run.task}` or `kin reject {run.task}` first")
+    include = r"^includeif\.gitdir:\./worktrees/.*\.path$"
+    for key in git.git(project.root, "config", "--local", "--name-only", "--get-regexp", include, ok=(0, 1)).text.splitlines():
+        git.git(project.root, "config", "--local", "--unset-all", key, "^kin/worktree\\.gitconfig$", ok=(0, 5))
+    git.git(project.root, "config", "--local", "--remove-section", "merge.kin", ok=(0, 128))
+    forget(project, environ)
+    removed = _clear(project.common)
+    branches = git.git(project.root, "for-each-ref", "--format=%(refname:short)", "refs/heads/kin").text.splitlines()
+    lines = ["Took back trust, git settings, logs and caches. .kin/ is left as it is."]
+    if branches:
+        lines.append(f"Left, because they hold work: {', '.join(branches)}")
+    return Result("init", {"removed": removed, "branches": branches}, lines, brief=())
+
+
+def _clear(common: str) -> list[str]:
+    """Remove kin's folder in the git folder but its locks: unlinking one would let a second holder in beside the first."""
+    import shutil
+
+    removed = []
+    for name in sorted(os.listdir(common)) if os.path.isdir(common) else ():
+        path = os.path.join(common, name)
+        if name == "locks":
+            continue
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+        removed.append(path)
+    return removed

@@ -1,0 +1,215 @@
+"""What a command gets and gives back, and the one place where results and errors become text, JSON and an exit code."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kin.cli.screen import Screen, clean
+from kin.errors import Bug, Interrupted, Invalid, KinError, NotFound
+
+if TYPE_CHECKING:
+    from kin.cli.parse import Parsed
+    from kin.store.project import Project
+
+__all__ = ["Call", "Result", "run"]
+
+SIGINT, SIGPIPE = 2, 13
+
+
+class Result(NamedTuple):
+    """What a command found or did.
+
+    `kind` and `data` are the JSON document's (`data` may be a function that makes it, called only with --json); `lines` is
+    what a person reads, given or made for the screen; `brief` is printed instead with --quiet (None: `lines` is asked for,
+    not chatter, and stays). A `kind` of "" prints no document: the command streamed.
+    """
+
+    kind: str
+    data: Any = None
+    lines: Iterable[str] | Callable[[Screen], Iterable[str]] = ()
+    brief: Iterable[str] | None = None
+    warnings: Sequence[str] = ()
+    exit: int = 0
+
+
+class Call:
+    """A command as it was called: `call["name"]` is the value of an argument or option."""
+
+    def __init__(self, values: Mapping[str, Any], environ: Mapping[str, str], screen: Screen) -> None:
+        self.values = values
+        self.environ = environ
+        self.screen = screen
+        self._project: Project | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    @property
+    def cwd(self) -> str:
+        """The folder kin was started in, or the one that -C named. Raises NotFound if it is gone."""
+        try:
+            return os.getcwd()
+        except FileNotFoundError:
+            raise NotFound("the current folder is gone", "change to one that exists") from None
+
+    @property
+    def project(self) -> "Project":
+        """The project that the command is about. Raises NotFound if there is none."""
+        if self._project is None:
+            from kin.store.project import find
+
+            self._project = find(self.cwd, self.environ)
+        return self._project
+
+
+def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Parse and perform a command line; every way that it can end becomes an exit code here."""
+    screen = Screen(environ, json="--json" in words, no_color="--no-color" in words)
+    try:
+        parsed = _parse(words)
+        if parsed is None:
+            return 0
+        values = parsed.values
+        screen = Screen(
+            environ,
+            json=values["json"] or values.get("format") == "json",
+            quiet=values["quiet"],
+            verbose=values["verbose"],
+            no_color=values["no_color"],
+        )
+        result = _perform(parsed, Call(values, environ, screen))
+        _show(result, screen)
+        return result.exit
+    except BrokenPipeError:
+        return _gone()
+    except KeyboardInterrupt:
+        return _fail(Interrupted(SIGINT), screen)
+    except KinError as error:
+        return _fail(error, screen)
+    except OSError as error:
+        return _fail(_system(error), screen)
+    except Exception as error:  # the edge: what nobody expected becomes a report, not a traceback
+        return _fail(_report(error, words, environ), screen)
+
+
+def _parse(words: Sequence[str]) -> "Parsed | None":
+    from kin.cli.parse import parse
+
+    if (parsed := parse(words)) is not None:
+        return parsed
+    from kin.cli.app import parse_fully
+
+    return parse_fully(words)
+
+
+def _perform(parsed: "Parsed", call: Call) -> Result:
+    from importlib import import_module
+
+    if folder := call["directory"]:
+        try:
+            os.chdir(folder)
+        except OSError as error:
+            raise NotFound(f"cannot change to {folder}: {error.strerror}") from None
+    function = getattr(import_module(f"kin.cli.{parsed.command.module}"), parsed.command.function)
+    result: Result = function(call)
+    return result
+
+
+def _show(result: Result, screen: Screen) -> None:
+    if screen.json:
+        if result.kind:
+            data = result.data() if callable(result.data) else result.data
+            document = {"kin": 1, "kind": result.kind, "data": data, "warnings": list(result.warnings)}
+            _write_document(document, screen)
+        return
+    for warning in result.warnings:
+        screen.warn(warning)
+    lines = result.brief if screen.quiet and result.brief is not None else result.lines
+    text = "\n".join(lines(screen) if callable(lines) else lines)
+    if text:
+        screen.out.write(text + "\n")
+    screen.out.flush()
+
+
+def _write_document(document: dict[str, Any], screen: Screen) -> None:
+    """One line of JSON in UTF-8, whatever the locale; characters that UTF-8 cannot hold are escaped."""
+    from json import dumps
+
+    text = dumps(document, ensure_ascii=False) + "\n"
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError:
+        raw = (dumps(document) + "\n").encode()
+    screen.out.flush()
+    if buffer := getattr(screen.out, "buffer", None):
+        buffer.write(raw)
+        buffer.flush()
+    else:
+        screen.out.write(raw.decode())
+
+
+def _fail(error: KinError, screen: Screen) -> int:
+    """Print an error as a line or as the error document."""
+    try:
+        if screen.json:
+            _write_document({"kin": 1, "kind": "error", "error": _as_data(error)}, screen)
+        else:
+            screen.out.flush()
+            if not isinstance(error, Interrupted):
+                screen.err.write(f"{screen.paint('error:', 'red')} {clean(str(error))}\n")
+        screen.err.flush()
+    except BrokenPipeError:
+        _gone()
+    return error.exit
+
+
+def _as_data(error: KinError) -> dict[str, Any]:
+    data = {
+        "code": error.code,
+        "exit": error.exit,
+        "message": error.message,
+        "hint": error.hint or None,
+        "retryable": error.retryable,
+    }
+    if error.where:
+        data |= {"file": error.where.path, "line": error.where.line or None, "column": error.where.column or None}
+    return data | error.data
+
+
+def _gone() -> int:
+    """Whoever read us has closed the pipe: end as quietly as a program that SIGPIPE kills."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+    return 128 + SIGPIPE
+
+
+def _system(error: OSError) -> KinError:
+    """The system's no as an error of ours: which file, and why."""
+    named = " -> ".join(os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, (str, bytes)))
+    reason = error.strerror or str(error) or type(error).__name__
+    return Invalid(f"{named}: {reason}" if named else reason)
+
+
+def _report(error: Exception, words: Sequence[str], environ: Mapping[str, str]) -> KinError:
+    """Write down what happened for a bug report, and say where."""
+    import traceback
+    from time import strftime
+
+    from kin import __version__
+    from kin.store.project import state_folder
+
+    text = f"kin {__version__}, Python {sys.version}, {sys.platform}\nkin {' '.join(words)}\n\n{traceback.format_exc()}"
+    what = f"kin stumbled: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+    try:
+        folder = os.path.join(state_folder(environ), "reports")
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        path = os.path.join(folder, f"{strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", errors="replace") as out:
+            out.write(text)
+    except OSError as reason:
+        return Bug(what, f"no report could be written ({reason.strerror})")
+    return Bug(what, f"the report is in {path}; please send it with what you did", report=path)

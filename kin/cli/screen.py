@@ -1,0 +1,156 @@
+"""The terminal: where words go, how wide it is, whether it shows colours and whether somebody is there to be asked.
+
+Everything that a file or an agent said passes `clean` before it reaches a terminal: a title from a cloned repository must
+not move the cursor or set the window's name.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TextIO
+
+__all__ = ["Screen", "cells", "clean", "fit", "pad", "table"]
+
+_STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
+STATUS_STYLES = {
+    "draft": "dim",
+    "in_progress": "cyan",
+    "review": "yellow",
+    "blocked": "red",
+    "done": "green",
+    "cancelled": "dim",
+}
+_CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
+_CONTROLS.update((n, f"\\u{n:04x}") for n in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
+
+
+class Screen:
+    """What a command may print to, and how. With `json` only the document is printed (kin.cli.output does it)."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        *,
+        json: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+        no_color: bool = False,
+        out: TextIO | None = None,
+        err: TextIO | None = None,
+    ) -> None:
+        self.json, self.quiet, self.verbose = json, quiet, verbose
+        self.out = _open(out or sys.stdout)
+        self.err = _open(err or sys.stderr)
+        self.terminal = self.out.isatty()
+        plain = no_color or bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
+        self.color = self.terminal and not plain
+        self.width = _width(self.out, environ) if self.terminal else 0
+        self.may_ask = (
+            not (json or environ.get("CI") or environ.get("KIN_NONINTERACTIVE"))
+            and sys.stdin is not None
+            and sys.stdin.isatty()
+            and self.err.isatty()
+        )
+
+    def paint(self, text: str, style: str) -> str:
+        """`text` in a style, where colours are shown."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
+
+    def status(self, word: str, shown: str = "") -> str:
+        """A task's status in its colour; `shown` is what is printed, if that is more than the word."""
+        return self.paint(shown or word, STATUS_STYLES.get(word, ""))
+
+    def say(self, text: str = "") -> None:
+        """Print a line while the command is still at work; nothing with --json or --quiet."""
+        if not (self.json or self.quiet):
+            self.out.write(text + "\n")
+            self.out.flush()
+
+    def warn(self, text: str) -> None:
+        """Print a warning to standard error."""
+        self.err.write(f"{self.paint('warning:', 'yellow')} {clean(text)}\n")
+
+    def ask(self, question: str) -> bool:
+        """A person's yes or no; no where nobody can be asked. The question stands on standard error."""
+        if not self.may_ask:
+            return False
+        self.err.write(f"{question} [y/N] ")
+        self.err.flush()
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _open(stream: TextIO | None) -> TextIO:
+    """The stream, made unable to fail on a character; a closed one (`>&-`) becomes nothing."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")
+    if reconfigure := getattr(stream, "reconfigure", None):
+        reconfigure(errors="backslashreplace")
+    return stream
+
+
+def _width(out: TextIO, environ: Mapping[str, str]) -> int:
+    if (columns := environ.get("COLUMNS", "")).isdigit() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(out.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
+def clean(text: str) -> str:
+    """`text` with control characters and marks that reverse the reading order made visible; newlines and tabs stay."""
+    return text if text.isprintable() else text.translate(_CONTROLS)
+
+
+def cells(text: str) -> int:
+    """How many columns of a terminal `text` fills: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import category, east_asian_width
+
+    wide = sum(east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(category(c) in ("Mn", "Me", "Cf") for c in text)
+
+
+def fit(text: str, width: int) -> str:
+    """`text` in at most `width` columns, cut with an ellipsis."""
+    if cells(text) <= width:
+        return text
+    kept, used = [], 1
+    for letter in text:
+        used += cells(letter)
+        if used > width:
+            break
+        kept.append(letter)
+    return "".join(kept).rstrip() + "…" if width > 0 else ""
+
+
+def pad(text: str, width: int) -> str:
+    """`text` filled with spaces to `width` columns."""
+    return text + " " * (width - cells(text))
+
+
+def table(rows: Sequence[Sequence[str]], width: int, flexible: int) -> list[list[str]]:
+    """Cells of `rows` padded to columns; at a terminal of `width` (0: none) the `flexible` column gives way to the others.
+
+    The last column is not padded.
+    """
+    if not rows:
+        return []
+    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
+    if width:
+        others = sum(widths) - widths[flexible] + 2 * (len(widths) - 1)
+        widths[flexible] = max(min(widths[flexible], width - others), 10)
+    last = len(widths) - 1
+    return [
+        [
+            cell if n == last and n != flexible else pad(fit(cell, widths[n]), widths[n] if n != last else 0)
+            for n, cell in enumerate(row)
+        ]
+        for row in rows
+    ]
+
+
+def indent(lines: Iterable[str], by: str = "  ") -> list[str]:
+    """Lines moved to the right; empty ones stay empty."""
+    return [by + line if line else line for line in lines]
