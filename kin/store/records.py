@@ -1,0 +1,126 @@
+"""Runs on disk: the live record in the git common dir, written at step boundaries, and the committed one in `.kin/`.
+
+Only the holder of a task's lock writes its live record, so no comparing is needed there. A record that says `running` is
+believed by nobody: the lock decides (kin.store.view).
+"""
+
+import os
+from contextlib import suppress
+
+from kin.errors import Invalid, Place
+from kin.model.record import Run, committed, run_from_data, run_to_data
+from kin.store import emit, files, reader
+from kin.store.project import STORE, Project
+
+__all__ = [
+    "all_live",
+    "drop_live",
+    "ended",
+    "live",
+    "live_path",
+    "logs_folder",
+    "parse",
+    "record_path",
+    "record_text",
+    "save_live",
+    "save_record",
+]
+
+ORDER = Run._fields
+
+
+def live_path(project: Project, task: str, run: str) -> str:
+    """The live record of a run that is running or waiting, or failed and can be resumed."""
+    return os.path.join(project.common, "run", task, run + ".yaml")
+
+
+def logs_folder(project: Project, task: str, run: str) -> str:
+    """Where a run's step logs lie."""
+    return os.path.join(project.common, "logs", task, run)
+
+
+def record_path(project: Project, run: Run) -> str:
+    """The committed record's place in the working tree."""
+    return os.path.join(project.store, "pipelines", run.task, run.run + ".yaml")
+
+
+def parse(text: str, path: str) -> Run:
+    """The run that a record's text holds. Raises Invalid that names `path`."""
+    data = reader.read(text, path, reader.RECORD_BOUNDS)
+    try:
+        return run_from_data(data)
+    except ValueError as error:
+        raise Invalid(f"is no record of a run: {error}", "", Place(path)) from error
+
+
+def record_text(run: Run) -> str:
+    """The committed record: what is history, and nothing of this machine."""
+    return emit.document(run_to_data(committed(run)), ORDER)
+
+
+def save_live(project: Project, run: Run) -> None:
+    """Write the live record, durable when this returns. The caller holds the task's lock."""
+    files.write_own(live_path(project, run.task, run.run), emit.document(run_to_data(run), ORDER))
+
+
+def drop_live(project: Project, run: Run) -> None:
+    """Remove the live record once the run's end is recorded elsewhere; one that is gone already is fine."""
+    path = live_path(project, run.task, run.run)
+    files.remove_own(path)
+    with suppress(OSError):  # not empty: the task has another record
+        os.rmdir(os.path.dirname(path))
+
+
+def live(project: Project, task: str) -> Run | None:
+    """The newest live record of a task, whatever its status says, or None. Raises Invalid if it cannot be read."""
+    folder = os.path.join(project.common, "run", task)
+    for name in reversed(_records(folder)):
+        if run := _load(os.path.join(folder, name)):
+            return run
+    return None
+
+
+def all_live(project: Project) -> tuple[list[Run], list[str]]:
+    """The newest live record of every task that has one, and a warning for each that cannot be read."""
+    runs: list[Run] = []
+    warnings: list[str] = []
+    try:
+        tasks = sorted(os.listdir(os.path.join(project.common, "run")))
+    except FileNotFoundError:
+        return [], []
+    for task in tasks:
+        try:
+            if run := live(project, task):
+                runs.append(run)
+        except Invalid as error:
+            warnings.append(str(error))
+    return runs, warnings
+
+
+def ended(project: Project, task: str) -> list[Run]:
+    """The task's records in the working tree, oldest first. Raises Invalid for one that cannot be read."""
+    folder = os.path.join(project.store, "pipelines", task)
+    runs = (_load(os.path.join(folder, name), os.path.join(STORE, "pipelines", task, name)) for name in _records(folder))
+    return [run for run in runs if run is not None]
+
+
+def save_record(project: Project, run: Run) -> None:
+    """Write the run's record into the working tree, where people and kin's merges commit it; an earlier one is rewritten."""
+    files.replace(project, record_path(project, run), record_text(run), expect=None)
+
+
+def _records(folder: str) -> list[str]:
+    try:
+        return sorted(n for n in os.listdir(folder) if n.endswith(".yaml") and not n.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _load(path: str, shown: str = "") -> Run | None:
+    try:
+        raw = files.read_stamped(path)[0]
+    except FileNotFoundError:
+        return None  # its run ended between the listing and now
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror}", where=Place(shown or path)) from error
+    return parse(reader.decode(raw, shown or path, reader.RECORD_BOUNDS), shown or path)
