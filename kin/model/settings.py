@@ -11,12 +11,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kin.model.fields import Problem, seconds
 from kin.model.ids import is_key
-from kin.model.task import Mode
+from kin.model.task import FORMAT, Mode
 
-__all__ = ["FORMAT", "Budget", "Gate", "Limits", "RoleSettings", "Settings", "StepSpec", "check_settings", "plan_steps"]
+__all__ = ["Budget", "Gate", "Limits", "RoleSettings", "Settings", "StepSpec", "check_settings", "plan_steps"]
 
-FORMAT = 1
-"""The highest format of files that this kin writes."""
 BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"]}
 MAX_STEPS = 100
 

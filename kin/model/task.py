@@ -6,7 +6,10 @@ from typing import Annotated, Any, NamedTuple
 from kin.model.fields import Field, at_most_one_line, build, choice, integer, mapping, nested, raw, text, words
 from kin.model.status import BlockedKind, TaskStatus
 
-__all__ = ["PRIORITIES", "STATUS_ALIASES", "TASK_KEYS", "Blocked", "Mode", "Note", "NoteFor", "Task", "build_task"]
+__all__ = ["FORMAT", "PRIORITIES", "STATUS_ALIASES", "TASK_KEYS", "Blocked", "Mode", "Note", "NoteFor", "Task", "build_task"]
+
+FORMAT = 1
+"""The highest format of the files in `.kin/` that this kin writes."""
 
 
 class Mode(StrEnum):

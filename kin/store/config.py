@@ -1,0 +1,159 @@
+"""Settings as they hold here: kin.yaml over what the person's own `config.yaml` sets.
+
+`load_settings` checks everything (and imports pydantic); `quick` reads the few values that reading commands need, and never
+fails: with a broken kin.yaml `list` still works.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kin.errors import Invalid, NotFound, Place
+from kin.model.fields import KeyPath, Plain, Problem, choice, integer, text
+from kin.model.ids import is_key, key_from_name
+from kin.model.task import FORMAT, Mode
+from kin.store import files, reader
+from kin.store.project import STORE, Project, config_folder
+
+if TYPE_CHECKING:
+    from kin.model.settings import Settings
+
+__all__ = ["KIN_YAML", "Quick", "load_settings", "quick", "refuse_newer_format", "settings_from_text", "user_settings"]
+
+KIN_YAML = f"{STORE}/kin.yaml"
+PERSONAL = ("agent", "agents", "notify")
+"""Keys of a person's own config.yaml that stand in for what kin.yaml leaves open."""
+MACHINE = ("concurrency", "colours", "colors")
+"""Keys of it that hold for the machine and say nothing about a project."""
+
+
+class Quick(NamedTuple):
+    """What reading commands need of kin.yaml; `warnings` say what could not be read and was taken as its default."""
+
+    key: str
+    ids: str = "sequential"
+    mode: Mode = Mode.review
+    concurrency: int = 5
+    base: str | None = None
+    format: int = FORMAT
+    warnings: tuple[str, ...] = ()
+
+
+def settings_path(project: Project) -> str:
+    """Where kin.yaml is."""
+    return os.path.join(project.store, "kin.yaml")
+
+
+def load_settings(project: Project, environ: Mapping[str, str] = os.environ) -> "Settings":
+    """The settings that hold in this checkout, checked. Raises NotFound, or Invalid with the place of the first problem
+    and all of them in `data["problems"]`.
+    """
+    try:
+        found = files.read_text(settings_path(project), KIN_YAML)
+    except NotFound:
+        raise NotFound(f"there is no {KIN_YAML}", "`kin init` makes one") from None
+    return settings_from_text(found, KIN_YAML, user_settings(environ))
+
+
+def settings_from_text(source: str, path: str, personal: Mapping[str, Any] | None = None) -> "Settings":
+    """The settings that the text of a kin.yaml means (that of another commit, say), over a person's own."""
+    from kin.model.settings import check_settings
+
+    data = reader.read(source, path)
+    checked = check_settings(_over(personal or {}, data))
+    if checked.settings is None:
+        raise _invalid(checked.problems, source, path, data)
+    return checked.settings
+
+
+def _over(personal: Mapping[str, Any], data: Mapping[str, Plain]) -> dict[str, Any]:
+    """kin.yaml over a person's own settings: the nearer one wins, agents by name, notifications side by side."""
+    merged: dict[str, Any] = dict(data)
+    if data.get("agent") is None and "agent" in personal:
+        merged["agent"] = personal["agent"]
+    agents = data.get("agents")
+    if "agents" in personal and (agents is None or isinstance(agents, dict)):
+        merged["agents"] = {**personal["agents"], **(agents or {})}
+    notify = data.get("notify")
+    if "notify" in personal and (notify is None or isinstance(notify, list)):
+        merged["notify"] = [*(notify or []), *personal["notify"]]
+    return merged
+
+
+def _invalid(problems: list[Problem], source: str, path: str, data: Mapping[str, Plain]) -> Invalid:
+    # A fault that only a person's own file can have made is not looked for in this one.
+    found = [(p, reader.place_of(source, path, p.path)) for p in problems]
+    problem, place = found[0]
+    hint = "`kin init` writes `key:`" if problem.path == ("key",) and "key" not in data else "`kin help settings` lists them"
+    return Invalid(problem.message, hint, place, problems=[f"{where}: {p.message}" for p, where in found])
+
+
+def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
+    """The person's own config.yaml as plain data of the right shapes; {} if there is none. Raises Invalid."""
+    path = os.path.join(config_folder(environ), "config.yaml")
+    try:
+        source = files.read_text(path, path)
+    except NotFound:
+        return {}
+    data = {k: v for k, v in reader.read(source, path).items() if v is not None}
+    shapes: dict[str, type | tuple[type, ...]] = {"agent": (str, list), "agents": dict, "notify": list}
+    for key, value in data.items():
+        keys: KeyPath = (key,)
+        if key not in (*PERSONAL, *MACHINE):
+            known = ", ".join((*PERSONAL, *MACHINE[:2]))
+            raise Invalid(f"unknown setting '{key}'; one of {known}", "", reader.place_of(source, path, keys))
+        if key in shapes and not isinstance(value, shapes[key]):
+            raise Invalid(f"{key} has the wrong shape", "`kin help settings` shows it", reader.place_of(source, path, keys))
+    return data
+
+
+def quick(project: Project) -> Quick:
+    """A few values of kin.yaml without pydantic. A fault becomes a warning and its default."""
+    guess = Quick(key_from_name(os.path.basename(project.root)))
+    try:
+        return quick_from_data(reader.read(files.read_text(settings_path(project), KIN_YAML), KIN_YAML), guess)
+    except (Invalid, NotFound) as error:
+        return guess._replace(warnings=(str(error),))
+
+
+def quick_from_data(data: Mapping[str, Plain], guess: Quick) -> Quick:
+    """The values of a kin.yaml that can be read; what is wrong with the others is load_settings' to say in full."""
+    warnings = []
+    values: dict[str, Any] = {}
+    for name in ("key", "ids", "mode", "concurrency", "base", "format"):
+        plain = data.get(name)
+        if plain is None:
+            continue
+        try:
+            values[name] = _READ[name](plain)
+        except ValueError as error:
+            warnings.append(f"{KIN_YAML}: {name}: {error}; {getattr(guess, name)} is taken")
+    found = guess._replace(**values)
+    if found.format > FORMAT:
+        warnings.append(f"{KIN_YAML}: format {found.format} is newer than this kin, which knows {FORMAT}; upgrade kin")
+    if "key" not in data:
+        warnings.append(f"{KIN_YAML}: `key` is missing; {guess.key} is taken")
+    return found._replace(warnings=tuple(warnings))
+
+
+def _key(plain: Any) -> str:
+    if not is_key(text(plain)):
+        raise ValueError(f"'{plain}' is no key")
+    return text(plain)
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "key": _key,
+    "ids": text,
+    "mode": choice(Mode),
+    "concurrency": integer(1, 1000),
+    "base": text,
+    "format": integer(1, 10**6),
+}
+
+
+def refuse_newer_format(project: Project) -> None:
+    """Raise Invalid if the store is of a newer format than this kin may write."""
+    found = quick(project).format
+    if found > FORMAT:
+        raise Invalid(f"the files are of format {found}, this kin writes {FORMAT}", "upgrade kin", Place(KIN_YAML))
