@@ -1,0 +1,94 @@
+"""The roster in agents/: each role is complete, small, and distinct from the others."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from kin.store.roles import Role, parse_role
+
+AGENTS = Path(__file__).parent.parent / "agents"
+ROSTER = {
+    *("pm", "architect", "tech_researcher", "business_analyst", "market_researcher"),
+    *("legal_researcher", "ux_designer", "developer", "backend_dev", "frontend_dev"),
+    *("mobile_dev", "data_engineer", "database_admin", "debugger", "reviewer"),
+    *("tester", "security_auditor", "performance_engineer", "sysadmin", "devops_engineer"),
+    *("integrator", "technical_writer", "release_manager", "marketer"),
+}
+READERS = {
+    *("pm", "architect", "tech_researcher", "business_analyst", "market_researcher", "legal_researcher", "ux_designer"),
+    *("reviewer", "security_auditor"),
+}
+KINDS = {"decision", "convention", "gotcha", "workaround", "rejected_approach"}
+HEADINGS = ["You get", "You hand on", "You do not", "How to finish"]
+LEFT_TO_KIN = "- Commit, switch branches, or touch `.kin/`: kin does that.\n"
+
+
+@pytest.fixture(params=sorted(ROSTER))
+def role(request: pytest.FixtureRequest) -> Role:
+    path = AGENTS / f"{request.param}.md"
+    return parse_role(path.read_text(encoding="utf-8"), request.param, str(path))
+
+
+def sections(role: Role) -> dict[str, str]:
+    """A body by heading; what stands before the first one under ''."""
+    parts = re.split(r"^## (.*)\n", role.body, flags=re.MULTILINE)
+    return {"": parts[0]} | dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_the_roster_is_the_contracts() -> None:
+    assert {path.stem for path in AGENTS.glob("*.md")} == ROSTER
+    assert [p.name for p in AGENTS.iterdir() if p.suffix != ".md"] == []
+
+
+def test_a_role_says_its_job_what_it_gets_hands_on_must_not_do_and_how_to_finish(role: Role) -> None:
+    parts = sections(role)
+    assert parts[""].startswith("Your one job: ")
+    assert [h for h in parts if h in HEADINGS] == HEADINGS, "in this order"
+    assert set(parts) <= {"", "How you work", "What you look for", "What you look for, in this order", *HEADINGS}
+    assert all(text.strip() for text in parts.values())
+    assert parts["You do not"].count("\n- ") + parts["You do not"].startswith("- ") >= 3
+    assert "`summary`" in parts["You hand on"] and "`decisions`" in parts["You hand on"]
+    assert parts["How to finish"].rstrip().endswith("."), "a sentence"
+
+
+def test_a_prompt_stays_below_two_kilobytes(role: Role) -> None:
+    assert 600 < len(role.body.encode()) < 2048
+
+
+def test_the_front_matter_is_complete_and_names_what_exists(role: Role) -> None:
+    head = (AGENTS / f"{role.name}.md").read_text().split("---\n")[1]
+    assert head.startswith(f"name: {role.name}\nsummary: ")
+    assert role.summary and not role.summary.endswith(".") and len(role.summary) < 100
+    assert role.extra == {} and set(role.reads) <= {"kinds", "tags", "modules", "roles"}
+    assert set(role.reads["kinds"]) <= KINDS and role.reads["kinds"]
+    assert role.reads["modules"] in ("task", "all")
+    read_from = role.reads["roles"]
+    assert read_from == "all" or (read_from and set(read_from) < ROSTER - {role.name})
+
+
+def test_who_may_write_is_told_what_is_kins_and_who_may_not_is_not_sent_to_write(role: Role) -> None:
+    assert role.access == ("read" if role.name in READERS else "write")
+    left_to_kin = LEFT_TO_KIN in sections(role)["You do not"]
+    assert left_to_kin == (role.access == "write" and role.name != "integrator")
+
+
+def test_no_role_is_written_twice() -> None:
+    seen: dict[str, str] = {}
+    for name in sorted(ROSTER):
+        for line in (AGENTS / f"{name}.md").read_text().split("---\n", 2)[2].splitlines():
+            text = line.strip()
+            if len(text) < 40 or text + "\n" == LEFT_TO_KIN:
+                continue
+            assert text not in seen, f"{name} and {seen[text]} share: {text}"
+            seen[text] = name
+
+
+def test_every_role_is_heard_by_some_other_that_names_it() -> None:
+    """A hand-over that only `all` would read is one that nobody planned for."""
+    heard: set[str] = set()
+    for name in ROSTER:
+        role = parse_role((AGENTS / f"{name}.md").read_text(), name, name)
+        if role.reads["roles"] != "all":
+            heard |= set(role.reads["roles"])
+    assert heard >= ROSTER - {"marketer", "integrator"}, "these two end a pipeline"
