@@ -52,15 +52,15 @@ def load_settings(project: Project, environ: Mapping[str, str] = os.environ) -> 
         found = files.read_text(settings_path(project), KIN_YAML)
     except NotFound:
         raise NotFound(f"there is no {KIN_YAML}", "`kin init` makes one") from None
-    return settings_from_text(found, KIN_YAML, user_settings(environ))
+    return settings_from_text(found, KIN_YAML, environ)
 
 
-def settings_from_text(source: str, path: str, personal: Mapping[str, Any] | None = None) -> "Settings":
-    """The settings that the text of a kin.yaml means (that of another commit, say), over a person's own."""
+def settings_from_text(source: str, path: str, environ: Mapping[str, str] = os.environ) -> "Settings":
+    """The settings that the text of a kin.yaml (that of another commit, say) means, over the person's own. Raises Invalid."""
     from kin.model.settings import check_settings
 
     data = reader.read(source, path)
-    checked = check_settings(_over(personal or {}, data))
+    checked = check_settings(_over(user_settings(environ), data))
     if checked.settings is None:
         raise _invalid(checked.problems, source, path, data)
     return checked.settings

@@ -1,0 +1,334 @@
+"""Task files: all of them through the index, one of them from the file itself, and the ways to change one.
+
+Every change re-reads the file under the store lock and is checked against what it then says, so the file always wins over
+what a command saw when it started.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kin.errors import Busy, Invalid, NotFound, Place, Usage
+from kin.model.fields import KeyPath, Plain, Problem, data_of, fields_of
+from kin.model.ids import TASK_ID, normalise, same_id
+from kin.model.status import BlockedKind, TaskStatus, check_hand_move, may_move
+from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
+from kin.store import config, files, index, reader
+from kin.store.project import STORE, Project
+
+__all__ = [
+    "Broken",
+    "Scan",
+    "add",
+    "change",
+    "load",
+    "new_id",
+    "parse",
+    "resolve",
+    "scan",
+    "set_status",
+    "shown_path",
+    "task_path",
+]
+
+
+class Broken(NamedTuple):
+    """A file in tasks/ that cannot be used, and why."""
+
+    path: str
+    error: Invalid
+
+
+class Scan(NamedTuple):
+    """All task files of the store: those that can be read, by id, and the others."""
+
+    tasks: dict[str, Task]
+    broken: list[Broken]
+
+
+def task_path(project: Project, task_id: str) -> str:
+    """Where the task's file is."""
+    return os.path.join(project.store, "tasks", task_id + ".yaml")
+
+
+def shown_path(task_id: str) -> str:
+    """The task's file as messages name it."""
+    return f"{STORE}/tasks/{task_id}.yaml"
+
+
+def parse(text: str, path: str) -> Task:
+    """The task that a file's text is. Raises Invalid with the place of the first fault, all of them in `data["problems"]`."""
+    task, problems = build_task(reader.read(text, path))
+    if task is None:
+        raise _invalid(problems, text, path)
+    stem = os.path.basename(path).removesuffix(".yaml")
+    if task.id != stem:
+        where = reader.place_of(text, path, ("id",))
+        raise Invalid(f"the id is {task.id}, but the file is {stem}.yaml", "one of them must change", where)
+    return task
+
+
+def _invalid(problems: Sequence[Problem], text: str, path: str) -> Invalid:
+    found = [f"{reader.place_of(text, path, p.path)}: {p.message}" for p in problems]
+    return Invalid(problems[0].message, "", reader.place_of(text, path, problems[0].path), problems=found)
+
+
+def load(project: Project, task_id: str) -> tuple[Task, str]:
+    """A task and its file's text, read now. Raises NotFound, or Invalid with the place of a fault."""
+    shown = shown_path(task_id)
+    text = files.read_text(task_path(project, task_id), shown)
+    return parse(text, shown), text
+
+
+def scan(project: Project) -> Scan:
+    """All task files, unchanged ones from the index."""
+    broken: list[Broken] = []
+    folder = os.path.join(project.store, "tasks")
+
+    def row_of(path: str, name: str) -> tuple[index.Row | None, bool]:
+        shown = f"{STORE}/tasks/{name}"
+        try:
+            text = files.read_text(path, shown)
+            if not TASK_ID.fullmatch(name.removesuffix(".yaml")):
+                raise Invalid("the file's name is no task id", "name it <id>.yaml, or keep it elsewhere", Place(shown))
+            return _to_row(parse(text, shown)), reader.read_fast(text) is None
+        except NotFound:
+            return None, False  # gone since the folder was listed
+        except Invalid as error:
+            broken.append(Broken(shown, error))
+            return None, False
+
+    rows = index.scan(folder, index.cache_path(project.common, folder), _is_task_file, row_of)
+    return Scan({row[0]: _from_row(row) for row in rows.values()}, broken)
+
+
+def _is_task_file(name: str) -> bool:
+    return name.endswith((".yaml", ".yml")) and not name.startswith(".")
+
+
+_READ = {declared.name: declared.field.read for declared in fields_of(Task)}
+_ALIASES = {alias: declared.name for declared in fields_of(Task) for alias in declared.field.aliases}
+_STATUS, _BLOCKED, _MODE = (TASK_KEYS.index(key) for key in ("status", "blocked", "mode"))
+_STATUSES: dict[str, TaskStatus] = {str(status.value): status for status in TaskStatus}
+
+
+def _to_row(task: Task) -> index.Row:
+    """The task with texts for enums and tuples for what it nests, as marshal can hold it."""
+    row: list[Any] = list(task)
+    row[_STATUS] = task.status.value
+    row[_BLOCKED] = None if task.blocked is None else (task.blocked.kind.value, task.blocked.reason)
+    row[_MODE] = None if task.mode is None else task.mode.value
+    return tuple(row)
+
+
+def _from_row(row: index.Row) -> Task:
+    values = list(row)
+    values[_STATUS] = _STATUSES[row[_STATUS]]
+    if row[_BLOCKED] is not None:
+        values[_BLOCKED] = Blocked(BlockedKind(row[_BLOCKED][0]), row[_BLOCKED][1])
+    if row[_MODE] is not None:
+        values[_MODE] = Mode(row[_MODE])
+    return tuple.__new__(Task, values)
+
+
+def resolve(project: Project, word: str) -> str:
+    """The id of the existing task that `word` means: case-blind, a bare number, a unique prefix of a random id.
+
+    Raises NotFound that names near ones, Usage if a prefix fits several.
+    """
+    task_id = normalise(word, config.quick(project).key)
+    if task_id and os.path.isfile(task_path(project, task_id)):
+        return task_id
+    known = _ids(project)
+    if task_id:
+        same = [other for other in known if same_id(other, task_id)]
+        if len(same) == 1:
+            return same[0]
+    prefix = word.strip().upper()
+    fitting = [other for other in known if prefix and _is_random(other) and _begins(other, prefix)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise Usage(f"'{word}' may be {', '.join(sorted(fitting)[:5])}", "type more of it")
+    raise NotFound(f"there is no task {task_id or word}", _near(task_id or prefix, known))
+
+
+def _ids(project: Project) -> list[str]:
+    try:
+        names = os.listdir(os.path.join(project.store, "tasks"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [stem for name in names if name.endswith(".yaml") and TASK_ID.fullmatch(stem := name.removesuffix(".yaml"))]
+
+
+def _is_random(task_id: str) -> bool:
+    return not task_id.rpartition("-")[2].isdigit()
+
+
+def _begins(task_id: str, prefix: str) -> bool:
+    return task_id.startswith(prefix) or task_id.rpartition("-")[2].startswith(prefix)
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
+    return f"did you mean {' or '.join(near)}?" if near else "`kin list --all` shows what there is"
+
+
+def new_id(project: Project, category: str = "") -> str:
+    """An id that nobody has been given."""
+    from kin.store import numbers
+
+    quick = config.quick(project)
+    make = numbers.random_ids if quick.ids == "random" else numbers.next_ids
+    return make(project, quick.key, "tasks", 1, category)[0]
+
+
+def add(project: Project, data: Mapping[str, Plain], *, today: str, category: str = "") -> Task:
+    """Write a new task file in kin's layout; `data` are plain values by key, `id` only to insist on one.
+
+    Raises Usage for a value that does not fit or an id that is taken.
+    """
+    from kin.store import emit
+
+    config.refuse_newer_format(project)
+    while True:
+        task = _built({"id": data.get("id") or new_id(project, category), "status": "todo", "created": today} | dict(data))
+        try:
+            files.write_new(task_path(project, task.id), emit.document(data_of(task), TASK_KEYS))
+            return task
+        except FileExistsError:
+            if data.get("id"):
+                raise Usage(f"{task.id} is there already", f"`kin show {task.id}`") from None
+
+
+def _built(data: Mapping[str, Any]) -> Task:
+    task, problems = build_task({key: value for key, value in data.items() if value is not None})
+    if task is None:
+        raise Usage(problems[0].message, "", problems=[p.message for p in problems])
+    if not TASK_ID.fullmatch(task.id):
+        raise Usage(f"'{task.id}' is no task id", "KEY-<number>, or KEY-<CATEGORY>-<number>")
+    return task
+
+
+def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
+    """Make `changes` (kin.store.splice) by a person's hand: the text of those values is replaced and nothing else.
+
+    Raises Usage for a refused move of status or a value that does not fit; Busy, both values named, if one of the values was
+    changed by somebody else while we were at it; Invalid if the file cannot be edited. The file is then as it was.
+    """
+    config.refuse_newer_format(project)
+    shown = shown_path(task_id)
+    seen: dict[KeyPath, Plain] = {}
+    done: list[Task] = []
+
+    def edit(text: str) -> str:
+        data = reader.read(text, shown)
+        spelled = [one._replace(path=_as_spelled(data, one.path)) for one in changes]
+        _check_unchanged(task_id, data, spelled, seen)
+        new = _spliced(task_id, text, data, spelled)
+        done[:] = [_checked(new, shown, spelled)]
+        return new
+
+    files.edit_file(project, task_path(project, task_id), edit)
+    return done[0]
+
+
+def _as_spelled(data: Mapping[str, Plain], path: KeyPath) -> KeyPath:
+    """`path` with the first key as the file spells it (`deps` for `depends_on`)."""
+    if path[0] in data:
+        return path
+    return next(((alias, *path[1:]) for alias, name in _ALIASES.items() if name == path[0] and alias in data), path)
+
+
+def _check_unchanged(task_id: str, data: Mapping[str, Plain], changes: Sequence[Any], seen: dict[KeyPath, Plain]) -> None:
+    """On a second try: whoever wrote in between must not have written the same values. Items of lists do not collide."""
+    from kin.store.splice import Remove, Set
+
+    for one in changes:
+        if isinstance(one, (Set, Remove)):
+            now = _value_at(data, one.path)
+            before = seen.setdefault(one.path, now)
+            if now != before:
+                name, wanted = ".".join(map(str, one.path)), getattr(one, "value", None)
+                raise Busy(
+                    f"{task_id}: {name} was changed to '{now}' meanwhile, you wanted '{wanted}'",
+                    "look at it and try again",
+                    key=name,
+                    theirs=now,
+                    yours=wanted,
+                )
+
+
+def _value_at(data: Any, path: KeyPath) -> Any:
+    for key in path:
+        if isinstance(data, dict) and isinstance(key, str):
+            data = data.get(key)
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+        else:
+            return None
+    return data
+
+
+def _spliced(task_id: str, text: str, data: Mapping[str, Plain], changes: Sequence[Any]) -> str:
+    from kin.store import splice
+
+    shown = shown_path(task_id)
+    rest = []
+    for one in changes:
+        if one.path == ("status",) and isinstance(one, splice.Set):
+            new = _status_of(one.value)
+            if (old := _status_of(data.get("status"))) and new:
+                check_hand_move(task_id, old, new)
+            if new and new != old:
+                text = splice.set_status(text, new, {"kind": "manual"} if new == TaskStatus.blocked else None, path=shown)
+                continue
+        rest.append(one)
+    return splice.edit(text, rest, order=TASK_KEYS, path=shown) if rest else text
+
+
+def _status_of(plain: Any) -> TaskStatus | None:
+    try:
+        return TaskStatus(_READ["status"](plain))
+    except ValueError:
+        return None
+
+
+def _checked(text: str, shown: str, changes: Sequence[Any]) -> Task:
+    """The new text as a task; a fault in a value that the person gave is their words' fault, not the file's."""
+    task, problems = build_task(reader.read(text, shown))
+    if task is None:
+        mine = [p for p in problems if any(p.path[:1] == one.path[:1] for one in changes)]
+        if mine:
+            raise Usage(mine[0].message, "", problems=[p.message for p in mine])
+        raise _invalid(problems, text, shown)
+    return parse(text, shown)
+
+
+def set_status(project: Project, task_id: str, status: str, blocked: Mapping[str, str] | None = None) -> bool:
+    """Move the task by kin's hand; False if it stands so already.
+
+    Raises Usage if the file's own status forbids the move: a person has said something else meanwhile, and the file wins.
+    """
+    from kin.store import splice
+
+    config.refuse_newer_format(project)
+    new, shown = TaskStatus(status), shown_path(task_id)
+    why = blocked if new == TaskStatus.blocked else None
+    moved = False
+
+    def edit(text: str) -> str:
+        nonlocal moved
+        task = parse(text, shown)
+        wanted = Blocked(BlockedKind(why["kind"]), why.get("reason", "")) if why else None
+        moved = (task.status, task.blocked) != (new, wanted)
+        if not moved:
+            return text
+        if not may_move(task.status, new, by_kin=True):
+            raise Usage(f"{task_id} is {task.status}, kin does not make it {new}", f"`kin show {task_id}`")
+        return splice.set_status(text, new, why, path=shown)
+
+    files.edit_file(project, task_path(project, task_id), edit)
+    return moved
