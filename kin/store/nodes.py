@@ -1,0 +1,82 @@
+"""A YAML document as a tree of spans: what stands where in a text, so that an edit can replace just those characters.
+
+`kin.store.strict` makes such trees from parse events; `kin.store.splice` cuts by them. Spans are offsets into the text as
+it was given (a byte order mark counts, a CRLF counts two); lines and columns count from 1, as people do.
+"""
+
+from typing import NamedTuple
+
+from kin.model.fields import Plain
+
+__all__ = ["NULLS", "RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "Items", "Node", "Pairs", "Scalar", "plain"]
+
+NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+"""What an empty value is spelled like, unquoted."""
+
+
+class Bounds(NamedTuple):
+    """Limits of one document: nesting, number of nodes, bytes. What people and kin write is far below."""
+
+    depth: int = 40
+    nodes: int = 5_000
+    size: int = 256 * 1024
+
+
+TASK_BOUNDS = Bounds()
+RECORD_BOUNDS = Bounds(40, 200_000, 8 * 1024 * 1024)
+
+
+class Scalar(NamedTuple):
+    """One value. `style` is `'`, `"`, `|`, `>` or "" (plain); `body` is `start` without an anchor."""
+
+    start: int
+    end: int
+    line: int
+    column: int
+    body: int
+    value: str
+    style: str
+
+
+class Items(NamedTuple):
+    """A list, in brackets (`flow`) or one item a line. A block list ends with its last item.
+
+    `dashes` says where each item of a block list begins.
+    """
+
+    start: int
+    end: int
+    line: int
+    column: int
+    body: int
+    flow: bool
+    items: list["Node"]
+    dashes: list[int]
+
+
+class Pairs(NamedTuple):
+    """A mapping, in braces (`flow`) or one key a line. A block mapping ends with its last value."""
+
+    start: int
+    end: int
+    line: int
+    column: int
+    body: int
+    flow: bool
+    pairs: list[tuple[Scalar, "Node"]]
+
+    def pair(self, key: str | int) -> tuple[Scalar, "Node"] | None:
+        """The pair of `key`, or None."""
+        return next((pair for pair in self.pairs if pair[0].value == key), None)
+
+
+Node = Scalar | Items | Pairs
+
+
+def plain(node: Node) -> Plain:
+    """The node as plain data: text, lists, mappings, None."""
+    if isinstance(node, Scalar):
+        return None if not node.style and node.value in NULLS else node.value
+    if isinstance(node, Items):
+        return [plain(item) for item in node.items]
+    return {key.value: plain(value) for key, value in node.pairs}

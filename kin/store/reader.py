@@ -1,0 +1,60 @@
+"""Files as plain data: bytes to text, text to keys, and where in the file a key stands.
+
+Two parsers: `kin.store.fast` for the layout that kin writes, `kin.store.strict` (the one of record) for everything else.
+"""
+
+from kin.errors import Invalid, Place
+from kin.model.fields import KeyPath, Plain
+from kin.store.fast import read_fast
+from kin.store.nodes import RECORD_BOUNDS, TASK_BOUNDS, Bounds, Items, Node, Pairs, plain
+
+__all__ = ["RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "decode", "place_of", "read", "read_fast", "read_tree"]
+
+
+def decode(raw: bytes, path: str, bounds: Bounds = TASK_BOUNDS) -> str:
+    """The file's text (a byte order mark stays in it). Raises Invalid if it is too large or no UTF-8."""
+    if len(raw) > bounds.size:
+        raise Invalid(f"{len(raw):,} bytes, at most {bounds.size:,}", "keep long texts elsewhere", Place(path))
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8").removeprefix("\ufeff")
+        where = Place(path, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise Invalid(f"the byte 0x{raw[error.start]:02x} is no UTF-8", "save the file as UTF-8", where) from None
+
+
+def read(text: str, path: str, bounds: Bounds = TASK_BOUNDS) -> dict[str, Plain]:
+    """The mapping that `text` is, every scalar as text. Raises Invalid with the place of what is wrong."""
+    found = read_fast(text, bounds)
+    if found is not None:
+        return found
+    data = plain(read_tree(text, path, bounds))
+    assert isinstance(data, dict)
+    return data
+
+
+def read_tree(text: str, path: str, bounds: Bounds = TASK_BOUNDS) -> Pairs:
+    """The mapping that `text` is, as a tree of spans. Raises Invalid with the place of what is wrong."""
+    from kin.store.strict import parse
+
+    if len(text) > bounds.size:
+        raise Invalid(f"{len(text):,} characters, at most {bounds.size:,}", "keep long texts elsewhere", Place(path))
+    return parse(text, path, bounds)
+
+
+def place_of(text: str, path: str, keys: KeyPath, bounds: Bounds = TASK_BOUNDS) -> Place:
+    """Line and column of the value that `keys` lead to, or of the nearest one above it that is there."""
+    try:
+        node: Node = read_tree(text, path, bounds)
+    except Invalid as error:
+        return error.where or Place(path)
+    place = Place(path, node.line, node.column)
+    for key in keys:
+        if isinstance(node, Pairs) and (pair := node.pair(key)):
+            node = pair[1]
+        elif isinstance(node, Items) and isinstance(key, int) and 0 <= key < len(node.items):
+            node = node.items[key]
+        else:
+            break
+        place = Place(path, node.line, node.column)
+    return place

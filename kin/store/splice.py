@@ -1,0 +1,281 @@
+"""A change to a file: the characters of the value concerned are replaced and nothing else, in whatever style it is written.
+
+Every change is made on spans of the parsed text (`kin.store.cuts`), then the new text is parsed and compared with what was
+meant. If it is not exactly that, the change is refused: a file is never half changed, and never reformatted.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kin.errors import Invalid, Place
+from kin.model.fields import KeyPath, Plain, fields_of
+from kin.model.task import TASK_KEYS, Task
+from kin.store import cuts, emit
+from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar, plain
+from kin.store.reader import read_tree
+
+__all__ = ["TASK_ALIASES", "AddItem", "Change", "DropItem", "Remove", "Set", "edit", "meant", "set_status"]
+
+TASK_ALIASES: Mapping[str, tuple[str, ...]] = {d.name: d.field.aliases for d in fields_of(Task) if d.field.aliases}
+"""Other aliases of a task's keys; an edit keeps the one that the file has."""
+
+
+class Set(NamedTuple):
+    """Give a key this value; mappings on the way are made."""
+
+    path: KeyPath
+    value: Any
+
+
+class Remove(NamedTuple):
+    """Remove a key, and a mapping or list that it leaves empty. Nothing happens if it is not there."""
+
+    path: KeyPath
+
+
+class AddItem(NamedTuple):
+    """Add an item to a list in its sorted place; the list is made if need be. Nothing happens if it is there."""
+
+    path: KeyPath
+    item: str
+
+
+class DropItem(NamedTuple):
+    """Remove an item from a list, and a list that it leaves empty. Nothing happens if it is not there."""
+
+    path: KeyPath
+    item: str
+
+
+Change = Set | Remove | AddItem | DropItem
+
+
+def edit(
+    text: str,
+    changes: Sequence[Change],
+    *,
+    order: Sequence[str] = TASK_KEYS,
+    aliases: Mapping[str, Sequence[str]] = TASK_ALIASES,
+    path: str = "",
+    bounds: Bounds = TASK_BOUNDS,
+) -> str:
+    """`text` with `changes` made one after the other, all else byte by byte as it was.
+
+    New keys go where `order` puts them, unknown ones behind. Raises Invalid if the text cannot be read, or if a change
+    cannot be made without touching more than it concerns.
+    """
+    tree = read_tree(text, path, bounds)
+    for change in changes:
+        for step in _steps(_as_spelled(change, tree, aliases), tree):
+            wanted = meant(plain(tree), step)
+            if wanted == plain(tree):
+                continue
+            where = Place(path, tree.line, tree.column)
+            new = cuts.apply(text, _cuts(text, tree, step, _ranking(order, aliases), where))
+            text, tree = _checked(new, wanted, step, where, bounds)
+    return text
+
+
+def set_status(text: str, status: str, blocked: Mapping[str, str] | None = None, *, path: str = "") -> str:
+    """`text` with this status, and with the `blocked:` block that goes with it, or without one."""
+    second: Change = Set(("blocked",), dict(blocked)) if blocked else Remove(("blocked",))
+    return edit(text, [Set(("status",), status), second], path=path)
+
+
+def _ranking(order: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Callable[[str], tuple[int, str]] | None:
+    """Where a top-level key stands, whatever its spelling."""
+    names = {other: name for name, others in aliases.items() for other in others}
+    return (lambda key: emit.rank(names.get(key, key), order)) if order else None
+
+
+def _as_spelled(change: Change, tree: Pairs, aliases: Mapping[str, Sequence[str]]) -> Change:
+    """The change with its first key as the file spells it."""
+    first = change.path[0]
+    if tree.pair(first) is None:
+        for other in aliases.get(str(first), ()):
+            if tree.pair(other):
+                return change._replace(path=(other, *change.path[1:]))
+    return change
+
+
+def _steps(change: Change, tree: Pairs) -> list[Change]:
+    """A mapping that is set over a mapping is changed key by key, so that comments and order stay."""
+    if not isinstance(change, Set) or not isinstance(change.value, Mapping) or not change.value:
+        return [change]
+    node = _follow(tree, change.path)
+    if not isinstance(node, Pairs):
+        return [change]
+    steps: list[Change] = [Set((*change.path, key), value) for key, value in change.value.items()]
+    steps = [step for one in steps for step in _steps(one, tree)]
+    return steps + [Remove((*change.path, key.value)) for key, _ in node.pairs if key.value not in change.value]
+
+
+def _follow(node: Node, path: KeyPath) -> Node | None:
+    """The node that `path` leads to."""
+    for key in path:
+        if isinstance(node, Pairs) and (pair := node.pair(key)):
+            node = pair[1]
+        elif isinstance(node, Items) and isinstance(key, int) and 0 <= key < len(node.items):
+            node = node.items[key]
+        else:
+            return None
+    return node
+
+
+# What is meant
+
+
+def meant(data: Plain, change: Change) -> Plain:
+    """`data` with the change made: what the edited text must say."""
+    if isinstance(change, AddItem):
+        change = Set(change.path, _with_item(_value(data, change.path), change))
+    elif isinstance(change, DropItem):
+        old = _value(data, change.path)
+        left = [item for item in old if item != change.item] if isinstance(old, list) else [] if old == change.item else None
+        if left is None or left == old:
+            return data
+        change = Set(change.path, left) if left else Remove(change.path)
+    return _put(data, change.path, change)
+
+
+def _value(data: Plain, path: KeyPath) -> Plain:
+    for key in path:
+        if isinstance(data, dict):
+            data = data.get(str(key))
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+        else:
+            return None
+    return data
+
+
+def _with_item(old: Plain, change: AddItem) -> list[Any]:
+    if isinstance(old, dict):
+        raise Invalid(f"`{_dotted(change.path)}` is a mapping, no list", "set its keys")
+    items = [] if old is None else old if isinstance(old, list) else [old]
+    if change.item in items:
+        return items
+    at = next(
+        (i for i, item in enumerate(items) if isinstance(item, str) and _natural(item) > _natural(change.item)), len(items)
+    )
+    return [*items[:at], change.item, *items[at:]]
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Numbers in a text count as numbers: KIN-9 comes before KIN-12."""
+    parts = re.split(r"([0-9]{1,15})", text)
+    return [(0, int(part), "") if n % 2 else (1, 0, part) for n, part in enumerate(parts) if part]
+
+
+def _put(data: Plain, path: KeyPath, change: Set | Remove) -> Plain:
+    """`data` with `change` made at `path`, on the way there."""
+    key, rest = path[0], path[1:]
+    if isinstance(data, list):
+        return _put_in_list(data, path, change)
+    if data is None and isinstance(change, Set):
+        data = {}
+    if not isinstance(data, dict):
+        if isinstance(change, Remove):
+            return data
+        raise Invalid(f"`{_dotted(change.path)}`: what it would be put into is text, not a mapping", "remove that first")
+    out = dict(data)
+    new = _put(out.get(str(key)), rest, change) if rest else _as_plain(change.value) if isinstance(change, Set) else None
+    if isinstance(change, Remove) and (not rest or (str(key) in out and new in ({}, []))):
+        out.pop(str(key), None)
+    elif str(key) in out or isinstance(change, Set):
+        out[str(key)] = new
+    return out
+
+
+def _put_in_list(data: list[Any], path: KeyPath, change: Set | Remove) -> list[Any]:
+    key, rest = path[0], path[1:]
+    if not isinstance(key, int) or not 0 <= key < len(data):
+        if isinstance(change, Remove):
+            return data
+        raise Invalid(f"`{_dotted(change.path)}`: the list has no item {key}", f"it has {len(data)}, counted from 0")
+    new = _put(data[key], rest, change) if rest else _as_plain(change.value) if isinstance(change, Set) else None
+    if isinstance(change, Remove) and (not rest or new in ({}, [])):
+        return data[:key] + data[key + 1 :]
+    return [*data[:key], new, *data[key + 1 :]]
+
+
+def _as_plain(value: Any) -> Plain:
+    if isinstance(value, Mapping):
+        return {str(key): _as_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_plain(item) for item in value]
+    return emit.text_of(value)
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(str(key) for key in path)
+
+
+# How it is done
+
+
+def _cuts(text: str, tree: Pairs, change: Change, rank: Callable[[str], Any] | None, where: Place) -> list[cuts.Cut]:
+    """The cuts that make `change`, which does change something."""
+    if isinstance(change, (AddItem, DropItem)):
+        value = _value(meant(plain(tree), change), change.path)
+        change = Set(change.path, value) if value else Remove(change.path)
+    trail = _trail(tree, change.path)
+    if isinstance(change, Remove):
+        return _remove(text, trail, where)
+    value, missing = _as_plain(change.value), change.path[len(trail) :]
+    for key in reversed(missing[1:]):
+        value = {str(key): value}
+    if not missing:
+        return cuts.replace(text, trail[-1], value)
+    node: Node = trail[-1].node if trail else tree
+    if isinstance(node, Pairs) and (node.pairs or node.flow):
+        order = rank if node is tree else None
+        return cuts.add_key(text, node, str(missing[0]), value, order, json=bool(trail and trail[-1].json))
+    return cuts.replace(text, trail[-1], {str(missing[0]): value})
+
+
+def _trail(tree: Pairs, path: KeyPath) -> list[cuts.Spot]:
+    """The spots that `path` leads through, as far as they are there."""
+    trail: list[cuts.Spot] = []
+    node: Node = tree
+    json = False
+    for key in path:
+        if isinstance(node, Pairs):
+            json = node.flow and (json or any(name.style == '"' for name, _ in node.pairs[:1]))
+            index = next((i for i, pair in enumerate(node.pairs) if pair[0].value == key), -1)
+        else:
+            index = key if isinstance(node, Items) and isinstance(key, int) and key < len(node.items) else -1
+        if index < 0 or isinstance(node, Scalar):
+            break
+        trail.append(cuts.Spot(node.pairs[index][1] if isinstance(node, Pairs) else node.items[index], node, index, json))
+        node = trail[-1].node
+    return trail
+
+
+def _remove(text: str, trail: list[cuts.Spot], where: Place) -> list[cuts.Cut]:
+    """Remove the last spot, or the nearest above it that holds something else besides."""
+    for spot in reversed(trail):
+        parent = spot.parent
+        if isinstance(parent, Pairs) and len(parent.pairs) > 1:
+            return cuts.remove_key(text, parent, spot.number)
+        if isinstance(parent, Items) and len(parent.items) > 1:
+            return cuts.remove_item(text, parent, spot.number)
+    raise Invalid("the file would be left without a key", "remove the file instead", where)
+
+
+def _checked(new: str, wanted: Plain, change: Change, where: Place, bounds: Bounds) -> tuple[str, Pairs]:
+    """The new text and its tree, if it says exactly what was meant."""
+    endings = ("",) if new.endswith("\n") else ("", cuts.end_of_line(new))  # a block of lines may need one at the file's end
+    for ending in endings:
+        try:
+            tree = read_tree(new + ending, where.path, bounds)
+        except Invalid:
+            continue
+        if plain(tree) == wanted:
+            return new + ending, tree
+    raise Invalid(
+        f"`{_dotted(change.path)}` cannot be changed here without touching more than that",
+        "change it by hand; the file is as it was",
+        where,
+    )
