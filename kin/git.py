@@ -5,13 +5,14 @@ behind `--` or `--end-of-options`. Evidence for the rules that comments name by 
 """
 
 import os
+import re
 import subprocess
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from kin.errors import Invalid
+from kin.errors import Invalid, Usage
 
-__all__ = ["GitError", "Out", "Worktree", "git"]
+__all__ = ["Entry", "GitError", "Out", "Status", "Worktree", "git"]
 
 MINIMUM = (2, 38)
 """`git merge-tree --write-tree` came with 2.38."""
@@ -35,6 +36,10 @@ SCRUBBED = (
     "GIT_EDITOR",
 )
 """What a hook exports and what would turn our git to another repository (rule 38); GIT_CONFIG_* stays for CI."""
+
+
+ABSENT, GITLINK = "000000", "160000"
+"""File modes as git prints them: no such entry, and a commit of another repository (a submodule)."""
 
 
 class Out(NamedTuple):
@@ -74,16 +79,18 @@ def git(
     ok: Collection[int] = (0,),
     fds: Collection[int] = (),
     timeout: float | None = None,
+    magic: bool = False,
 ) -> Out:
     """Run git in `cwd` and return what it left. Raises GitError for an exit code outside `ok`, Invalid if there is no git.
 
     `env` is added to the cleaned environment. `fds` are inherited: a lock that must outlive a killed kin for as long as
     this git writes (rule 15). The child has a session of its own, so a terminal's Ctrl-C does not tear a write apart.
+    Paths are taken literally unless `magic` lets pathspecs such as `:(exclude)` mean what git's manual says.
     """
     argv = ["git", *QUIET, *arguments]
     full = clean_env(os.environ) | dict(env or {})
-    if ":(exclude)" in " ".join(arguments) or any(a.startswith(":(") for a in arguments):
-        full.pop("GIT_LITERAL_PATHSPECS")
+    if magic:
+        del full["GIT_LITERAL_PATHSPECS"]
     try:
         done = subprocess.run(
             argv,
@@ -101,16 +108,38 @@ def git(
         if not os.path.isdir(cwd):
             raise Invalid(f"the folder {cwd} is gone") from None
         raise Invalid("git is not installed", "install git 2.38 or newer") from None
+    except NotADirectoryError:
+        raise Invalid(f"{cwd} is not a folder") from None
+    except subprocess.TimeoutExpired:
+        raise GitError(arguments, Out(-9, b"", f"no answer within {timeout:g} s")) from None
     out = Out(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
     if out.code not in ok:
         raise GitError(arguments, out)
     return out
 
 
+def on_terminal(cwd: str, *arguments: str) -> int:
+    """Run a reading git command on the person's own terminal, with their pager, colours and language; git's exit code."""
+    env = {k: v for k, v in os.environ.items() if k not in SCRUBBED}
+    return subprocess.run(["git", *arguments], cwd=cwd, env=env, check=False).returncode
+
+
 def version(cwd: str) -> tuple[int, int]:
     """git's version, major and minor."""
-    parts = git(cwd, "version").text.split()[2].split(".")
-    return int(parts[0]), int(parts[1])
+    said = git(cwd, "version").text
+    numbers = re.search(r"(\d+)\.(\d+)", said)
+    if not numbers:
+        raise Invalid(f"git does not tell its version but '{said[:60]}'", "install git 2.38 or newer")
+    return int(numbers[1]), int(numbers[2])
+
+
+def require(cwd: str, environ: Mapping[str, str]) -> None:
+    """Raise Invalid if git is too old, Usage inside a hook that receives a push: refs cannot move there (rule 38)."""
+    if "GIT_QUARANTINE_PATH" in environ:
+        raise Usage("kin cannot run while git receives a push", "call it from a post-receive hook, or from outside of hooks")
+    found = version(cwd)
+    if found < MINIMUM:
+        raise Invalid(f"git is {found[0]}.{found[1]}, kin needs {MINIMUM[0]}.{MINIMUM[1]} or newer", "install a newer git")
 
 
 def tip(cwd: str, revision: str) -> str | None:
@@ -141,6 +170,16 @@ def merge_base(cwd: str, one: str, other: str) -> str | None:
     return out.text.splitlines()[0] if out.code == 0 else None
 
 
+def parents(cwd: str, revision: str) -> list[str]:
+    """The full ids of a commit's parents."""
+    return git(cwd, "rev-list", "--no-walk", "--parents", "--end-of-options", revision).text.split()[1:]
+
+
+def refs(cwd: str, *prefixes: str) -> list[str]:
+    """All refs below these prefixes, by their full names."""
+    return git(cwd, "for-each-ref", "--format=%(refname)", *prefixes).text.splitlines()
+
+
 def blob(cwd: str, revision: str, path: str) -> bytes | None:
     """The content of `path` in `revision` as stored (no filters), or None if it is not there."""
     out = git(cwd, "cat-file", "blob", f"{revision}:{path}", ok=(0, 128))
@@ -148,7 +187,7 @@ def blob(cwd: str, revision: str, path: str) -> bytes | None:
 
 
 class Worktree(NamedTuple):
-    """One line group of `git worktree list`: `branch` is a full ref or None if detached."""
+    """One line group of `git worktree list`: `branch` is a full ref or None if detached; `reason` is why it is locked."""
 
     path: str
     head: str | None
@@ -156,6 +195,7 @@ class Worktree(NamedTuple):
     bare: bool = False
     locked: bool = False
     prunable: bool = False
+    reason: str = ""
 
 
 def worktrees(cwd: str) -> list[Worktree]:
@@ -172,6 +212,7 @@ def worktrees(cwd: str) -> list[Worktree]:
                     "bare" in fields,
                     "locked" in fields,
                     "prunable" in fields,
+                    fields.get("locked", ""),
                 )
             )
     return found
@@ -185,6 +226,188 @@ def git_dir(cwd: str) -> str:
 def common_dir(cwd: str) -> str:
     """The folder that all worktrees of the clone share, absolute."""
     return git(cwd, "rev-parse", "--path-format=absolute", "--git-common-dir").text
+
+
+def linked_gitdir(path: str) -> str | None:
+    """The git folder that the `.git` file of the linked worktree at `path` names, without a process; None if it has none."""
+    try:
+        with open(os.path.join(path, ".git"), encoding="utf-8", errors="surrogateescape") as file:
+            text = file.read(8192)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    named = text.removeprefix("gitdir: ").rstrip("\r\n")
+    return os.path.realpath(os.path.join(path, named)) if text.startswith("gitdir: ") else None
+
+
+def common_of(gitdir: str) -> str:
+    """The common dir of a git folder, without a process."""
+    try:
+        with open(os.path.join(gitdir, "commondir"), encoding="utf-8", errors="surrogateescape") as file:
+            return os.path.realpath(os.path.join(gitdir, file.read(8192).rstrip("\r\n")))
+    except FileNotFoundError:
+        return gitdir
+
+
+def is_worktree(path: str) -> bool:
+    """Whether `path` is a linked worktree that its repository still knows."""
+    gitdir = linked_gitdir(path)
+    return gitdir is not None and os.path.isdir(gitdir)
+
+
+def is_clean(cwd: str) -> bool:
+    """Whether everything in the worktree that `cwd` is the root of is committed (ignored files aside)."""
+    return not status(cwd).entries
+
+
+class Entry(NamedTuple):
+    """A path that differs: `xy` as `git status` prints it (`??` untracked), file modes in HEAD, index and work tree.
+
+    An untracked path that ends in a slash is a repository of its own.
+    """
+
+    path: str
+    xy: str
+    head_mode: str = ABSENT
+    index_mode: str = ABSENT
+    work_mode: str = ABSENT
+
+    @property
+    def unmerged(self) -> bool:
+        return "U" in self.xy or self.xy in ("AA", "DD")
+
+
+class Status(NamedTuple):
+    """What `git status` sees: HEAD's commit (None: unborn), the full ref it names (None: detached), what differs."""
+
+    head: str | None
+    branch: str | None
+    entries: tuple[Entry, ...]
+
+
+def status(cwd: str, *, env: Mapping[str, str] | None = None, submodules: bool = False) -> Status:
+    """Where the worktree that `cwd` is the root of stands: one process, untracked files too, renames as delete and add.
+
+    `submodules` looks into them whatever the person's settings say. The index may be refreshed on disk: without that every
+    call would read again each file as young as the index.
+    """
+    arguments = ["--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames", "--no-ahead-behind"]
+    arguments += ["--ignore-submodules=none"] if submodules else []
+    out = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": "1"} | dict(env or {})).out
+    head: str | None = None
+    branch: str | None = None
+    entries: list[Entry] = []
+    for line in out.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+        kind, _, rest = line.partition(" ")
+        if kind == "?":
+            entries.append(Entry(rest, "??"))
+        elif kind == "1":
+            xy, _, in_head, in_index, in_work, _, _, path = rest.split(" ", 7)
+            entries.append(Entry(path, xy, in_head, in_index, in_work))
+        elif kind == "u":
+            xy, _, _, _, _, in_work, _, _, _, path = rest.split(" ", 9)
+            entries.append(Entry(path, xy, ABSENT, ABSENT, in_work))
+        elif rest.startswith("branch.oid "):
+            head = None if rest.endswith(" (initial)") else rest.removeprefix("branch.oid ")
+        elif rest.startswith("branch.head "):
+            name = rest.removeprefix("branch.head ")
+            branch = None if name == "(detached)" else f"refs/heads/{name}"
+    return Status(head, branch, tuple(entries))
+
+
+def is_bare(cwd: str) -> bool:
+    """Whether the repository has no files of its own."""
+    return git(cwd, "rev-parse", "--is-bare-repository").text == "true"
+
+
+def is_shallow(cwd: str) -> bool:
+    """Whether history was cut off by a shallow clone."""
+    return git(cwd, "rev-parse", "--is-shallow-repository").text == "true"
+
+
+def is_unborn(cwd: str) -> bool:
+    """Whether HEAD names a branch that has no commit yet."""
+    return tip(cwd, "HEAD") is None
+
+
+class Change(NamedTuple):
+    """A path that two trees hold differently: status `A`, `D`, `M` or `T`, and the file modes before and after."""
+
+    status: str
+    path: str
+    old_mode: str
+    new_mode: str
+
+
+def changes(cwd: str, old: str, new: str, *paths: str) -> list[Change]:
+    """What differs from tree `old` to tree `new` (below `paths`, if any are given); a rename is a delete and an add."""
+    out = git(cwd, "diff-tree", "-r", "-z", "--no-renames", "--raw", "--end-of-options", old, new, "--", *paths).out
+    fields = out.decode("utf-8", "surrogateescape").split("\0")[:-1]
+    found = []
+    for head, path in zip(fields[::2], fields[1::2], strict=True):
+        old_mode, new_mode, _, _, letter = head[1:].split(" ")
+        found.append(Change(letter, path, old_mode, new_mode))
+    return found
+
+
+def changed_paths(cwd: str, old: str, new: str) -> list[tuple[str, str]]:
+    """Status letter and path of everything that differs from `old` to `new`."""
+    return [(change.status, change.path) for change in changes(cwd, old, new)]
+
+
+def diff_text(cwd: str, base: str, tip: str, *, colour: bool = False, paths: Sequence[str] = (), magic: bool = False) -> str:
+    """The difference of two commits as a person reads it."""
+    flags = ("--no-ext-diff", "--no-textconv", "--color=" + ("always" if colour else "never"))
+    out = git(cwd, "diff", *flags, "--end-of-options", base, tip, "--", *paths, magic=magic)
+    return out.out.decode("utf-8", "replace")
+
+
+def log_trailers(cwd: str, keys: Sequence[str], *revisions: str, limit: int = -1) -> list[tuple[str, dict[str, str]]]:
+    """Each commit that `revisions` (`main`, `^v1`, `a..b`) select, newest first, with its trailers of these `keys`."""
+    wanted = "%x1f".join(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)
+    flags = ("-z", f"--max-count={limit}", f"--format=%H%x1f{wanted}")
+    out = git(cwd, "log", *flags, "--end-of-options", *revisions, "--").out
+    found = []
+    for record in out.decode("utf-8", "replace").split("\0"):
+        oid, *values = record.split("\x1f")
+        if oid:
+            found.append((oid, {k: v.strip() for k, v in zip(keys, values, strict=True) if v.strip()}))
+    return found
+
+
+def names_on_branches(cwd: str, folder: str) -> set[str]:
+    """File names that `folder` holds on any local or remote-tracking branch: three processes, whatever their number.
+
+    Many branches share one tree of the folder; each tree is read once.
+    """
+    tips = set(git(cwd, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes").out.split())
+    asked = b"".join(oid + b":" + os.fsencode(folder) + b"\n" for oid in tips)
+    answers = git(cwd, "cat-file", "--batch-check=%(objectname) %(objecttype)", input=asked).out.splitlines()
+    trees = {answer.split()[0] for answer in answers if answer.endswith(b" tree")}
+    if not trees:
+        return set()
+    names: set[str] = set()
+    for content in _batch(git(cwd, "cat-file", "--batch", input=b"\n".join(trees) + b"\n").out):
+        names.update(_names_in_tree(content, len(next(iter(trees))) // 2))
+    return names
+
+
+def _batch(out: bytes) -> Iterator[bytes]:
+    """The contents in an answer of `cat-file --batch`: `<oid> <type> <size>`, newline, content, newline."""
+    at = 0
+    while at < len(out):
+        line = out.index(b"\n", at)
+        size = int(out[at:line].split()[2])
+        yield out[line + 1 : line + 1 + size]
+        at = line + size + 2
+
+
+def _names_in_tree(content: bytes, id_length: int) -> Iterator[str]:
+    """The names in a tree object: `<mode> <name>`, NUL, binary id."""
+    at = 0
+    while at < len(content):
+        end = content.index(b"\0", at)
+        yield os.fsdecode(content[at:end].partition(b" ")[2])
+        at = end + 1 + id_length
 
 
 _UNDER_WAY = {
@@ -213,17 +436,33 @@ def hash_object(cwd: str, content: bytes) -> str:
     return git(cwd, "hash-object", "-w", "--stdin", input=content).text
 
 
-def commit_tree(cwd: str, tree: str, parents: Iterable[str], message: str, *, sign: bool = False) -> str:
+def replaced(cwd: str, tree: str, name: str, source: str) -> str:
+    """A tree like `tree` whose top-level entry `name` is the one of `source`; absent there, absent in it."""
+    kept = [e for e in git(cwd, "ls-tree", "-z", tree).out.split(b"\0") if e and not e.endswith(b"\t" + os.fsencode(name))]
+    entry = git(cwd, "ls-tree", "-z", source, "--", name).out.split(b"\0")
+    return git(cwd, "mktree", "-z", input=b"".join(e + b"\0" for e in (*kept, *entry) if e)).text
+
+
+def commit_tree(
+    cwd: str,
+    tree: str,
+    parents: Iterable[str],
+    message: str,
+    *,
+    sign: bool = False,
+    env: Mapping[str, str] | None = None,
+) -> str:
     """Write a commit and return its id. Unlike `git commit`, it keeps `#12 ...` subjects and runs no hook (rules 19, 20)."""
     flags = [flag for parent in parents for flag in ("-p", parent)]
     if sign:
         flags.append("-S")
-    return git(cwd, "commit-tree", *flags, "-F", "-", tree, input=message.encode(), timeout=60 if sign else None).text
+    limit = 60 if sign else None
+    return git(cwd, "commit-tree", *flags, "-F", "-", tree, input=message.encode(), env=env, timeout=limit).text
 
 
 def update_ref(cwd: str, ref: str, new: str, old: str | None, message: str, *, fds: Collection[int] = ()) -> bool:
     """Move `ref` to `new` if it is at `old` (None: if it does not exist); False if it is elsewhere or locked."""
-    expected = old if old is not None else "0" * 40
+    expected = old if old is not None else ""  # git's word for "must not exist", whatever the length of ids
     out = git(cwd, "update-ref", "--create-reflog", "-m", message, ref, new, expected, ok=(0, 128, 1), fds=fds)
     return out.code == 0
 

@@ -1,0 +1,325 @@
+"""Saves what an interrupted or failed step left in its worktree, before anything else touches it; and gives it back.
+
+A salvage is a commit under `refs/kin/salvage/<task>/`: staged, unstaged and untracked files as they lay there, on top of
+what the agent had committed. It is made with an index of its own, so the worktree is exactly as it was (docs/git.md, H).
+`git stash create` is no alternative: it leaves out untracked files.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from kin import git
+from kin.errors import Conflict, Invalid, NotFound, Usage
+from kin.faults import point
+from kin.store.project import Project
+
+__all__ = ["Salvaged", "Saved", "apply", "drop", "find", "keep", "list_salvage", "salvage", "salvage_stray", "show"]
+
+PREFIX = "refs/kin/salvage/"
+
+SIZE_LIMIT = 50 * 1024 * 1024
+"""Bytes; a larger file is left where it is and listed, and then the worktree must stay too."""
+
+SOMEBODY = {
+    "GIT_AUTHOR_NAME": "kin",
+    "GIT_AUTHOR_EMAIL": "kin@localhost",
+    "GIT_COMMITTER_NAME": "kin",
+    "GIT_COMMITTER_EMAIL": "kin@localhost",
+}
+"""Nobody wrote a salvage, and it must not fail because git knows no identity."""
+
+
+class Saved(NamedTuple):
+    """What a salvage came to: its ref (None if there was nothing), whether all is in it, and which paths are not."""
+
+    ref: str | None
+    complete: bool
+    skipped: list[str]
+
+
+class Salvaged(NamedTuple):
+    """A salvage as `kin salvage list` shows it; `start` is the commit that the step began on, `at` RFC 3339."""
+
+    ref: str
+    name: str
+    task: str
+    oid: str
+    at: str
+    subject: str
+    start: str | None
+
+
+def salvage(path: str, task: str, run: str, step: str, *, head: str, branch: str = "", fds: Collection[int] = ()) -> Saved:
+    """Save all that differs from commit `head`, where the step began: files, and commits on HEAD and on `branch`.
+
+    Safe to call again: the same work is not saved twice. `complete` is False if something could not be read, is too large
+    or is no file; the worktree must then not be reset or removed.
+    """
+    gitdir = git.linked_gitdir(path)
+    if gitdir is None:
+        raise Invalid("there is no worktree to save work from", "it was deleted by hand; its branch is what is left")
+    found = _status(path, gitdir)
+    tips = _tips(path, gitdir, found, branch)
+    if not found.entries and tips in ([], [head]):
+        return Saved(None, True, [])
+    index = os.path.join(gitdir, "kin-salvage-index")
+    try:
+        _copy_index(path, gitdir, index, found)
+        nested = _nested(path, found, head, tips)
+        saved = _Files(path, {"GIT_INDEX_FILE": index}, fds)
+        saved.add_all(found.entries, nested)
+        for folder in nested:
+            saved.add_nested(folder)
+        tree = git.git(path, "write-tree", env=saved.env).text
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(index)
+    ref = _record(path, task, f"{run}-{step}", tree, tips or [head], head, saved.skipped)
+    for number, folder in enumerate(nested, 1):
+        saved.fetch(folder, f"{ref or _free_name(path, task, f'{run}-{step}')}-nested-{number}")
+    return Saved(ref, not saved.skipped, saved.skipped)
+
+
+def _status(path: str, gitdir: str) -> git.Status:
+    """`git status`, without the index if that one is unreadable (an agent may be killed in any write)."""
+    try:
+        return git.status(path)
+    except git.GitError as error:
+        if "index" not in error.out.err:
+            raise
+    os.replace(os.path.join(gitdir, "index"), os.path.join(gitdir, "kin-broken-index"))
+    git.git(path, "read-tree", "-m", "HEAD")
+    return git.status(path)
+
+
+def _tips(path: str, gitdir: str, found: git.Status, branch: str) -> list[str]:
+    """The commits to keep reachable: HEAD, the branch if HEAD left it, what is being merged."""
+    tips = [found.head, git.tip(path, branch) if branch and found.branch != branch else None]
+    with suppress(FileNotFoundError), open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
+        tips += file.read().split()
+    return list(dict.fromkeys(tip for tip in tips if tip))
+
+
+def _copy_index(path: str, gitdir: str, index: str, found: git.Status) -> None:
+    """A private index with the original's times: a plain copy hides an edit made in the second of the index (rule 8)."""
+    with suppress(FileNotFoundError):
+        os.unlink(index + ".lock")
+    try:
+        shutil.copy2(os.path.join(gitdir, "index"), index)
+    except FileNotFoundError:
+        if found.head:
+            git.git(path, "read-tree", found.head, env={"GIT_INDEX_FILE": index})
+
+
+def _nested(path: str, found: git.Status, head: str, tips: Sequence[str]) -> list[str]:
+    """Folders that are repositories of their own and that the step's first commit does not know as submodules."""
+    names = [e.path.rstrip("/") for e in found.entries if e.path.endswith("/")]
+    names += [e.path for e in found.entries if e.index_mode == git.GITLINK != e.head_mode]
+    if tips and tips[0] != head:
+        names += [c.path for c in git.changes(path, head, tips[0]) if c.new_mode == git.GITLINK != c.old_mode]
+    return sorted({name for name in names if os.path.lexists(os.path.join(path, name, ".git"))})
+
+
+class _Files:
+    """Files on their way into a private index, and what could not be taken along."""
+
+    def __init__(self, path: str, env: Mapping[str, str], fds: Collection[int]) -> None:
+        self.path = path
+        self.env = env
+        self.fds = fds
+        self.skipped: list[str] = []
+
+    def add_all(self, entries: Iterable[git.Entry], nested: Sequence[str]) -> None:
+        """Everything that is not ignored. One unreadable file, or a nested repository, must not lose the rest (rule 31).
+
+        `--sparse`: what an agent wrote under the hidden `.kin/` is its work all the same.
+        """
+        large = [e.path for e in entries if not e.path.endswith("/") and self._is_large(e.path)]
+        specs = [":(top)", *(f":(top,exclude,literal){name}" for name in (*nested, *large))]
+        arguments = ("add", "-A", "--sparse", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
+        out = self._git("-c", "core.safecrlf=false", *arguments, input=_joined(specs), magic=True)
+        self.skipped += large
+        if out.code:
+            expected = {*large, *(f"{name}/" for name in nested), *nested}
+            still = [e.path for e in git.status(self.path, env=self.env).entries if e.xy == "??" or e.xy[1] != "."]
+            self.skipped += [name for name in still if name not in expected] or [out.err.strip()]
+
+    def add_nested(self, folder: str) -> None:
+        """The files of a repository inside the worktree, as plain files."""
+        self._git("update-index", "--force-remove", "-z", "--stdin", input=_joined([folder]))
+        names = self._files_below(folder)
+        if names and self._stage(names).code:
+            self.skipped += [name for name in names if self._stage([name]).code]
+
+    def _stage(self, names: Iterable[str]) -> git.Out:
+        return self._git("update-index", "--add", "-z", "--stdin", input=_joined(names))
+
+    def _files_below(self, folder: str) -> list[str]:
+        out = git.git(os.path.join(self.path, folder), "ls-files", "-z", "-c", "-o", "--exclude-standard", ok=range(256))
+        if out.code:
+            self.skipped.append(folder + "/")
+        names: list[str] = []
+        for name in dict.fromkeys(os.fsdecode(out.out).split("\0")[:-1]):
+            inner = f"{folder}/{name}".rstrip("/")
+            whole = os.path.join(self.path, inner)
+            if os.path.isdir(whole) and not os.path.islink(whole):
+                names += self._files_below(inner)
+            elif self._is_large(inner):
+                self.skipped.append(inner)
+            elif os.path.lexists(whole):
+                names.append(inner)
+        return names
+
+    def fetch(self, folder: str, ref: str) -> None:
+        """A nested repository's history, if it has any."""
+        inside = os.path.join(self.path, folder)
+        if git.git(inside, "rev-parse", "-q", "--verify", "HEAD", ok=range(256)).code:
+            return
+        flags = ("-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
+        out = git.git(self.path, "fetch", *flags, "--", f"./{folder}", f"+HEAD:{ref}", ok=range(256), fds=self.fds)
+        if out.code:
+            self.skipped.append(f"{folder}/.git")
+
+    def _is_large(self, name: str) -> bool:
+        with suppress(OSError):
+            return os.lstat(os.path.join(self.path, name)).st_size > SIZE_LIMIT
+        return False
+
+    def _git(self, *arguments: str, input: bytes, magic: bool = False) -> git.Out:
+        return git.git(self.path, *arguments, input=input, env=self.env, ok=range(256), fds=self.fds, magic=magic)
+
+
+def _joined(names: Iterable[str]) -> bytes:
+    return b"".join(os.fsencode(name) + b"\0" for name in names)
+
+
+def _record(
+    path: str, task: str, label: str, tree: str, parents: list[str], start: str | None, skipped: Sequence[str]
+) -> str | None:
+    """Write the salvage commit and its ref; None if there is nothing in it, the old ref if it was saved before."""
+    if start and parents == [start] and tree == git.tree_of(path, start):
+        return None
+    for old in _of_label(path, task, label):
+        if git.tree_of(path, old) == tree and git.parents(path, old) == parents:
+            return old
+    body = [f"kin: interrupted work of {task}", "", *(f"Not saved: {name!r}" for name in skipped), *([""] if skipped else [])]
+    body += [f"Kin-Task: {task}", *([f"Kin-Start: {start}"] if start else [])]
+    oid = git.commit_tree(path, tree, parents, "\n".join(body) + "\n", env=SOMEBODY)
+    point("salvage.commit")
+    return keep(path, task, label, oid)
+
+
+def keep(cwd: str, task: str, label: str, oid: str) -> str:
+    """Hold commit `oid` under `refs/kin/salvage/<task>/<label>`, with a number behind if that is taken; the ref."""
+    ref = _free_name(cwd, task, label)
+    if not git.update_ref(cwd, ref, oid, None, "kin: kept"):
+        raise Conflict(f"{ref} could not be written", "does a hook forbid it, or is the git folder read-only?")
+    point("salvage.kept")
+    return ref
+
+
+def _of_label(cwd: str, task: str, label: str) -> list[str]:
+    """The refs that `keep` made for this label; not the nested histories beside them."""
+    form = re.compile(re.escape(f"{PREFIX}{task}/{label}") + r"(-\d+)?")
+    return [ref for ref in git.refs(cwd, f"{PREFIX}{task}/") if form.fullmatch(ref)]
+
+
+def _free_name(cwd: str, task: str, label: str) -> str:
+    taken = _of_label(cwd, task, label)
+    names = [f"{PREFIX}{task}/{label}", *(f"{PREFIX}{task}/{label}-{n}" for n in range(2, len(taken) + 2))]
+    return next(name for name in names if name not in taken)
+
+
+def salvage_stray(common: str, folder: str, branch: str, task: str, run: str) -> Saved:
+    """Save a folder that was a worktree of `branch` and that git forgot: what differs from the branch's tip."""
+    tip = git.tip(common, branch)
+    index = os.path.join(common, "kin", "stray-index")
+    env = {"GIT_DIR": common, "GIT_WORK_TREE": folder, "GIT_INDEX_FILE": index}
+    with suppress(FileNotFoundError):
+        os.unlink(index)
+    try:
+        if tip:
+            git.git(folder, "read-tree", tip, env=env)
+        entries = git.status(folder, env=env).entries
+        nested = [e.path.rstrip("/") for e in entries if e.path.endswith("/")]
+        saved = _Files(folder, env, ())
+        saved.add_all(entries, nested)
+        for name in nested:
+            saved.add_nested(name)
+        tree = git.git(folder, "write-tree", env=env).text
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(index)
+    ref = _record(common, task, f"{run}-stray", tree, [tip] if tip else [], tip, saved.skipped)
+    return Saved(ref, not saved.skipped, saved.skipped)
+
+
+def list_salvage(project: Project, task: str | None = None) -> list[Salvaged]:
+    """What was saved, of one task or of all, newest first."""
+    fields = ("refname", "objectname", "committerdate:iso-strict", "subject", "trailers:key=Kin-Start,valueonly")
+    shape = "%1f".join(f"%({field})" for field in fields) + "%00"
+    pattern = f"{PREFIX}{task}/" if task else PREFIX
+    out = git.git(project.git_common, "for-each-ref", "--sort=-committerdate", f"--format={shape}", pattern).text
+    found = []
+    for record in out.split("\0\n" if "\0\n" in out else "\0"):
+        if record.strip("\0\n"):
+            ref, oid, at, subject, start = record.strip("\0\n").split("\x1f")
+            name = ref.removeprefix(PREFIX)
+            found.append(Salvaged(ref, name, name.partition("/")[0], oid, at, subject, start.strip() or None))
+    return found
+
+
+def find(project: Project, word: str) -> Salvaged:
+    """The salvage that `word` names: its name, its ref, or a task's id if that has just one. Raises NotFound, Usage."""
+    everything = list_salvage(project)
+    exact = [s for s in everything if word in (s.name, s.ref)]
+    found = exact or [s for s in everything if s.task == word or s.name.endswith(f"/{word}")]
+    if not found:
+        raise NotFound(f"nothing was salvaged under the name {word}", "`kin salvage list` shows what was")
+    if len(found) > 1:
+        raise Usage(f"{word} has {len(found)} salvages: {', '.join(s.name for s in found)}", "name one of them")
+    return found[0]
+
+
+def show(project: Project, one: Salvaged, *, colour: bool = False) -> str:
+    """What the salvaged step had done, as a diff: its commits and its uncommitted files together."""
+    base = _base(project, one)
+    return git.diff_text(project.git_common, base, one.oid, colour=colour)
+
+
+def apply(one: Salvaged, project: Project, path: str) -> list[str]:
+    """Bring the changes of a salvage into the worktree at `path`, staged and uncommitted; the paths that it changed.
+
+    What it holds of `.kin/` stays out. Raises Usage if the worktree has changes of its own, Conflict if the changes clash:
+    then the clashing files hold conflict markers, as after any `git cherry-pick`.
+    """
+    root = git.git(path, "rev-parse", "--show-toplevel").text
+    if git.status(root).entries:
+        raise Usage("this checkout has uncommitted changes", "commit or stash them first")
+    base = _base(project, one)
+    changed = [c.path for c in git.changes(root, base, one.oid) if not c.path.startswith(".kin/")]
+    tree = git.replaced(root, one.oid, ".kin", base)
+    pick = git.commit_tree(root, tree, [base], f"kin: {one.name}\n", env=SOMEBODY)
+    out = git.git(root, "cherry-pick", "--no-commit", "--allow-empty", pick, ok=(0, 1))
+    if out.code:
+        clash = [e.path for e in git.status(root).entries if e.unmerged]
+        raise Conflict(f"the salvaged changes clash in {', '.join(clash)}", "mend the marked places and `git add`", paths=clash)
+    return changed
+
+
+def drop(project: Project, one: Salvaged) -> None:
+    """Forget a salvage. Raises Conflict if it changed meanwhile."""
+    if not git.delete_ref(project.git_common, one.ref, one.oid):
+        raise Conflict(f"{one.name} could not be deleted", "it changed, or a hook forbids it")
+
+
+def _base(project: Project, one: Salvaged) -> str:
+    """What to compare a salvage with: the step's first commit, else its parent, else nothing at all."""
+    for revision in (one.start, f"{one.oid}^1"):
+        if revision and (oid := git.tip(project.git_common, revision)):
+            return oid
+    return git.git(project.git_common, "hash-object", "-t", "tree", "--stdin", input=b"").text
