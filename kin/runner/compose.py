@@ -1,0 +1,79 @@
+"""Writes a chain of commits in one git process, without an index, a checkout or a branch.
+
+`git fast-import` changes single paths of a tree and can put whole trees in, so that neither 20,000 files of code nor
+10,000 tasks are listed to set one status. A ref below `refs/kin/` holds the newest commit against `git gc` (rule 14).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from kin import git
+from kin.errors import Waits
+
+__all__ = ["CannotSign", "NewCommit", "Written", "sign_again", "write_commits"]
+
+
+class CannotSign(Waits):
+    """commit.gpgsign is on and the signature could not be made: a person has to be there."""
+
+
+class NewCommit(NamedTuple):
+    """A commit to write. Its tree: `root` (else the first parent's), then `kin` as `.kin`, then `files`; None removes."""
+
+    parents: tuple[str, ...]
+    message: str
+    files: Mapping[str, bytes | None]
+    root: str | None = None
+    kin: str | None = None
+
+
+class Written(NamedTuple):
+    """A commit that exists now, and the id of its `.kin` tree (None: it has none)."""
+
+    oid: str
+    kin: str | None
+
+
+def write_commits(cwd: str, ref: str, commits: Sequence[NewCommit]) -> list[Written]:
+    """Write `commits` in order and leave `ref` on the last one, wherever it was before.
+
+    A parent is a full id, or `:1` for the first commit of this call, `:2` for the second, and so on.
+    """
+    author = git.git(cwd, "var", "GIT_AUTHOR_IDENT").out
+    committer = git.git(cwd, "var", "GIT_COMMITTER_IDENT").out
+    script: list[bytes] = []
+    for mark, commit in enumerate(commits, 1):
+        script += [f"commit {ref}\nmark :{mark}\n".encode(), b"author ", author, b"committer ", committer]
+        script.append(_block(commit.message.encode("utf-8", "surrogateescape")))
+        script += [f"{'merge' if n else 'from'} {parent}\n".encode() for n, parent in enumerate(commit.parents)]
+        script += [f"M 040000 {tree} {name}\n".encode() for tree, name in ((commit.root, '""'), (commit.kin, ".kin")) if tree]
+        for path, content in sorted(commit.files.items()):
+            script.append(f"D {_quoted(path)}\n".encode() if content is None else f"M 100644 inline {_quoted(path)}\n".encode())
+            script += [] if content is None else [_block(content)]
+        script.append(f"get-mark :{mark}\nls :{mark} .kin\n".encode())
+    # --done: a script that was cut short makes git fail instead of writing half a chain
+    out = git.git(cwd, "fast-import", "--quiet", "--force", "--done", input=b"".join(script) + b"done\n").text.splitlines()
+    return [Written(oid, _tree(kin)) for oid, kin in zip(out[::2], out[1::2], strict=True)]
+
+
+def sign_again(cwd: str, ref: str, unsigned: str, parents: Sequence[str], message: str) -> str:
+    """The same commit with a signature, held by `ref` in the unsigned one's place (rule 20). Raises CannotSign."""
+    try:
+        signed = git.commit_tree(cwd, git.tree_of(cwd, unsigned), parents, message, sign=True)
+    except git.GitError as error:
+        raise CannotSign(f"could not sign: {error.message}", "unlock the key, then `kin approve` again") from error
+    git.update_ref(cwd, ref, signed, unsigned, "kin: signed")
+    return signed
+
+
+def _block(content: bytes) -> bytes:
+    return b"data %d\n%s\n" % (len(content), content)
+
+
+def _quoted(path: str) -> str:
+    return '"' + path.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _tree(line: str) -> str | None:
+    words = line.split()
+    return words[2] if words[:2] == ["040000", "tree"] else None
