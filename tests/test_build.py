@@ -189,10 +189,9 @@ def test_state_commit_brings_done_without_code(project: Repo, held: str | None) 
 
 
 def test_blocked_can_be_told_on_the_target(with_task: Repo) -> None:
-    made = build_status(
-        project_of(with_task), target=MAIN, task_id="KIN-1", run_id=RUN, status="blocked", blocked={"kind": "gate", "reason": "red"},
-        whole=None, extra={}, sign=False,
-    )  # fmt: skip
+    why = {"kind": "gate", "reason": "red"}
+    words = {"target": MAIN, "task_id": "KIN-1", "run_id": RUN, "status": "blocked", "blocked": why}
+    made = build_status(project_of(with_task), **words, whole=None, extra={}, sign=False)
     text = with_task.git("show", f"{made.new}:{TASK}")
     assert "status: blocked" in text and "kind: gate" in text and with_task.tip(f"{made.new}^") == with_task.tip()
 

@@ -1,0 +1,280 @@
+"""Puts right what a move that was killed or refused left half done (docs/git.md, C').
+
+Level-triggered: it looks at where HEAD is and brings index and files there, whatever was done before, so it can be killed and
+called again. Only bytes that git or kin put there are overwritten; anything else is a person's, stays and is named.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from kin import git
+from kin.errors import Busy, Invalid, KinError
+from kin.faults import point
+from kin.model.status import TaskStatus
+from kin.runner import kinfiles
+from kin.runner.build import home, merge_ref
+from kin.runner.checkout import INDEX_PATIENCE, Checkout, keep_index, let_index_go, private_index, publish_index
+from kin.runner.diffs import Change, Entry, changes, index_changes, is_kin, set_entries
+from kin.runner.kinfiles import KinFile
+from kin.runner.taskfile import Standing, standing, task_path, with_standing
+from kin.store import files, journal, locks
+from kin.store.project import Project
+
+__all__ = ["ORPHAN_PATIENCE", "Recovered", "conclude", "put_right", "recover_moves"]
+
+ORPHAN_PATIENCE = 30.0
+"""Seconds that recovery waits for git processes of a killed kin, which inherited its lock, to end (rule 15)."""
+
+
+class Recovered(NamedTuple):
+    """`moved`: the target holds the commit. `left`: paths that a person changed and that were not touched.
+
+    `settled`: the store's own task file says so, where it is not the target's checkout (False: git is in the middle there).
+    """
+
+    moved: bool
+    left: tuple[str, ...] = ()
+    settled: bool = True
+
+
+def recover_moves(project: Project) -> list[str]:
+    """Put right every move that was cut short; a line for each, which also says what could not be put right yet."""
+    found = [entry for entry in journal.all_entries(project).values() if entry.get("kind") == "move"]
+    return [line for entry in found if (line := _recover(project, entry["ref"]))]
+
+
+def _recover(project: Project, ref: str) -> str | None:
+    name = journal_name(ref)
+    short = ref.removeprefix("refs/heads/")
+    try:
+        with locks.wait_lock(locks.lock_path(project.common, name), ORPHAN_PATIENCE, what=f"the move of {short}") as held:
+            entry = journal.read(project, name)  # a live kin can have finished it while we waited
+            if entry is None:
+                return None
+            done = put_right(project, entry, (held.fd,))
+    except KinError as error:
+        return f"the move of {short} was cut short and cannot be put right yet: {error.message}"
+    what = f"the merge of {entry['task']} into {short} was cut short: it is {'finished' if done.moved else 'taken back'}"
+    return f"{what}; left as they are: {', '.join(done.left)}" if done.left else what
+
+
+def journal_name(ref: str) -> str:
+    """Name of a target's journal entry and of its lock."""
+    return f"move-{ref.removeprefix('refs/heads/')}"
+
+
+def put_right(project: Project, entry: dict[str, Any], fds: tuple[int, ...]) -> Recovered:
+    """Bring the target's checkout to where its HEAD is. The caller holds the move's lock, whose descriptor is in `fds`.
+
+    Raises Busy if another git keeps the index; the journal then stays, and the next command tries again.
+    """
+    gitdir, left = entry["gitdir"], list[str]()
+    if gitdir and os.path.isdir(gitdir) and os.path.isdir(entry["path"]):
+        if not keep_index(gitdir, entry["nonce"]):
+            raise Busy(
+                f"another git holds {os.path.join(gitdir, 'index.lock')}", "remove it if no git is at work, and try again"
+            )
+        point("recover.index_lock")
+        _free_ref_locks(project, entry)
+        point("recover.ref_locks")
+        if entry["stage"] == "planned":
+            left = _bring_to_head(project, entry, fds)
+    tip = git.tip(home(project), entry["ref"])
+    moved = tip is not None and git.is_ancestor(home(project), entry["new"], tip)
+    return Recovered(moved, tuple(left), conclude(project, entry, moved=moved))
+
+
+def conclude(project: Project, entry: dict[str, Any], *, moved: bool) -> bool:
+    """The end of every move, done or not: let the index go, settle the store's task file, forget. Whether it is settled."""
+    if entry["gitdir"]:
+        let_index_go(entry["gitdir"], entry["nonce"])
+        point("move.unlocked")
+    settled = _settle(project, entry) if moved else True
+    point("move.settled")
+    if moved:
+        git.delete_ref(home(project), merge_ref(entry["task"]), entry["new"])
+    journal.remove(project, journal_name(entry["ref"]))
+    point("move.forgotten")
+    return settled
+
+
+def _settle(project: Project, entry: dict[str, Any]) -> bool:
+    """Where the store is not the target's checkout, its task goes back from kin's own states to `todo`: the code is not there
+    either, and an edit would make `git switch` refuse. False if git is in the middle of something there."""
+    if not project.root or entry["path"] == project.root:
+        return True
+    path = task_path(entry["task"])
+    full = os.path.join(project.root, path)
+    if not os.path.exists(full):
+        return True
+    mine = (TaskStatus.review, TaskStatus.blocked)
+    if standing(files.read_stamped(full)[0], path).status not in mine:
+        return True
+    if git.under_way(project.gitdir):
+        return False
+
+    def back(text: str) -> str:
+        raw = text.encode()
+        return with_standing(raw, Standing(TaskStatus.todo), path).decode() if standing(raw, path).status in mine else text
+
+    files.edit_file(project, full, back)
+    return True
+
+
+def _free_ref_locks(project: Project, entry: dict[str, Any]) -> None:
+    """Remove what a killed `update-ref` left. We hold the move's lock, so none of kin's own gits lives; only kin made `new`."""
+    lock = os.path.join(project.git_common, entry["ref"] + ".lock")
+    ours = _first_bytes(lock).strip() == entry["new"].encode()
+    if ours:
+        os.unlink(lock)
+    head = os.path.join(entry["gitdir"], "HEAD.lock")
+    # HEAD's lock is empty, so nobody's: it goes with the ref's, or when it outlives any that a git at work would hold
+    if os.path.lexists(head) and not _first_bytes(head):
+        gone = None if ours else locks.wait_until(lambda: None if os.path.lexists(head) else True, INDEX_PATIENCE)
+        if not gone:
+            os.unlink(head)
+
+
+def _first_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(80)
+    except FileNotFoundError:
+        return b""
+
+
+def _bring_to_head(project: Project, entry: dict[str, Any], fds: tuple[int, ...]) -> list[str]:
+    """Index and files of the move's paths as HEAD has them; the paths that were left alone."""
+    checkout = Checkout(entry["path"], entry["gitdir"])
+    head = git.tip(checkout.path, "HEAD")
+    if head is None:
+        raise Invalid(f"HEAD of {checkout.path} names no commit", "`kin doctor` looks at it")
+    forward = git.is_ancestor(checkout.path, entry["new"], head)
+    env = private_index(checkout, fds)
+    point("recover.private_index")
+    diff = changes(checkout.path, entry["old"], entry["new"])
+    wanted = _entries_at(checkout.path, diff, entry, head)
+    staged = index_changes(checkout.path, entry["old"], env)
+    code = [change for change in diff if not is_kin(change.path) and change.path not in entry["already"]]
+    missing = frozenset(entry["missing"]) if head == entry["old"] else frozenset[str]()
+    left = _code_back(checkout.path, code, wanted, staged, missing, env, fds)
+    point("recover.files")
+    planned = [KinFile.from_data(data) for data in entry["kin"]]
+    by_path = {change.path: change for change in diff}
+    set_entries(checkout.path, _kin_entries(planned, by_path, wanted, staged, forward), env, fds)
+    left += kinfiles.restore(project, checkout.path, planned, forward=forward)
+    point("recover.kin")
+    publish_index(checkout, fds)
+    point("recover.index")
+    return left
+
+
+def _entries_at(cwd: str, diff: Iterable[Change], entry: dict[str, Any], head: str) -> dict[str, Entry]:
+    """What HEAD holds at each path of the move: the old commit, the new one, or whatever a person made of them since."""
+    if head == entry["old"]:
+        return {change.path: change.old for change in diff}
+    since = {} if head == entry["new"] else {change.path: change.new for change in changes(cwd, entry["new"], head)}
+    return {change.path: since.get(change.path, change.new) for change in diff}
+
+
+def _kin_entries(
+    planned: Iterable[KinFile], diff: dict[str, Change], wanted: dict[str, Entry], staged: dict[str, Entry], forward: bool
+) -> list[tuple[str, Entry]]:
+    entries = []
+    for file in planned:
+        change = diff[file.path]
+        have = staged.get(file.path, change.old)
+        theirs, plain = (file.index_after, change.new) if forward else (file.index_before, change.old)
+        goal = wanted[file.path] if theirs == plain else theirs
+        if have != goal and have in (file.index_before, file.index_after, change.old, change.new):
+            entries.append((file.path, goal))
+    return entries
+
+
+def _code_back(
+    work: str,
+    code: Iterable[Change],
+    wanted: dict[str, Entry],
+    staged: dict[str, Entry],
+    missing: frozenset[str],
+    env: dict[str, str],
+    fds: tuple[int, ...],
+) -> list[str]:
+    entries, write, left = [], list[str](), list[str]()
+    for change in code:
+        path, want = change.path, wanted[change.path]
+        have = staged.get(path, change.old)
+        if have not in (change.old, change.new):
+            left.append(path)
+            continue
+        if have != want:
+            entries.append((path, want))
+        if change.old.is_link or change.new.is_link:
+            continue
+        found = _look(work, change, want)
+        keep_away = path in missing or not want.there
+        if found is None:
+            left.append(path)
+        elif keep_away and found != _MISSING:
+            _remove(work, path)
+        elif not keep_away and found != want:
+            write.append(path)
+    set_entries(work, entries, env, fds)
+    if write:
+        git.git(work, "checkout-index", "-f", "-u", "-z", "--stdin", input=os.fsencode("\0".join(write)), env=env, fds=fds)
+    return left
+
+
+_MISSING = Entry("000000", "")
+_PART = Entry("", "")
+
+
+def _look(work: str, change: Change, want: Entry) -> Entry | None:
+    """Which version the file is: an entry, _MISSING, _PART (a write cut short), or None: somebody else's content."""
+    full = os.path.join(work, change.path)
+    try:
+        mode = os.lstat(full).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return _MISSING
+    if stat.S_ISDIR(mode):
+        return _MISSING  # its files are other paths of the move
+    if stat.S_ISLNK(mode):
+        kind, content = "120000", os.fsencode(os.readlink(full))
+    elif stat.S_ISREG(mode):
+        kind, content = "100755" if mode & stat.S_IXUSR else "100644", files.read_stamped(full)[0]
+    else:
+        return None
+    known = sorted({e for e in (change.old, change.new, want) if e.there}, key=lambda e: e != want)
+    for entry in known:
+        if _object_id(content, entry.oid) == entry.oid:
+            return Entry(kind, entry.oid)
+    return _look_smudged(work, change.path, kind, content, known)
+
+
+def _look_smudged(work: str, path: str, kind: str, content: bytes, known: Iterable[Entry]) -> Entry | None:
+    part = None
+    for entry in known:
+        smudged = git.git(work, "cat-file", "--filters", f"--path={path}", entry.oid, ok=(0, 128))
+        if smudged.code == 0 and smudged.out == content:
+            return Entry(kind, entry.oid)
+        if smudged.code == 0 and smudged.out.startswith(content):
+            part = _PART
+    return part
+
+
+def _object_id(content: bytes, like: str) -> str:
+    algorithm: Callable[[bytes], Any] = hashlib.sha1 if len(like) == 40 else hashlib.sha256
+    return str(algorithm(b"blob %d\0%s" % (len(content), content)).hexdigest())
+
+
+def _remove(work: str, path: str) -> None:
+    """Remove a file and the folders that are empty without it, as git does."""
+    os.unlink(os.path.join(work, path))
+    while path := os.path.dirname(path):
+        try:
+            os.rmdir(os.path.join(work, path))
+        except OSError:
+            return  # something else is in it

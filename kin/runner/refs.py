@@ -1,0 +1,79 @@
+"""A ref update in two halves: what can refuse it is asked before files change, the ref moves after they did (rule 3)."""
+
+import os
+import select
+import subprocess
+import tempfile
+from typing import Self
+
+from kin import git
+
+__all__ = ["RefUpdate"]
+
+HOOK_PATIENCE = 60.0
+"""Seconds that a repository's reference-transaction hook may take before the update counts as refused."""
+
+
+class RefUpdate:
+    """`git update-ref --stdin` on one ref. Leaving the context without `commit` frees the ref as it was.
+
+    Its children inherit `fds`: a recovery that holds the same lock knows that no orphaned git still moves the ref (rule 15).
+    """
+
+    def __init__(self, cwd: str, ref: str, new: str, old: str, message: str, fds: tuple[int, ...]) -> None:
+        self._errors = tempfile.TemporaryFile()
+        self._line = f"update {ref} {new} {old}\n"
+        self._process = subprocess.Popen(
+            ["git", *git.QUIET, "update-ref", "--stdin", "--create-reflog", "-m", message],
+            cwd=cwd,
+            env=git.clean_env(os.environ),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            bufsize=0,
+            pass_fds=fds,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # closing the input makes git drop its locks and end; a hook that hangs must not hold kin, so git is killed then
+        assert self._process.stdin and self._process.stdout
+        if not self._process.stdin.closed:
+            self._process.stdin.close()
+        try:
+            self._process.wait(HOOK_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def prepare(self) -> str | None:
+        """Lock the ref at its old value and ask the hooks; None, or why git refused. Nothing has moved either way."""
+        return self._say("start\n", "start: ok") or self._say(f"{self._line}prepare\n", "prepare: ok")
+
+    def commit(self) -> str | None:
+        """Move the ref; None, or why it did not."""
+        return self._say("commit\n", "commit: ok")
+
+    def _say(self, words: str, answer: str) -> str | None:
+        assert self._process.stdin and self._process.stdout
+        try:
+            self._process.stdin.write(words.encode())
+        except BrokenPipeError:
+            return self._said()
+        if not select.select([self._process.stdout], [], [], HOOK_PATIENCE)[0]:
+            return f"no answer from git or a hook within {HOOK_PATIENCE:g} s"
+        line = self._process.stdout.readline().decode().rstrip("\n")
+        return None if line == answer else self._said()
+
+    def _said(self) -> str:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(HOOK_PATIENCE)
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return "; ".join(line.removeprefix("fatal: ") for line in lines[:4]) or "git refused without a word"
