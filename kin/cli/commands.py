@@ -142,7 +142,7 @@ _ROWS = (
         ),
         examples=(
             ("kin do 'Fix the typo in the footer'", "the quick pipeline: a developer, then the gates"),
-            ("kin do 'Format the code' --run 'ruff format .' --mode auto --allow-write", "one command, merged by its gates"),
+            ("kin do 'Format the code' --run 'ruff format .' --mode auto", "one command, merged by its gates"),
         ),
     ),
     Command(
@@ -150,7 +150,7 @@ _ROWS = (
         "tasks",
         "Work",
         "Add a task",
-        args=(Arg("title", "One line that says what is wanted", many=True, required=False),),
+        args=(Arg("title", "One line that says what is wanted", many=True),),
         options=(
             Opt("run", "Make the task one step: this shell command, no model", metavar="CMD"),
             *_FIELDS,
@@ -159,23 +159,16 @@ _ROWS = (
             Opt("pipeline", "A pipeline's name from kin.yaml", complete="pipeline", metavar="NAME"),
             Opt("assignee", "Who looks after it", metavar="NAME"),
             Opt("draft", "Not ready to be run yet", "flag"),
-            Opt(
-                "file",
-                "Add all tasks of a YAML, JSON or JSON Lines file; `-` is standard input",
-                complete="file",
-                metavar="FILE",
-            ),
         ),
         examples=(
             ("kin add Log in with a passkey -l auth -p 2", ""),
             ("kin add 'Rename the flag' --depends-on KIN-4 --acceptance 'the old name warns'", ""),
             ("kin add 'Update the lock file' --run 'npm update' --mode auto", "a task that a command does"),
-            ("kin add --file tasks.yaml", "all of them or none; they may depend on one another"),
         ),
     ),
     Command(
         "edit",
-        "tasks",
+        "edit",
         "Work",
         "Edit a task in your editor, checked on leaving",
         args=(_ID,),
@@ -185,7 +178,7 @@ _ROWS = (
     ),
     Command(
         "set",
-        "tasks",
+        "change",
         "Work",
         "Change fields of tasks",
         args=(Arg("words", "Tasks' ids, then changes: field=value", many=True, complete="set"),),
@@ -251,7 +244,7 @@ _ROWS = (
     ),
     Command(
         "list",
-        "tasks",
+        "listing",
         "Look",
         "List the open tasks",
         options=(
@@ -293,7 +286,7 @@ _ROWS = (
     ),
     Command(
         "show",
-        "tasks",
+        "show",
         "Look",
         "Show all that is known of a task",
         args=(_ID,),
@@ -301,7 +294,7 @@ _ROWS = (
     ),
     Command(
         "board",
-        "tasks",
+        "board",
         "Look",
         "Show tasks in columns by status",
         options=(
@@ -321,7 +314,7 @@ _ROWS = (
     ),
     Command(
         "log",
-        "look",
+        "log",
         "Look",
         "Show what a task's steps said",
         args=(_ID,),
@@ -339,7 +332,7 @@ _ROWS = (
     ),
     Command(
         "diff",
-        "look",
+        "diff",
         "Look",
         "Show what a task's branch changes",
         args=(_ID,),

@@ -6,10 +6,10 @@ not move the cursor or set the window's name.
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-__all__ = ["Screen", "cells", "clean", "fit", "pad", "table"]
+__all__ = ["STATUS_STYLES", "Screen", "cells", "clean", "fit", "indent", "pad"]
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
 STATUS_STYLES = {
@@ -128,27 +128,6 @@ def fit(text: str, width: int) -> str:
 def pad(text: str, width: int) -> str:
     """`text` filled with spaces to `width` columns."""
     return text + " " * (width - cells(text))
-
-
-def table(rows: Sequence[Sequence[str]], width: int, flexible: int) -> list[list[str]]:
-    """Cells of `rows` padded to columns; at a terminal of `width` (0: none) the `flexible` column gives way to the others.
-
-    The last column is not padded.
-    """
-    if not rows:
-        return []
-    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
-    if width:
-        others = sum(widths) - widths[flexible] + 2 * (len(widths) - 1)
-        widths[flexible] = max(min(widths[flexible], width - others), 10)
-    last = len(widths) - 1
-    return [
-        [
-            cell if n == last and n != flexible else pad(fit(cell, widths[n]), widths[n] if n != last else 0)
-            for n, cell in enumerate(row)
-        ]
-        for row in rows
-    ]
 
 
 def indent(lines: Iterable[str], by: str = "  ") -> list[str]:

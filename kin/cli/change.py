@@ -1,0 +1,207 @@
+"""`kin set`: fields of tasks, by the words that a person types (`priority=1`, `labels+=auto`, `assignee=`)."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kin.cli.output import Call, Result
+from kin.errors import KinError, Usage
+from kin.model.fields import Declared, KeyPath, fields_of
+from kin.model.task import Task
+
+if TYPE_CHECKING:
+    from kin.store.project import Project
+    from kin.store.splice import Change
+
+__all__ = ["set_"]
+
+_CHANGE = re.compile(r"([A-Za-z_][^=\s]*?)([+-]?=)(.*)", re.DOTALL)
+_FIELDS = {d.name: d for d in fields_of(Task)}
+_ALIASES = {alias: d.name for d in _FIELDS.values() for alias in d.field.aliases}
+LISTS = ("labels", "depends_on", "touches", "acceptance")
+PROSE = ("acceptance",)
+"""Lists whose items may hold commas: `acceptance+=...` adds one item."""
+MAPPINGS = ("blocked", "budget", "plan")
+
+
+class Wish(NamedTuple):
+    """One word of the command line: what to do (`=`, `+=`, `-=`) with the value at a path of keys."""
+
+    path: KeyPath
+    what: str
+    value: str
+
+
+def set_(call: Call) -> Result:
+    """Change fields of one or more tasks; all words are checked before the first file is written."""
+    from kin.cli.listing import entry
+    from kin.store.tasks import change, resolve
+    from kin.store.view import see
+
+    project = call.project
+    ids, wishes = _read(call["words"])
+    ids = list(dict.fromkeys(resolve(project, word) for word in ids))
+    wanted = [_prepared(wish, project) for wish in wishes]
+    _refuse_cycles(project, ids, wanted)
+    done: list[str] = []
+    for task_id in ids:
+        try:
+            change(project, task_id, [c for wish in wanted for c in _changes(wish)])
+        except KinError as error:
+            error.data["changed"] = done
+            raise
+        done.append(task_id)
+    said = " ".join(f"{'.'.join(map(str, w.path))}{w.what}{w.value}" for w in wanted)
+
+    def data() -> list[dict[str, Any]]:
+        view = see(project)
+        return [entry(view.seen[task_id]) for task_id in ids]
+
+    return Result("task.list", data, [f"{task_id}  {said}" for task_id in ids], brief=())
+
+
+def _read(words: Sequence[str]) -> tuple[list[str], list[Wish]]:
+    """Ids and changes, told apart by the `=`; ids come first, so that a forgotten quote is noticed."""
+    ids: list[str] = []
+    wishes: list[Wish] = []
+    for word in words:
+        if match := _CHANGE.fullmatch(word):
+            wishes.append(Wish(tuple(match[1].split(".")), match[2], match[3]))
+        elif wishes:
+            raise Usage(
+                f"'{word}' is no change and stands behind one", f"quote values with spaces: '{_said(wishes[-1])} {word}'"
+            )
+        else:
+            ids.append(word)
+    if not ids or not wishes:
+        raise Usage("which task, and what to change?", "`kin set 12 priority=1`")
+    return ids, wishes
+
+
+def _said(wish: Wish) -> str:
+    return f"{'.'.join(map(str, wish.path))}{wish.what}{wish.value}"
+
+
+def _prepared(wish: Wish, project: "Project") -> Wish:
+    """The wish with its field's own name and its value as files hold it. Raises Usage, or NotFound for a task's id."""
+    name = _ALIASES.get(str(wish.path[0]), str(wish.path[0]))
+    wish = wish._replace(path=(name, *wish.path[1:]))
+    if name == "id":
+        raise Usage("an id cannot be set: it is the file's name, and others refer to it")
+    if name.startswith("x-"):
+        return wish
+    field = _FIELDS.get(name)
+    if field is None:
+        raise _unknown(name)
+    if len(wish.path) > 1:
+        if name not in MAPPINGS:
+            raise Usage(f"{name} holds no fields of its own", f"`kin set ID {name}=...`")
+        return _checked_inside(wish, field)
+    if wish.what != "=" and name not in LISTS:
+        raise Usage(f"{name} is no list", f"`kin set ID {name}=...` sets it")
+    if not wish.value and wish.what == "=":
+        if field.required:
+            raise Usage(f"{name} cannot be removed: every task has one")
+        return wish
+    return wish._replace(value=_checked(field, wish, project))
+
+
+def _unknown(name: str) -> Usage:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [*_FIELDS, *_ALIASES], 1)
+    guess = f"did you mean {_ALIASES.get(near[0], near[0])}? " if near else ""
+    return Usage(f"no field is called '{name}'", f"{guess}fields of your own begin with x-")
+
+
+def _checked(field: Declared, wish: Wish, project: "Project") -> str:
+    """The value as the file shall hold it: `high` becomes 1, `open` todo, `12` KIN-12."""
+    from kin.store.tasks import resolve
+
+    if field.name in MAPPINGS and field.name != "plan":
+        raise Usage(f"{field.name} is a mapping", f"`kin set ID {field.name}.KEY=...` sets one of its fields")
+    if field.name == "parent":
+        return resolve(project, wish.value)
+    if field.name == "depends_on":
+        return ",".join(resolve(project, word) if wish.what != "-=" else _known(project, word) for word in _items(wish))
+    try:
+        typed = field.field.read(_items(wish) if field.name in LISTS else wish.value)
+    except ValueError as error:
+        raise Usage(f"{field.name}: {error}") from None
+    return str(typed) if field.name in ("status", "priority", "mode") else wish.value
+
+
+def _known(project: "Project", word: str) -> str:
+    """An id to take away, which need not exist any more."""
+    from kin.model.ids import normalise
+    from kin.store.config import quick
+
+    return normalise(word, quick(project).key) or word
+
+
+def _checked_inside(wish: Wish, field: Declared) -> Wish:
+    """A field of a mapping, checked as the mapping would be if it were set alone."""
+    from kin.model.task import Blocked
+
+    if field.name == "blocked" and wish.value:
+        known = {d.name: d for d in fields_of(Blocked)}
+        inner = known.get(str(wish.path[1]))
+        if inner is None or len(wish.path) > 2:
+            raise Usage(f"blocked has no field '{'.'.join(map(str, wish.path[1:]))}'", f"it has {', '.join(known)}")
+        try:
+            inner.field.read(wish.value)
+        except ValueError as error:
+            raise Usage(f"blocked.{inner.name}: {error}") from None
+    return wish
+
+
+def _items(wish: Wish) -> list[str]:
+    if wish.path[0] in PROSE:
+        return [wish.value] if wish.value else []
+    return [part.strip() for part in wish.value.split(",") if part.strip()]
+
+
+def _changes(wish: Wish) -> "list[Change]":
+    """The wish as changes of a file's text."""
+    from kin.store.splice import AddItem, DropItem, Remove, Set
+
+    if wish.what == "+=":
+        return [AddItem(wish.path, item) for item in _items(wish)]
+    if wish.what == "-=":
+        return [DropItem(wish.path, item) for item in _items(wish)]
+    if not wish.value:
+        return [Remove(wish.path)]
+    return [Set(wish.path, _items(wish) if wish.path[0] in LISTS and len(wish.path) == 1 else wish.value)]
+
+
+def _refuse_cycles(project: "Project", ids: Iterable[str], wishes: Iterable[Wish]) -> None:
+    """Raise Usage if a task would, by these wishes, wait for itself."""
+    added = {
+        key: [i for w in wishes if w.path == (key,) and w.what != "-=" for i in _items(w)] for key in ("depends_on", "parent")
+    }
+    if not any(added.values()):
+        return
+    from kin.store.tasks import scan
+
+    tasks = scan(project).tasks
+    for task_id in ids:
+        for key, others in added.items():
+            for other in others:
+                if task_id in _reached(tasks, other, key):
+                    raise Usage(
+                        f"{task_id} cannot have {key} {other}: {other} already leads back to it", "`kin show` names them"
+                    )
+
+
+def _reached(tasks: Mapping[str, Task], start: str, key: str) -> set[str]:
+    """Every task that `start` needs, directly or not, and `start` itself."""
+    found: set[str] = set()
+    open_ones = [start]
+    while open_ones:
+        task_id = open_ones.pop()
+        if task_id in found or task_id not in tasks:
+            continue
+        found.add(task_id)
+        value = getattr(tasks[task_id], key)
+        open_ones += value if isinstance(value, tuple) else [value] if value else []
+    return found

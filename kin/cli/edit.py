@@ -1,0 +1,117 @@
+"""`kin edit`: a task in the person's editor, checked on leaving; whatever happens, nothing that they wrote is lost."""
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kin.cli.editor import edit_file
+from kin.cli.listing import entry
+from kin.cli.output import Call, Result
+from kin.cli.show import find_task
+from kin.errors import Busy, Invalid, KinError, Place, Usage
+from kin.model.fields import Plain
+
+if TYPE_CHECKING:
+    from kin.model.task import Task
+    from kin.store.project import Project
+
+__all__ = ["edit_"]
+
+
+def edit_(call: Call) -> Result:
+    """Edit a copy of the task's file; put it in place if it is valid and nobody changed the same keys meanwhile."""
+    from kin.store.config import refuse_newer_format
+    from kin.store.files import read_text
+    from kin.store.tasks import resolve, task_path
+
+    project = call.project
+    refuse_newer_format(project)
+    task_id = resolve(project, call["id"])
+    path = task_path(project, task_id)
+    shown = os.path.relpath(path, project.root)
+    before = read_text(path, shown)
+    copy = _copy(project, task_id, before)
+    edit_file(copy, call.environ)
+    after = read_text(copy, copy)
+    if after == before:
+        _forget(copy)
+        return Result("task", lambda: entry(find_task(call, task_id)[0]), [f"{task_id}: nothing changed"], brief=())
+    try:
+        _check(copy, before, after, task_id)
+        _put(project, path, before, after)
+    except KinError as error:
+        raise _kept(error, copy) from None
+    _forget(copy)
+    return Result("task", lambda: entry(find_task(call, task_id)[0]), [f"{task_id}  {shown}"], brief=())
+
+
+def _forget(copy: str) -> None:
+    os.unlink(copy)
+    with suppress(OSError):  # an editor's own backup file beside it is the person's
+        os.rmdir(os.path.dirname(copy))
+
+
+def _copy(project: "Project", task_id: str, text: str) -> str:
+    """A file of the person's own to write in, with a name that tells an editor what it is."""
+    folder = os.path.join(project.common, "edit", str(os.getpid()))
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, f"{task_id}.yaml")
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(text)
+    return path
+
+
+def _kept(error: KinError, copy: str) -> KinError:
+    """The same error, with the place of the text that is kept: the file itself is as it was."""
+    error.hint = "; ".join(part for part in (error.hint, f"the task is unchanged, what you wrote is in {copy}") if part)
+    error.data["kept"] = copy
+    return error
+
+
+def _check(copy: str, before: str, after: str, task_id: str) -> None:
+    """Raise Invalid with a place in `copy`, or Usage for a move that a person may not make."""
+    from kin.model.status import check_hand_move
+    from kin.store.tasks import parse
+
+    task = parse(after, copy)
+    if task.id != task_id:
+        raise Usage(f"the id of {task_id} cannot be changed: it is the file's name")
+    if (old := _parsed(before, copy)) is not None:
+        check_hand_move(task_id, old.status, task.status)
+
+
+def _parsed(text: str, path: str) -> "Task | None":
+    from kin.store.tasks import parse
+
+    try:
+        return parse(text, path)
+    except Invalid:  # it was broken before: being mended is what this edit is for
+        return None
+
+
+def _put(project: "Project", path: str, before: str, after: str) -> None:
+    """Write `after`, if the file still says `before`; else together with what somebody else changed meanwhile."""
+    from kin.store.files import edit_file as change_file
+
+    shown = os.path.relpath(path, project.root)
+    change_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
+
+
+def _together(before: str, mine: str, theirs: str, shown: str) -> str:
+    """Their keys put into my text, which keeps my comments and order. Raises Busy if we changed the same key."""
+    from kin.store.reader import read
+    from kin.store.splice import Remove, Set, edit
+
+    old, ours, other = (read(text, shown) for text in (before, mine, theirs))
+    changed = _changed(old, other)
+    clash = [key for key in changed if key in _changed(old, ours) and ours.get(key) != other.get(key)]
+    if clash:
+        key = clash[0]
+        raise Busy(
+            f"{key} was changed meanwhile to '{other.get(key)}', you wrote '{ours.get(key)}'", where=Place(shown), keys=clash
+        )
+    return edit(mine, [Set((key,), other[key]) if key in other else Remove((key,)) for key in changed], path=shown)
+
+
+def _changed(old: dict[str, Plain], new: dict[str, Plain]) -> list[str]:
+    return [key for key in {**old, **new} if old.get(key) != new.get(key) or (key in old) != (key in new)]

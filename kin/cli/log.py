@@ -1,0 +1,141 @@
+"""`kin log`: what the steps of a task's run said, and with -f what they say."""
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from time import localtime, strftime
+from typing import TYPE_CHECKING, Any
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, clean
+from kin.errors import NotFound, Usage
+
+if TYPE_CHECKING:
+    from kin.runner.logs import LogLine
+    from kin.store.project import Project
+
+__all__ = ["log_"]
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+"""Colours and other sequences for terminals (ECMA-48), which agents print although they write into a log."""
+
+
+def log_(call: Call) -> Result:
+    """Print a run's log, oldest line first."""
+    from kin.runner.logs import follow, read_lines
+    from kin.store.locks import is_held, lock_path
+    from kin.store.records import logs_folder
+    from kin.store.tasks import resolve
+
+    if call["follow"] and call.screen.json:
+        raise Usage("--follow is a stream, --json one document", "`--jsonl` prints a line for each")
+    project, task = call.project, resolve(call.project, call["id"])
+    run = _run(project, task, call["run"])
+    folder = logs_folder(project, task, run)
+    step = _step(project, task, run, folder, call["step"])
+    if call["follow"]:
+        lock = lock_path(project.common, task)
+        lines = follow(folder, lambda: is_held(lock), step)
+    else:
+        lines = read_lines(folder, step)
+    if call.screen.json:
+        return Result("log", lambda: [line._asdict() for line in lines])
+    _print(lines, _printer(call), call.screen, at_once=call["follow"])
+    return Result("")
+
+
+def _run(project: "Project", task: str, wanted: str | None) -> str:
+    """The run that is meant: the named one, else the newest that has a log here."""
+    folder = os.path.join(project.common, "logs", task)
+    runs = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    if not runs:
+        raise NotFound(f"{task} has no log: it has not run in this clone", f"`kin show {task}` tells what its record says")
+    if wanted is None:
+        return runs[-1]
+    if wanted not in runs:
+        raise NotFound(f"{task} has no run {wanted} here", f"its runs: {', '.join(runs[-5:])}")
+    return wanted
+
+
+def _step(project: "Project", task: str, run: str, folder: str, wanted: str | None) -> str | None:
+    """The step's id that a person means by id, number or role; the last one if a role comes twice."""
+    from kin.runner.logs import steps_of
+    from kin.store.records import live
+
+    if wanted is None:
+        return None
+    known = set(steps_of(folder))
+    record = live(project, task)
+    if record is not None and record.run == run:
+        known |= {step.id for step in record.steps}
+    ordered = sorted(known, key=lambda i: (int(i.partition("-")[0]) if i.partition("-")[0].isdigit() else 0, i))
+    fitting = [i for i in ordered if wanted in (i, i.partition("-")[0], i.partition("-")[2])]
+    if not fitting:
+        raise NotFound(f"no step '{wanted}' has a log in this run", f"there are {', '.join(ordered)}")
+    return fitting[-1]
+
+
+def _printer(call: Call) -> "Callable[[LogLine], str]":
+    if call["jsonl"]:
+        from json import dumps
+
+        return lambda line: dumps(line._asdict(), ensure_ascii=False)
+    if call["raw"]:
+        return lambda line: line.text
+    return Pretty(call.screen)
+
+
+class Pretty:
+    """A line for a person: local time, step, text; what is not standard output is dimmed."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._moments: dict[str, str] = {}
+
+    def __call__(self, line: "LogLine") -> str:
+        second = line.time[:19]
+        if second not in self._moments:
+            self._moments = {second: _local(second)}
+        text = clean(_ESCAPES.sub("", line.text))
+        head = self._screen.paint(f"{self._moments[second]} {line.step}", "dim")
+        return f"{head}  {self._screen.paint(text, '' if line.stream == 'stdout' else 'dim')}"
+
+
+def _local(utc: str) -> str:
+    """`2026-11-24T09:32:05` in UTC as the local time of day."""
+    from kin.model.times import parse
+
+    return strftime("%H:%M:%S", localtime(parse(utc + "Z").timestamp()))
+
+
+def _print(lines: "Iterable[LogLine]", text_of: "Callable[[LogLine], str]", screen: Screen, *, at_once: bool) -> None:
+    """Print lines as they come; a log may be 64 MiB, and one that is followed must not wait for a full buffer."""
+    for line in lines:
+        screen.out.write(text_of(line) + "\n")
+        if at_once:
+            screen.out.flush()
+    screen.out.flush()
+
+
+def last_line(folder: str) -> str:
+    """What a run said last on its own account, from the end of its newest log; empty if it said nothing."""
+    from json import loads
+
+    for path in _newest_first(folder):
+        with open(path, "rb") as file:
+            file.seek(max(0, os.path.getsize(path) - 16384))
+            for raw in reversed(file.read().splitlines()):
+                record: Any = None
+                try:
+                    record = loads(raw)
+                except ValueError:  # the first of these lines is cut, the last one may be half written
+                    continue
+                if isinstance(record, dict) and str(record.get("text", "")).strip():
+                    return clean(_ESCAPES.sub("", str(record["text"]).strip()))
+    return ""
+
+
+def _newest_first(folder: str) -> Iterator[str]:
+    if os.path.isdir(folder):
+        paths = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".jsonl")]
+        yield from sorted(paths, key=os.path.getmtime, reverse=True)

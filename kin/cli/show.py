@@ -1,0 +1,157 @@
+"""`kin show`: all that is known of one task, for a person or as JSON."""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kin.cli.listing import entry
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, clean, indent
+from kin.model.status import TaskStatus
+
+if TYPE_CHECKING:
+    from kin.model.record import Run
+    from kin.model.task import Note
+    from kin.store.view import Seen, View
+
+__all__ = ["find_task", "note_entry", "run_entry", "show_"]
+
+
+def show_(call: Call) -> Result:
+    """Show all that is known of one task."""
+    from kin.store.notes import of_task
+    from kin.store.records import ended
+    from kin.store.tasks import task_path
+
+    project = call.project
+    seen, view = find_task(call, call["id"])
+    task_id = seen.task.id
+    notes = of_task(project, task_id)
+    run = view.runs.get(task_id)
+    last = run or next(reversed(ended(project, task_id)), None)
+    data = entry(seen) | {
+        "path": os.path.relpath(task_path(project, task_id), project.root),
+        "branch": run.branch or None if run else None,
+        "worktree": run.live.worktree if run and run.live else None,
+        "pipelines": [run_entry(last)] if last else [],
+        "notes": [note_entry(task_id, note_id, note) for note_id, note in notes],
+    }
+    page = Page(seen, view, last, [note for _, note in notes], data)
+    return Result("task", data, lambda screen: _page(page, screen), warnings=view.warnings)
+
+
+def find_task(call: Call, word: str, *, with_reasons: bool = False) -> "tuple[Seen, View]":
+    """The task that `word` means, as views show it. Raises NotFound, or Invalid if its file cannot be read."""
+    from kin.store.tasks import load, resolve
+    from kin.store.view import see
+
+    task_id = resolve(call.project, word)
+    view = see(call.project, with_reasons=with_reasons)
+    if task_id not in view.seen:
+        load(call.project, task_id)  # says what is wrong with the file
+    return view.seen[task_id], view
+
+
+class Page(NamedTuple):
+    """What a page tells: `run` is the one under way or the last that ended."""
+
+    seen: "Seen"
+    view: "View"
+    run: "Run | None"
+    notes: "list[Note]"
+    data: dict[str, Any]
+
+
+def _page(page: Page, screen: Screen) -> Iterator[str]:
+    task = page.seen.task
+    yield f"{screen.paint(task.id, 'bold')}  {clean(task.title)}"
+    facts = [screen.status(page.seen.status, clean(page.seen.shown)), f"priority {task.priority}"]
+    facts += [f"{name} {clean(value)}" for name, value in (("module", task.module), ("for", task.assignee)) if value]
+    facts += [clean(", ".join(task.labels))] if task.labels else []
+    facts += [f"created {clean(task.created)}"] if task.created else []
+    yield " · ".join(facts)
+    if task.blocked and task.status == TaskStatus.blocked:
+        yield from ("", f"{screen.paint('Blocked', 'red')} ({task.blocked.kind})", *_indented(task.blocked.reason))
+    yield from _section("", list(_fields(page)), screen)
+    yield from _section("Description", task.description.splitlines(), screen)
+    yield from _section("Acceptance", [f"- {line}" for line in task.acceptance], screen)
+    if page.run is not None:
+        yield from _section(f"Run {page.run.run}", _run(page.run), screen)
+    yield from _section("Notes", [line for note in page.notes for line in _note(note)], screen)
+    yield from ("", screen.paint(page.data["path"], "dim"))
+
+
+def _section(title: str, lines: Sequence[str], screen: Screen) -> list[str]:
+    if not lines:
+        return []
+    return ["", *([screen.paint(title, "bold")] if title else []), *_indented("\n".join(lines))]
+
+
+def _indented(text: str) -> list[str]:
+    return indent(clean(line) for line in text.splitlines())
+
+
+def _fields(page: Page) -> Iterator[str]:
+    """The fields that have no place of their own, a line each."""
+    task, rows = page.seen.task, list[tuple[str, str]]()
+    known = page.view.seen
+    if task.depends_on:
+        rows.append(("depends on", ", ".join(f"{i} ({known[i].shown if i in known else 'missing'})" for i in task.depends_on)))
+    rows.append(("parent", task.parent or ""))
+    children = [s.task.id for s in known.values() if s.task.parent == task.id]
+    rows.append(("children", ", ".join(f"{i} ({known[i].shown})" for i in children)))
+    rows.append(("touches", ", ".join(task.touches)))
+    rows += [(name, _short(getattr(task, name))) for name in ("mode", "base", "agent", "budget", "plan", "pipeline")]
+    rows += [(name, _short(value)) for name, value in task.extra.items()]
+    rows += [("branch", page.data["branch"] or ""), ("worktree", page.data["worktree"] or "")]
+    width = max(len(name) for name, value in rows if value) if any(value for _, value in rows) else 0
+    for name, value in rows:
+        if value:
+            yield f"{name:{width}}  {value}"
+
+
+def _short(value: Any) -> str:
+    """A value of any shape on one line."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k}: {_short(v)}" for k, v in value.items())
+    if isinstance(value, list):
+        return " → ".join(_short(v) for v in value)
+    return "" if value is None else " ".join(str(value).split())
+
+
+def _run(run: "Run") -> list[str]:
+    """A run: where it stands, its steps with what they said, its gates."""
+    ended = f", ended {run.ended}" if run.ended else ""
+    lines = [f"{run.status}, started {run.started}{ended}" + (f": {run.reason}" if run.reason else "")]
+    if run.waiting:
+        lines += [f"waits for {run.waiting.for_}" + (f": {run.waiting.reason}" if run.waiting.reason else "")]
+        lines += [f"  {path}" for path in run.waiting.paths]
+    for step in run.steps:
+        said = " ".join((step.reason or step.summary).split())
+        lines.append(f"{step.id}  {step.status}" + (f"  {said[:160]}" if said else ""))
+    lines += [f"gate {gate.name}  {gate.verdict}" for gate in run.gates]
+    return [*lines, f"merged as {run.merge[:12]}"] if run.merge else lines
+
+
+def _note(note: "Note") -> list[str]:
+    head = f"{note.at} {note.by}" + (f" to {note.to}" if note.to else "") + (f" ({note.for_})" if note.for_ != "info" else "")
+    return [head, *indent(note.text.splitlines())]
+
+
+def note_entry(task_id: str, note_id: str, note: "Note") -> dict[str, Any]:
+    """A note as JSON."""
+    return {"id": note_id, "task": task_id, "by": note.by, "at": note.at, "for": note.for_, "to": note.to, "text": note.text}
+
+
+def run_entry(run: "Run") -> dict[str, Any]:
+    """A run as JSON: its record without what holds for this machine alone."""
+    from kin.model.record import committed
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "_asdict"):
+            return {k.rstrip("_"): plain(v) for k, v in value._asdict().items()}
+        return [plain(v) for v in value] if isinstance(value, tuple) else value
+
+    out: dict[str, Any] = plain(committed(run))
+    del out["live"]
+    return out | {"waiting": plain(run.waiting)}

@@ -1,0 +1,163 @@
+"""Commands that write tasks: `add`, `rm` and `note`; they change files in the working tree and commit nothing."""
+
+import os
+from collections.abc import Mapping
+from time import strftime
+from typing import TYPE_CHECKING, Any
+
+from kin.cli.editor import edit_file, written
+from kin.cli.listing import entry
+from kin.cli.output import Call, Result
+from kin.cli.screen import clean
+from kin.cli.show import note_entry
+from kin.errors import Busy, Usage, Waits
+from kin.model.task import Task
+
+if TYPE_CHECKING:
+    from kin.store.project import Project
+
+__all__ = ["add_", "add_task", "note_", "rm_"]
+
+
+def add_(call: Call) -> Result:
+    """Add a task."""
+    task = add_task(call)
+    path = os.path.join(".kin", "tasks", f"{task.id}.yaml")
+    return Result("task.list", lambda: _entries(call, [task.id]), [f"{task.id}  {path}"], [task.id])
+
+
+def _entries(call: Call, ids: list[str]) -> list[dict[str, Any]]:
+    from kin.store.view import see
+
+    view = see(call.project)
+    return [entry(view.seen[task_id]) for task_id in ids if task_id in view.seen]
+
+
+def add_task(call: Call, pipeline: str | None = None) -> Task:
+    """The task that a call's options describe, written to its file; `pipeline` is the one if the call names none.
+
+    Raises Usage for a value that does not fit, NotFound for a task that it shall depend on.
+    """
+    from kin.store.tasks import add
+
+    project = call.project
+    data = {"title": " ".join(call["title"]), "status": "draft" if call.values.get("draft") else "todo", **_fields(call.values)}
+    for key in ("depends_on", "parent"):
+        if key in data:
+            data[key] = _resolved(project, data[key])
+    if steps := _pipeline(call, pipeline):
+        data["pipeline"] = steps
+    return add(project, data, today=strftime("%Y-%m-%d"))
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The task's keys that options gave, as plain data."""
+    spelled = {"label": "labels"}
+    data: dict[str, Any] = {}
+    for name in ("label", "priority", "assignee", "parent", "depends_on", "module", "touches", "mode", "base", "acceptance"):
+        value = values.get(name)
+        if isinstance(value, tuple):
+            value = list(dict.fromkeys(part for word in value for part in ([word] if name == "acceptance" else _listed(word))))
+        if value:
+            data[spelled.get(name, name)] = value
+    if description := written(values.get("description")):
+        data["description"] = description.rstrip("\n") + ("\n" if "\n" in description.rstrip("\n") else "")
+    return data
+
+
+def _listed(word: str) -> list[str]:
+    return [part.strip() for part in word.split(",") if part.strip()]
+
+
+def _resolved(project: "Project", value: Any) -> Any:
+    from kin.store.tasks import resolve
+
+    return [resolve(project, word) for word in value] if isinstance(value, list) else resolve(project, value)
+
+
+def _pipeline(call: Call, usual: str | None) -> Any:
+    """What the task's `pipeline` is to be: one command, a name that exists, or None for the project's default."""
+    command, name = call["run"], call["pipeline"]
+    if command is not None and name is not None:
+        raise Usage("--run and --pipeline exclude each other", "a pipeline's steps may have `run:` in kin.yaml")
+    if command is not None:
+        if not command.strip():
+            raise Usage("--run needs a command")
+        return [{"run": command}]
+    if name is not None:
+        from kin.model.settings import plan_steps
+        from kin.store.config import load_settings
+
+        try:
+            plan_steps(name, load_settings(call.project, call.environ))
+        except ValueError as error:
+            raise Usage(str(error), "pipelines stand in .kin/kin.yaml") from None
+    return name or usual
+
+
+def rm_(call: Call) -> Result:
+    """Remove tasks' files, unless something else needs them."""
+    from kin.store.files import remove_file
+    from kin.store.tasks import resolve, scan, task_path
+    from kin.store.view import see
+
+    project = call.project
+    ids = list(dict.fromkeys(resolve(project, word) for word in call["ids"]))
+    view = see(project)
+    for task_id in ids:
+        if task_id in view.seen and view.seen[task_id].run and view.seen[task_id].status == "in_progress":
+            raise Busy(f"{task_id} is being run", f"`kin stop {task_id}` ends it")
+        if task_id in view.runs and view.runs[task_id].status == "waiting":
+            raise Waits(f"a run of {task_id} waits", f"`kin reject {task_id}` cancels it and keeps its branch aside")
+    if not call["force"]:
+        _refuse_needed(ids, scan(project).tasks)
+    for task_id in ids:
+        remove_file(project, task_path(project, task_id))
+    return Result("task.list", [{"id": task_id} for task_id in ids], [f"{task_id}  removed" for task_id in ids], brief=())
+
+
+def _refuse_needed(ids: list[str], tasks: Mapping[str, Task]) -> None:
+    for task in tasks.values():
+        if task.id not in ids and (needed := {*task.depends_on, task.parent} & set(ids)):
+            name = sorted(n for n in needed if n)[0]
+            raise Usage(
+                f"{task.id} refers to {name}",
+                f"`kin set {name} status=cancelled` keeps it for the record; --force removes it all the same",
+                referrer=task.id,
+            )
+
+
+def note_(call: Call) -> Result:
+    """Leave a note on a task: from -m, from standard input, or from the editor."""
+    from kin import git
+    from kin.model.task import Note
+    from kin.model.times import now, rfc3339
+    from kin.store.notes import add
+    from kin.store.tasks import resolve
+
+    project = call.project
+    task_id = resolve(project, call["id"])
+    text = written(call["message"])
+    if text is None:
+        text = _composed(project, task_id, call.environ)
+    if not text.strip():
+        raise Usage("the note is empty; nothing was written")
+    by = (git.identity(project.root) or call.environ.get("USER") or "somebody").partition(" <")[0]
+    note = Note(by=by, at=rfc3339(now()), text=text.strip("\n"), to=call["to"])
+    note_id = add(project, task_id, note)
+    path = os.path.join(".kin", "notes", task_id, f"{note_id}.yaml")
+    return Result("note", note_entry(task_id, note_id, note), [f"{clean(path)}"], brief=())
+
+
+def _composed(project: "Project", task_id: str, environ: Mapping[str, str]) -> str:
+    """What the person writes in their editor; lines that begin with # are kin's, as in a commit message."""
+    folder = os.path.join(project.common, "edit")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    path = os.path.join(folder, f"NOTE-{task_id}.{os.getpid()}.txt")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"\n# A note on {task_id}. Lines that begin with # are left out; an empty note is not written.\n")
+    edit_file(path, environ)
+    with open(path, encoding="utf-8", errors="replace") as file:
+        text = "".join(line for line in file if not line.startswith("#"))
+    os.unlink(path)
+    return text
