@@ -42,7 +42,11 @@ def step_id(index: int, spec: StepSpec) -> str:
 
 @dataclass
 class Passage:
-    """One run in this process. `path` is the task's worktree, `slot` its slot's number, `text` the task file's text."""
+    """One run in this process.
+
+    `text` is the task file's text, `path` the task's worktree, `fresh` its git folder as long as `setup` did not run there,
+    `slot` the number of its slot.
+    """
 
     project: Project
     settings: Settings
@@ -58,6 +62,7 @@ class Passage:
     kids: Held
     slot: int = 0
     path: str = ""
+    fresh: str | None = None
     mask: Callable[[str], str] = str
     _supervisor: Supervisor | None = field(default=None, repr=False)
 

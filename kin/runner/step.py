@@ -5,24 +5,30 @@ started is gone; only then does its work become one commit on the branch.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from kin import git
 from kin.context import Handover, compose
 from kin.errors import Invalid, NotFound
 from kin.faults import point
+from kin.model.record import StepRecord
 from kin.model.result import MAX_RESULT, Result, parse_result
 from kin.model.settings import StepSpec
 from kin.model.status import BlockedKind, StepStatus
-from kin.runner import commit, salvage
+from kin.model.task import Task
+from kin.runner import commit, salvage, worktree
+from kin.runner.aside import how_to_see
 from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, digest, now, step_id
 from kin.runner.supervise import Ended, Limits
 from kin.store import notes, records
+from kin.store.project import Project
 from kin.store.roles import Role, find_role
 
-__all__ = ["StepEnd", "access_of", "command_of", "play", "prompt_of", "spec_digest"]
+__all__ = ["StepEnd", "access_of", "command_of", "play", "prompt_for", "role_of", "spec_digest"]
 
+_STATUS = {"done": StepStatus.done, "cancelled": StepStatus.pending}
 TAIL_LINES = 20
 """Lines of each stream that a reason holds."""
 
@@ -35,6 +41,7 @@ class StepEnd(NamedTuple):
     reason: str = ""
     items: tuple[str, ...] = ()
     back_to: str | None = None
+    commit: str | None = None
 
 
 def spec_digest(spec: StepSpec) -> str:
@@ -67,23 +74,35 @@ def command_of(spec: StepSpec) -> list[str]:
     return ["/bin/sh", "-c", spec.run]
 
 
-def prompt_of(p: Passage, index: int) -> str:
-    """The prompt of the step at `index`, as it would be sent now."""
-    spec = p.specs[index]
-    role = role_of(spec, p.project.store, p.shipped)
-    said = [(i, n) for i, n in notes.of_task(p.project, p.task.id) if n.to in (None, spec.role)]
-    items = p.live.items.get(step_id(index, spec), [])
+def prompt_for(
+    project: Project,
+    task: Task,
+    spec: StepSpec,
+    shipped: Callable[[str], str],
+    earlier: Sequence[StepRecord],
+    items: Sequence[str],
+) -> str:
+    """The prompt of a step, as it would be sent now."""
+    role = role_of(spec, project.store, shipped)
     given = Handover(
         role=spec.role,
         body=role.body,
         is_command=spec.run is not None,
-        steps=p.run.steps[:index],
-        items=items if isinstance(items, list) else [items],
-        notes=said,
+        steps=earlier,
+        items=items,
+        notes=[(i, n) for i, n in notes.of_task(project, task.id) if n.to in (None, spec.role)],
         brief=spec.brief or "",
         reads=role.reads,
     )
-    return compose(p.task, given)
+    return compose(task, given)
+
+
+def _write_prompt(p: Passage, index: int, path: str) -> None:
+    spec = p.specs[index]
+    items = p.live.items.get(step_id(index, spec), [])
+    listed = items if isinstance(items, list) else [items]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(prompt_for(p.project, p.task, spec, p.shipped, p.run.steps[:index], listed))
 
 
 def play(p: Passage, index: int) -> StepEnd:
@@ -94,8 +113,7 @@ def play(p: Passage, index: int) -> StepEnd:
     env = {**p.environ, **p.step_env(spec.role, name)}
     _forget(env["KIN_RESULT"])
     prompt = os.path.join(p.tmp, f"{name}.prompt.md")
-    with open(prompt, "w", encoding="utf-8") as file:
-        file.write(prompt_of(p, index))
+    _write_prompt(p, index, prompt)
     p.say("step", name, spec.run or "")
     point("step.started")
     limit = spec.timeout or p.settings.limits.step
@@ -191,7 +209,9 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
     """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed."""
     spec = p.specs[index]
     name = step_id(index, spec)
-    found = commit.found_out(p.project, p.path, before, p.branch_ref, p.target.oid, p.task.id, p.run.run)
+    after = commit.look(p.path)
+    target = p.target.oid if after.head == before.head else git.tip(p.project.root, p.target.ref) or p.target.oid
+    found = commit.found_out(p.project, p.path, before, p.branch_ref, target, p.task.id, p.run.run, after=after)
     if found:
         kept = _salvage(p, name)
         did = "; ".join(found)
@@ -202,22 +222,22 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
     if access_of(spec, role) == "read":
         kept = _salvage(p, name)
         if kept:
-            from kin.runner.worktree import reset_to
-
-            reset_to(p.project, p.path, before.head)
+            worktree.reset_to(p.project, p.path, p.branch_ref, before.head or p.target.oid)
             p.say("note", name, f"{name} has access: read; its changes were dropped{kept}")
         return end
     message, trailers = f"kin: {p.task.id}-{spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
-    commit.commit_step(p.path, p.branch_ref, before.head, message, trailers)
-    return end
+    start = before.head or p.target.oid
+    done = commit.commit_step(p.path, p.branch_ref, start, message, trailers, after=after, target=target)
+    return end._replace(commit=done or start)
 
 
 def _salvage(p: Passage, name: str) -> str:
     """Save what the worktree holds beyond the last finished step; words that say where, or nothing if there was nothing."""
-    saved = salvage.salvage(p.path, p.task.id, p.run.run, name, head=p.live.head or p.live.start or "")
+    start = p.live.head or p.live.start or p.target.oid
+    saved = salvage.salvage(p.path, p.task.id, p.run.run, name, head=start, branch=p.branch_ref)
     if saved.ref is None:
         return ""
-    return f"; its work is kept: `kin salvage show {saved.ref.removeprefix('refs/kin/salvage/')}`"
+    return f"; its work is kept: {how_to_see(saved.ref)}"
 
 
 def _record(p: Passage, index: int, end: StepEnd, ended: Ended, summary: str) -> None:
@@ -226,9 +246,13 @@ def _record(p: Passage, index: int, end: StepEnd, ended: Ended, summary: str) ->
     done = end.status in ("done", "changes_requested")
     steps = p.with_step(
         index,
-        status=StepStatus.done if end.status == "done" else StepStatus.failed if end.status != "cancelled" else StepStatus.pending,
+        status=StepStatus.done
+        if end.status == "done"
+        else StepStatus.failed
+        if end.status != "cancelled"
+        else StepStatus.pending,
         agent="command" if spec.run is not None else spec.agent,
-        commit=commit.look_head(p.path) if done else None,
+        commit=end.commit,
         ended=now(),
         exit=ended.exit,
         reason="" if done else p.short(end.reason),
@@ -236,5 +260,9 @@ def _record(p: Passage, index: int, end: StepEnd, ended: Ended, summary: str) ->
     )
     changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}}
     if done:
-        changes |= {"head": steps[index].commit, "crashes": 0, "items": {k: v for k, v in p.live.items.items() if k != name}}
+        changes |= {
+            "head": end.commit or p.live.head,
+            "crashes": 0,
+            "items": {k: v for k, v in p.live.items.items() if k != name},
+        }
     p.save(**changes)

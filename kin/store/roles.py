@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 from kin.errors import Invalid, NotFound, Place
-from kin.model.fields import Field, at_most_one_line, build, mapping, seconds, text
+from kin.model.fields import Field, at_most_one_line, build, mapping, seconds
 
 __all__ = ["Role", "find_role", "role_names", "role_texts"]
 
@@ -51,9 +51,7 @@ def role_texts(store: str) -> dict[str, str]:
     folder = os.path.join(store, "roles")
     if not os.path.isdir(folder):
         return {}
-    return {
-        name[:-3]: _read(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".md")
-    }
+    return {name[:-3]: _read(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".md")}
 
 
 def find_role(store: str, name: str, shipped: Callable[[str], str]) -> Role:

@@ -1,0 +1,72 @@
+"""Trust and leave to write: what a person has agreed to before anything that a repository names is started.
+
+One question at a terminal, that shows what would run and where it would be merged; where nobody can be asked: exit 3, the
+flags are named, and nothing has run.
+"""
+
+from collections.abc import Sequence
+
+from kin.cli.output import Call
+from kin.cli.screen import clean
+from kin.errors import Waits
+from kin.runner.begin import Plan
+from kin.runner.step import access_of, role_of
+
+__all__ = ["consent"]
+
+
+def consent(call: Call, plans: Sequence[Plan]) -> None:
+    """Make sure that these plans may run, asking if somebody is there to be asked. Raises Waits if not."""
+    from kin.resources import shipped
+    from kin.store import trust
+
+    project = call.project
+    new = {} if call["trust"] or call.environ.get("KIN_TRUST") == "1" else _new_texts(call, plans)
+    may_write = call["allow_write"] or call.environ.get("KIN_ALLOW_WRITE") == "1" or trust.has_leave(project, call.environ)
+    writes = any(access_of(spec, role_of(spec, project.store, shipped)) == "write" for plan in plans for spec in plan.specs)
+    if not new and (may_write or not writes):
+        return
+    if call.screen.may_ask and _ask(call, plans, list(new), writes and not may_write):
+        if new:
+            trust.agree(project, new, call.environ)
+        if writes and not may_write:
+            trust.remember_leave(project, call.environ)
+        return
+    if new:
+        raise Waits(
+            f"this clone is not trusted: {', '.join(new)} can start programs",
+            "look at them, then `kin trust`, or `--trust` (KIN_TRUST=1) for one command",
+        )
+    raise Waits("these steps may change files, and nobody gave leave", "`--allow-write` or KIN_ALLOW_WRITE=1 gives it")
+
+
+def _new_texts(call: Call, plans: Sequence[Plan]) -> dict[str, str]:
+    """What could start programs and was not agreed to: settings and roles, of the store and of each target's tip."""
+    from kin import git
+    from kin.store import trust
+    from kin.store.roles import role_texts
+
+    texts = trust.texts_here(call.project)
+    for plan in plans:
+        if not plan.target.here:
+            settings = git.blob(call.project.root, plan.target.oid, ".kin/kin.yaml") or b""
+            texts |= trust.texts_of(settings.decode("utf-8", "replace"), role_texts(call.project.store))
+    return trust.not_agreed(call.project, texts, call.environ)
+
+
+def _ask(call: Call, plans: Sequence[Plan], new: Sequence[str], leave: bool) -> bool:
+    err = call.screen.err
+    for plan in plans:
+        err.write(f"{plan.task.id} {clean(plan.task.title)}\n")
+        for spec in plan.specs:
+            err.write(f"  {spec.role}: {clean(spec.run or '')}\n")
+        err.write(f"  merged into {plan.target.name}\n")
+    first = plans[0].settings
+    for name, text in (("setup", first.setup), *(("gate", gate.run) for gate in first.gates)):
+        if text:
+            err.write(f"{name}: {clean(text)}\n")
+    what = [
+        f"trust {', '.join(new)} of this clone" if new else "",
+        "let the steps change files in their worktrees" if leave else "",
+    ]
+    return call.screen.ask(f"Do you {' and '.join(w for w in what if w)}? (remembered for this clone)")

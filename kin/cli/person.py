@@ -1,0 +1,136 @@
+"""A person's part: approve, revise, reject, answer, reopen, undo."""
+
+import sys
+from typing import Any
+
+from kin.cli.output import Call, Result
+from kin.cli.show_run import Display
+from kin.errors import KinError, Usage
+from kin.runner.ending import Outcome
+
+__all__ = ["answer_", "approve_", "reject_", "reopen_", "revise_", "undo_", "who"]
+
+
+def who(call: Call) -> str:
+    """The person at the keyboard, as git knows them."""
+    from kin import git
+
+    return (git.identity(call.project.root) or "a person").partition(" <")[0]
+
+
+def _ids(call: Call) -> list[str]:
+    from kin.store import tasks
+
+    words = call["ids"] if "ids" in call.values else [call["id"]]
+    return list(dict.fromkeys(tasks.resolve(call.project, word) for word in words))
+
+
+def _message(call: Call, *, needed: str = "") -> str:
+    text: str = call["message"] or ""
+    if text == "-":
+        text = sys.stdin.read()
+    if needed and not text.strip():
+        raise Usage(f"{needed} needs words", f'`kin {needed} {call["id"]} -m "..."`')
+    return text.strip()
+
+
+def approve_(call: Call) -> Result:
+    """Approve what waits, and merge it; one task's trouble does not keep the others."""
+    from kin.cli.run import report
+    from kin.resources import shipped
+    from kin.runner.person import approve
+    from kin.runner.signals import Cancel
+    from kin.runner.watchdog import recover
+
+    ids = _ids(call)
+    said = recover(call.project)
+    outcomes: list[Outcome] = []
+    with Display(call.screen, alone=True) as display, Cancel() as cancel:
+        for task_id in ids:
+            try:
+                outcome = approve(
+                    call.project,
+                    task_id,
+                    by=who(call),
+                    environ=call.environ,
+                    emit=display.hear,
+                    cancel=cancel,
+                    shipped=shipped,
+                )
+            except KinError as error:
+                if len(ids) == 1:
+                    raise
+                outcome = Outcome(task_id, None, "unknown", error.exit, reason=str(error))
+            outcomes.append(outcome)
+    return report(outcomes, said)
+
+
+def revise_(call: Call) -> Result:
+    """Send the work back with a note."""
+    from kin.resources import shipped
+    from kin.runner.person import revise
+
+    (task_id,) = _ids(call)
+    text = _message(call, needed="revise")
+    note, step = revise(call.project, task_id, text, by=who(call), to=call["to"], environ=call.environ, shipped=shipped)
+    if call["run"]:
+        return _run(call, task_id)
+    lines = [f"{task_id}  todo; step {step} reads your note when it runs: `kin run {task_id}`"]
+    return Result("note", {"id": note, "task": task_id, "to": step, "text": text}, lines, brief=())
+
+
+def answer_(call: Call) -> Result:
+    """Answer a question."""
+    from kin.runner.person import answer
+
+    (task_id,) = _ids(call)
+    text = _message(call, needed="answer")
+    note = answer(call.project, task_id, text, by=who(call))
+    if call["run"]:
+        return _run(call, task_id)
+    lines = [f"{task_id}  todo; `kin run {task_id}` goes on with your answer"]
+    return Result("note", {"id": note, "task": task_id, "text": text}, lines, brief=())
+
+
+def _run(call: Call, task_id: str) -> Result:
+    from kin.cli.run import run_now, starter
+    from kin.runner.begin import Asked
+
+    return run_now(call, [task_id], Asked(started_by=starter(call)), more_ready=False)
+
+
+def reject_(call: Call) -> Result:
+    """Give a task's work up, keeping it aside."""
+    from kin.runner.aside import how_to_see
+    from kin.runner.person import reject
+
+    (task_id,) = _ids(call)
+    kept = reject(call.project, task_id, message=_message(call), by=who(call))
+    lines = [f"{task_id}  cancelled" + (f"; its work is kept: {how_to_see(kept)}" if kept else "")]
+    return Result("task", {"id": task_id, "status": "cancelled", "kept": kept}, lines, brief=())
+
+
+def reopen_(call: Call) -> Result:
+    """Put tasks back to todo."""
+    from kin.runner.aside import how_to_see
+    from kin.runner.person import reopen
+
+    data: list[dict[str, Any]] = []
+    lines = []
+    for task_id in _ids(call):
+        kept = reopen(call.project, task_id)
+        data.append({"id": task_id, "status": "todo", "kept": kept})
+        lines.append(f"{task_id}  todo" + (f"; earlier work is kept: {how_to_see(kept)}" if kept else ""))
+    return Result("task.list", data, lines, brief=())
+
+
+def undo_(call: Call) -> Result:
+    """Revert a task's merge: code and state go back, the task is todo again."""
+    from kin.runner.person import undo
+    from kin.runner.watchdog import recover
+
+    (task_id,) = _ids(call)
+    said = recover(call.project)
+    commit, target = undo(call.project, task_id)
+    lines = [f"{task_id}  todo; reverted on {target} as {commit[:12]}; gates did not run on it"]
+    return Result("task", {"id": task_id, "status": "todo", "commit": commit}, lines, brief=(), warnings=said)

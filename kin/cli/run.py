@@ -1,0 +1,219 @@
+"""`kin run`, `kin do` and `kin stop`: tasks through their pipelines."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from kin.cli.consent import consent
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, clean, indent
+from kin.cli.show_run import Display, as_data, outcome_lines
+from kin.errors import KinError, Usage
+from kin.runner.begin import Asked, Plan, already, plan_for
+from kin.runner.ending import Outcome
+
+__all__ = ["do_", "report", "run_", "run_now", "starter", "stop_"]
+
+FOREVER = 365 * 86400.0
+"""Seconds that `--wait` queues for a slot."""
+
+
+def run_(call: Call) -> Result:
+    """Run the tasks that were named, or all that are ready."""
+    from kin.store import tasks
+
+    named = [tasks.resolve(call.project, word) for word in call["ids"]]
+    if named and call["ready"]:
+        raise Usage("--ready and ids exclude each other", "`kin run --ready` runs all that are ready")
+    ids = list(dict.fromkeys(named))
+    if call["dry_run"]:
+        return _dry_run(call, ids or _ready(call))
+    from kin.runner.watchdog import recover
+
+    said = recover(call.project)
+    if not ids:
+        ids = _ready(call)
+        if not ids:
+            return _nothing_ready(call, said)
+        if not call["ready"] and not _agrees(call, ids):
+            return Result("pipeline.list", [], ["nothing was started; `kin run --ready` does not ask"], exit=0)
+    return run_now(call, ids, _asked(call), more_ready=not named, warnings=said)
+
+
+def do_(call: Call) -> Result:
+    """Add a task and run it at once."""
+    from kin.cli.tasks import new_task
+    from kin.runner.watchdog import recover
+
+    said = recover(call.project)
+    task = new_task(call, pipeline=call["pipeline"] or ("quick" if not call["run"] else None))
+    return run_now(call, [task.id], Asked(base=None, wait=0.0, started_by=starter(call)), more_ready=False, warnings=said)
+
+
+def stop_(call: Call) -> Result:
+    """End the live runs of tasks."""
+    from kin.cli.person import who
+    from kin.runner.person import stop
+    from kin.store import tasks
+
+    stopped = [stop(call.project, tasks.resolve(call.project, word), by=who(call)) for word in call["ids"]]
+    lines = [f"{s.task}  stopped; `kin run {s.task}` goes on from the last finished step" for s in stopped]
+    return Result("pipeline.list", [s._asdict() for s in stopped], lines, brief=())
+
+
+def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:
+    """Run `ids` and report; one task in this process, several in one process each."""
+    from kin.store import records, tasks
+
+    plans: list[Plan] = []
+    for task_id in ids:
+        try:
+            plan = plan_for(call.project, task_id, asked, call.environ)
+        except KinError:
+            if len(ids) == 1:
+                raise
+            continue  # its own process says so, and the others run
+        live = records.live(call.project, task_id)
+        if len(ids) == 1 and (answer := already(call.project, plan.task, live, asked)):
+            return report([answer], warnings)
+        if tasks.load(call.project, task_id)[0].status not in ("done", "cancelled"):
+            plans.append(plan)
+    if plans:
+        consent(call, plans)
+    alone = len(ids) == 1 and not more_ready
+    with Display(call.screen, alone=alone) as display:
+        outcomes = _alone(call, ids[0], asked, display) if alone else _many(call, ids, asked, display, more_ready)
+    return report(outcomes, warnings)
+
+
+def _alone(call: Call, task_id: str, asked: Asked, display: Display) -> list[Outcome]:
+    from kin.resources import shipped
+    from kin.runner.pipeline import run_task
+    from kin.runner.signals import Cancel
+
+    with Cancel() as cancel:
+        outcome = run_task(
+            call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel, shipped=shipped
+        )
+    return [outcome]
+
+
+def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_ready: bool) -> list[Outcome]:
+    from kin.resources import shipped
+    from kin.runner.many import run_many
+    from kin.store.config import load_settings
+
+    return run_many(
+        call.project,
+        ids,
+        asked,
+        environ=call.environ,
+        emit=display.hear,
+        shipped=shipped,
+        slots=load_settings(call.project).concurrency,
+        more_ready=more_ready,
+        tick=display.tick,
+        tick_seconds=display.tick_seconds,
+    )
+
+
+def report(outcomes: Sequence[Outcome], warnings: Sequence[str] = ()) -> Result:
+    from kin.runner.many import exit_of
+
+    code = outcomes[0].exit if len(outcomes) == 1 else exit_of(outcomes)
+    return Result(
+        "pipeline.list",
+        [as_data(o) for o in outcomes],
+        lambda screen: outcome_lines(outcomes, screen),
+        brief=[],
+        warnings=warnings,
+        exit=code,
+    )
+
+
+def _asked(call: Call) -> Asked:
+    return Asked(base=call["base"], restart=call["restart"], wait=FOREVER if call["wait"] else 0.0, started_by=starter(call))
+
+
+def starter(call: Call) -> str:
+    return "ci" if call.environ.get("CI") else "person"
+
+
+def _ready(call: Call) -> list[str]:
+    from kin.store.view import see
+
+    return list(see(call.project).order)
+
+
+def _nothing_ready(call: Call, said: Sequence[str]) -> Result:
+    """Nothing to run; but what waits for a person is named, so that nobody thinks that all is done."""
+    from kin.store.view import see
+
+    seen = see(call.project).seen.values()
+    waiting = sorted(s.task.id for s in seen if s.task.status in ("review", "blocked"))
+    lines = ["nothing is ready"]
+    if waiting:
+        lines.append(f"waiting for you: {', '.join(waiting)}; `kin inbox` says what for")
+    return Result("pipeline.list", [], lines, brief=(), warnings=said)
+
+
+def _agrees(call: Call, ids: Sequence[str]) -> bool:
+    """At a terminal `kin run` without ids lists what is ready and asks; elsewhere it runs it."""
+    from kin.store import tasks
+
+    if not call.screen.may_ask:
+        return True
+    for task_id in ids:
+        call.screen.err.write(f"{task_id}  {clean(tasks.load(call.project, task_id)[0].title)}\n")
+    return call.screen.ask(f"Run {'this task' if len(ids) == 1 else f'these {len(ids)} tasks'}?")
+
+
+def _dry_run(call: Call, ids: Sequence[str]) -> Result:
+    """What would run: steps, prompts, commands and gates. Nothing is touched."""
+    plans = [plan_for(call.project, task_id, _asked(call), call.environ) for task_id in ids]
+    data = [_plan_data(call, plan) for plan in plans]
+    return Result("plan.list", data, lambda screen: [line for entry in data for line in _plan_lines(entry, screen)])
+
+
+def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
+    from kin.model.record import StepRecord
+    from kin.resources import shipped
+    from kin.runner.finish import mode_of
+    from kin.runner.passage import step_id
+    from kin.runner.step import access_of, prompt_for, role_of
+
+    steps = []
+    for index, spec in enumerate(plan.specs):
+        role = role_of(spec, call.project.store, shipped)
+        earlier = [StepRecord(step_id(i, s), s.role) for i, s in enumerate(plan.specs[:index])]
+        steps.append(
+            {
+                "id": step_id(index, spec),
+                "role": spec.role,
+                "agent": "command" if spec.run is not None else spec.agent,
+                "access": access_of(spec, role),
+                "run": spec.run,
+                "timeout": spec.timeout or plan.settings.limits.step,
+                "prompt": prompt_for(call.project, plan.task, spec, shipped, earlier, []),
+            }
+        )
+    return {
+        "task": plan.task.id,
+        "title": plan.task.title,
+        "target": plan.target.name,
+        "mode": mode_of(plan.task, plan.settings).value,
+        "setup": plan.settings.setup,
+        "steps": steps,
+        "gates": [gate.run for gate in plan.settings.gates],
+    }
+
+
+def _plan_lines(entry: dict[str, Any], screen: Screen) -> list[str]:
+    lines = [screen.paint(f"{entry['task']}  {clean(entry['title'])}", "bold")]
+    lines.append(f"  merged into {entry['target']}, mode {entry['mode']}")
+    if entry["setup"]:
+        lines.append(f"  setup: {clean(entry['setup'])}")
+    for step in entry["steps"]:
+        lines.append(f"  {step['id']} ({step['agent'] or 'no agent'}, access {step['access']}): {clean(step['run'] or '')}")
+        lines += indent(clean(step["prompt"]).splitlines(), "      ")
+    lines += [f"  gate: {clean(gate)}" for gate in entry["gates"]] or ["  no gates"]
+    return lines

@@ -1,0 +1,129 @@
+"""What a person sees while tasks run: lines that move at a terminal, plain ones in a pipe, none with --json."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from kin.cli.screen import Screen, clean, fit
+from kin.runner.ending import Outcome
+from kin.runner.events import Event
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+__all__ = ["Display", "as_data", "outcome_lines"]
+
+TICK = 0.25
+"""Seconds between two pictures at a terminal."""
+
+
+class Display:
+    """Listens to runs. At a terminal one line a running task, with step, time and its last words, above it what ended."""
+
+    def __init__(self, screen: Screen, *, alone: bool) -> None:
+        self.screen = screen
+        self.quiet = screen.json or screen.quiet
+        self.rows: dict[str, tuple[str, float, str]] = {}
+        self.live: Live | None = None
+        if screen.terminal and not self.quiet:
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(no_color=not screen.color, highlight=False, soft_wrap=True)
+            # Alone, the run is in this process and rich's thread draws; with several, processes are forked and none may be there.
+            self.live = Live(console=console, auto_refresh=alone, refresh_per_second=1 / TICK, get_renderable=self._picture)
+            self.live.transient = True
+
+    def __enter__(self) -> "Display":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    @property
+    def tick_seconds(self) -> float | None:
+        """How often `tick` wants to be called."""
+        return TICK if self.live else None
+
+    def tick(self) -> None:
+        """Draw anew."""
+        if self.live:
+            self.live.refresh()
+
+    def hear(self, event: Event) -> None:
+        """Take in what happened."""
+        if self.quiet:
+            return
+        task, words = event.task, _words(event, self.screen)
+        if event.kind in ("step", "gate", "merge", "worktree", "start"):
+            self.rows[task] = (event.step or event.kind, time.monotonic(), "")
+        elif event.kind == "line":
+            step, since, _ = self.rows.get(task, ("", time.monotonic(), ""))
+            self.rows[task] = (step, since, clean(event.text))
+        elif event.kind == "end":
+            self.rows.pop(task, None)
+        if words and (self.live is None or event.kind in ("step_end", "gate_end", "note", "end")):
+            self._print(f"{task}  {words}")
+
+    def _print(self, line: str) -> None:
+        if self.live:
+            from rich.text import Text
+
+            self.live.console.print(Text.from_ansi(line))
+        else:
+            with suppress(BrokenPipeError):  # whoever reads has seen enough; the run goes on
+                self.screen.say(line)
+
+    def _picture(self) -> Any:
+        from rich.text import Text
+
+        width = max(20, self.screen.width - 1)
+        lines = []
+        for task, (step, since, said) in self.rows.items():
+            lines.append(fit(f"{task}  {step}  {time.monotonic() - since:.0f} s  {said}", width))
+        return Text("\n".join(lines), no_wrap=True)
+
+
+def _words(event: Event, screen: Screen) -> str:
+    text = clean(event.text)
+    first = text.splitlines()[0] if text else ""
+    took = f" ({event.seconds:.1f} s)" if event.seconds >= 0.05 else ""
+    match event.kind:
+        case "start":
+            return f"run {text}"
+        case "step":
+            return f"{event.step}: {first}" if first else f"{event.step} started"
+        case "line":
+            return f"{event.step} | {text}" if screen.verbose else ""
+        case "step_end":
+            return f"{event.step} {first}{took}"
+        case "gate":
+            return f"gate {event.step}"
+        case "gate_end":
+            return f"gate {event.step}: {text}{took}"
+        case "note":
+            return text
+        case "merge":
+            return "merging"
+        case "end":
+            return text
+    return ""
+
+
+def as_data(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as the JSON document has it."""
+    return outcome._asdict()
+
+
+def outcome_lines(outcomes: Sequence[Outcome], screen: Screen) -> list[str]:
+    """A line a task: how it stands now, and why."""
+    lines = []
+    for o in outcomes:
+        first = o.reason.splitlines()[0] if o.reason else ""
+        kind = f" ({o.blocked})" if o.blocked else ""
+        lines.append(f"{o.task}  {screen.status(o.status)}{kind}{'  ' + clean(first) if first else ''}")
+    return lines

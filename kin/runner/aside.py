@@ -1,0 +1,46 @@
+"""Setting a task's branch and worktree aside, with nothing lost: for a fresh start, a rejection, a reopened task.
+
+The branch becomes a ref below `refs/kin/salvage/`, uncommitted work too; only then do worktree and branch go.
+"""
+
+from kin import git
+from kin.errors import Conflict
+from kin.faults import point
+from kin.runner import salvage, worktree
+from kin.store.project import Project
+
+__all__ = ["how_to_see", "set_aside"]
+
+
+def set_aside(project: Project, task_id: str, run_id: str, why: str, *, path: str | None, target: str) -> str | None:
+    """Keep what `kin/<ID>` and its worktree hold as `refs/kin/salvage/<ID>/<run>-<why>`, then remove both.
+
+    `target` is the target's tip: a branch that it contains needs no keeping. Returns the ref, or None if nothing was kept.
+    Raises Conflict if something could not be saved; then nothing is removed. Called again after a kill, it goes on.
+    """
+    branch = f"refs/heads/kin/{task_id}"
+    tip = git.tip(project.root, branch)
+    kept = None
+    if path is not None and git.is_worktree(path):
+        saved = salvage.salvage(path, task_id, run_id, why, head=tip or target)
+        if not saved.complete:
+            listed = ", ".join(saved.skipped[:5])
+            raise Conflict(f"not all of {task_id}'s worktree could be saved ({listed})", f"look at it: `kin show {task_id}`")
+        kept = saved.ref
+    point("aside.saved")
+    if kept is None and tip is not None and not git.is_ancestor(project.root, tip, target):
+        kept = f"refs/kin/salvage/{task_id}/{run_id}-{why}"
+        if git.tip(project.root, kept) != tip and not git.update_ref(project.root, kept, tip, None, f"kin: {why}"):
+            raise Conflict(f"{kept} is in the way", f"`kin salvage list {task_id}` shows it")
+    point("aside.kept")
+    if path is not None:
+        worktree.discard(project, path)
+    point("aside.removed")
+    if tip is not None:
+        git.delete_ref(project.root, branch, tip)
+    return kept
+
+
+def how_to_see(ref: str) -> str:
+    """What to type to see what is kept under a salvage ref."""
+    return f"`kin salvage show {ref.removeprefix('refs/kin/salvage/')}`"

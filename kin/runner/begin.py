@@ -1,0 +1,215 @@
+"""Beginning a run or going on with one: what may start, the record, the worktree, and where to take up the work.
+
+Finished steps are paid work and never run again. What is unfinished, gates, settings and the task's text are read anew.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from kin import git
+from kin.errors import Busy, Invalid, Usage, Waits
+from kin.faults import point
+from kin.model import times
+from kin.model.ids import run_id
+from kin.model.record import Live, Run, StepRecord
+from kin.model.settings import Settings, StepSpec, plan_steps
+from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
+from kin.model.task import Task
+from kin.runner import commit, salvage, worktree
+from kin.runner.aside import how_to_see, set_aside
+from kin.runner.ending import Outcome, outcome
+from kin.runner.passage import Passage, now, step_id
+from kin.runner.step import command_of, spec_digest
+from kin.runner.target import Target, find_target, settings_for
+from kin.store import config, records, tasks
+from kin.store.project import Project
+from kin.store.view import open_dependencies
+
+__all__ = ["Asked", "Plan", "already", "begin_record", "environment_for", "first_unfinished", "make_ready", "plan_for"]
+
+
+class Asked(NamedTuple):
+    """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot."""
+
+    base: str | None = None
+    restart: bool = False
+    wait: float = 0.0
+    started_by: str = "person"
+
+
+class Plan(NamedTuple):
+    """What would run: read before anything is claimed, started or paid for, and shown by `--dry-run`."""
+
+    task: Task
+    text: str
+    target: Target
+    settings: Settings
+    specs: tuple[StepSpec, ...]
+
+
+def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str]) -> Plan:
+    """The plan of a run of `task_id`. Raises a KinError for whatever would stop it later: nothing starts half-checked."""
+    git.require(project.root, environ)
+    config.refuse_newer_format(project)
+    task, text = tasks.load(project, task_id)
+    live = records.live(project, task_id)
+    fixed = live.base if live and live.base and not asked.restart else None
+    target = find_target(project, fixed or task.base or asked.base or config.quick(project).base)
+    settings = settings_for(project, target)
+    if not target.here and git.blob(project.root, target.oid, f".kin/tasks/{task_id}.yaml") is None:
+        raise Usage(f"{target.name} does not hold {task_id}", f"commit it on {target.name} first, or name another `--base`")
+    try:
+        specs = plan_steps(task.pipeline, settings)
+    except ValueError as error:
+        raise Invalid(f"{task_id}: {error}", f"mend `pipeline:` in .kin/tasks/{task_id}.yaml or .kin/kin.yaml") from None
+    for spec in specs:
+        command_of(spec)
+    if git.identity(project.root) is None:
+        raise Invalid("git does not know who you are", 'set it: `git config user.name "..."` and `git config user.email ...`')
+    return Plan(task, text, target, settings, specs)
+
+
+def already(project: Project, task: Task, live: Run | None, asked: Asked) -> Outcome | None:
+    """What `kin run` answers without running: done, waiting for a person. Raises the error that says why it may not run."""
+    waiting = live.waiting if live and live.status == RunStatus.waiting and not asked.restart else None
+    if task.status == TaskStatus.done and live is None:
+        return Outcome(task.id, None, "done", 0, reason=f"{task.id} is already done")
+    if task.status == TaskStatus.cancelled:
+        raise Usage(f"{task.id} is cancelled", f"`kin reopen {task.id}` first")
+    if task.status == TaskStatus.in_progress:
+        words = f"`kin set {task.id} status=todo` gives it back"
+        raise Busy(f"{task.id} is in_progress: a person{f' ({task.assignee})' if task.assignee else ''} is at it", words)
+    if live and waiting and waiting.for_ in (WaitFor.review, WaitFor.plan):
+        return outcome(live, task.status.value, 3, waiting={"for": waiting.for_.value, "until": None, "paths": []})
+    if waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > now():
+        raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
+    if task.status == TaskStatus.review and (live is None or waiting is None):
+        raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")
+    open_ones = open_dependencies(project, task)
+    if open_ones:
+        names = ", ".join(open_ones)
+        raise Busy(f"{task.id} depends on {names}", f"`kin run {' '.join(open_ones)} {task.id}` runs them in order")
+    return None
+
+
+def begin_record(project: Project, plan: Plan, live: Run | None, asked: Asked) -> tuple[Run, str | None]:
+    """The record to go on with, and words that say why finished work is not taken up, if it is not. Writes nothing."""
+    if live is None or live.status == RunStatus.completed:
+        return _new_record(plan, asked), None
+    if asked.restart:
+        return _new_record(plan, asked), "--restart: the earlier work is kept aside"
+    kept: list[StepRecord] = []
+    names = [step_id(i, spec) for i, spec in enumerate(plan.specs)]
+    old = {step.id: step for step in live.steps}
+    held = live.live or Live()
+    for name, spec in zip(names, plan.specs, strict=True):
+        step = old.get(name, StepRecord(name, spec.role))
+        if step.status == StepStatus.done and held.specs.get(name) != spec_digest(spec):
+            return _new_record(plan, asked), f"step {name} was edited since it was finished, so the run starts over"
+        kept.append(step if step.status == StepStatus.done else step._replace(status=StepStatus.pending, reason=""))
+    gone = [s.id for s in live.steps if s.status == StepStatus.done and s.id not in names]
+    if gone:
+        return _new_record(plan, asked), f"finished step {gone[0]} is no longer in the pipeline, so the run starts over"
+    live_part = held._replace(pid=os.getpid())
+    return live._replace(status=RunStatus.running, ended=None, waiting=None, steps=tuple(kept), live=live_part), None
+
+
+def _new_record(plan: Plan, asked: Asked) -> Run:
+    moment = times.now()
+    return Run(
+        run=run_id(times.stamp(moment), secrets.randbits(20)),
+        task=plan.task.id,
+        status=RunStatus.running,
+        started=times.rfc3339(moment),
+        started_by=asked.started_by,
+        base=plan.target.name,
+        branch=f"kin/{plan.task.id}",
+        steps=tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(plan.specs)),
+        live=Live(pid=os.getpid(), from_status=plan.task.status.value),
+    )
+
+
+def first_unfinished(run: Run) -> int | None:
+    """The index of the step to run next; None if all are finished."""
+    return next((i for i, s in enumerate(run.steps) if s.status not in (StepStatus.done, StepStatus.skipped)), None)
+
+
+def make_ready(p: Passage, old: Run | None, new_words: str | None) -> None:
+    """Make the record durable and the worktree stand where the next step starts. `old` is the run before, if another."""
+    if new_words:
+        p.say("note", text=new_words)
+    if old is not None and old.run != p.run.run:
+        path = old.live.worktree if old.live else None
+        kept = set_aside(p.project, p.task.id, old.run, "restarted", path=path, target=p.target.oid)
+        if kept:
+            p.say("note", text=f"the earlier work is kept: {how_to_see(kept)}")
+        records.drop_live(p.project, old)
+    elif old is None:
+        _clear_stray_branch(p)
+    p.save(status=RunStatus.running)
+    point("record.saved")
+    p.say("start", text=p.run.run)
+    base = p.live.head or p.target.oid
+    made = worktree.ensure(p.project, p.settings, p.task.id, p.run.run, base, p.environ)
+    p.path = made.path
+    p.fresh = made.gitdir if made.fresh else None
+    p.save(worktree=made.path, start=p.live.start or made.start)
+    point("worktree.ready")
+    p.say("worktree", text=made.path)
+    if first_unfinished(p.run) is not None:
+        _take_up_commit(p, old)
+        _back_to_last_step(p)
+
+
+def _clear_stray_branch(p: Passage) -> None:
+    """A branch that no live run owns (of a reverted merge, of a run in another clone) is never built upon (rule 32)."""
+    if git.tip(p.project.root, p.branch_ref) is None:
+        return
+    path = worktree.folder(p.project, p.settings, p.task.id, p.environ)
+    kept = set_aside(p.project, p.task.id, p.run.run, "found", path=path, target=p.target.oid)
+    if kept:
+        p.say("note", text=f"a branch {p.run.branch} was there; it is kept: {how_to_see(kept)}")
+
+
+def _take_up_commit(p: Passage, old: Run | None) -> None:
+    """A kill may fall between a step's commit and its record: the work was paid for, so it counts as finished."""
+    cut = next((i for i, s in enumerate(old.steps) if s.status == StepStatus.running), None) if old else None
+    if cut is None or old is None or old.run != p.run.run or cut >= len(p.specs):
+        return
+    name, spec = step_id(cut, p.specs[cut]), p.specs[cut]
+    tip = git.tip(p.project.root, p.branch_ref)
+    trailers = {"Kin-Step": name, "Kin-Run": p.run.run}
+    if tip in (None, p.live.head) or first_unfinished(p.run) != cut:
+        return
+    if not commit.is_committed(p.path, str(tip), trailers) or not commit.look(p.path).clean:
+        return
+    steps = p.with_step(cut, status=StepStatus.done, commit=tip, ended=now(), summary="(interrupted after its commit)")
+    p.save(steps=steps, head=tip, specs={**p.live.specs, name: spec_digest(spec)}, crashes=0)
+
+
+def _back_to_last_step(p: Passage) -> None:
+    """Salvage what an interrupted step left, commits too, and go back to where the last finished one ended.
+
+    A branch without a commit of its own moves on to the target's tip, so that work starts from what is there now.
+    """
+    at = p.live.head or p.live.start or p.target.oid
+    state = commit.look(p.path)
+    if state.head != at or not state.clean or state.branch != p.branch_ref:
+        saved = salvage.salvage(p.path, p.task.id, p.run.run, "interrupted", head=at, branch=p.branch_ref)
+        if not saved.complete:
+            raise Invalid(f"the worktree {p.path} could not be saved whole ({', '.join(saved.skipped[:5])})", "look at it")
+        point("leftovers.saved")
+        worktree.reset_to(p.project, p.path, p.branch_ref, at)
+        if saved.ref:
+            p.say("note", text=f"what the interrupted step left is kept: {how_to_see(saved.ref)}")
+    if at != p.target.oid and not commit.has_own_commits(p.path, at, p.target.oid):
+        worktree.fast_forward(p.path, p.branch_ref, at, p.target.oid)
+        p.save(start=p.target.oid, head=None)
+    point("worktree.back")
+
+
+def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment as commands get it: without git's variables, which would lead them to another repository."""
+    return {k: v for k, v in environ.items() if k not in git.SCRUBBED and k not in ("KIN_ALLOW_WRITE", "KIN_TRUST")}

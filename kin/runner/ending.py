@@ -1,0 +1,190 @@
+"""How a run ends or pauses: its record, the task's file, and the outcome that `kin run` reports.
+
+What a run leaves in the working tree are edits like a person's own: a status and a record, never a commit. While git is in
+the middle of something in the store's checkout, nothing is edited there; the live record keeps what is owed.
+"""
+
+from typing import Any, NamedTuple
+
+from kin import git
+from kin.errors import Busy, Invalid, KinError, NotFound
+from kin.faults import point
+from kin.model.record import Live, Run, Waiting
+from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, TaskStatus, WaitFor, may_move
+from kin.runner import build, worktree
+from kin.runner.move import Moved, move
+from kin.runner.passage import Passage, now
+from kin.store import records, tasks
+from kin.store.project import Project
+
+__all__ = ["Outcome", "block", "cancel", "complete", "outcome", "pay_owed_edit", "put_status", "retire", "wait"]
+
+WAIT_EXIT = {
+    WaitFor.review: 3,
+    WaitFor.plan: 3,
+    WaitFor.question: 3,
+    WaitFor.limit: 6,
+    WaitFor.merge: 4,
+    WaitFor.tasks: 6,
+}
+
+
+class Outcome(NamedTuple):
+    """What `kin run` says of a task: `status` as shown, `merge` a full id or None, `exit` the task's own exit code."""
+
+    task: str
+    run: str | None
+    status: str
+    exit: int
+    step: str | None = None
+    reason: str = ""
+    blocked: str | None = None
+    merge: str | None = None
+    branch: str | None = None
+    waiting: dict[str, Any] | None = None
+
+
+def outcome(run: Run, status: str, exit: int, **more: Any) -> Outcome:
+    """The outcome of `run`; the step is the first that is not done."""
+    step = next((s.id for s in run.steps if s.status not in ("done", "skipped")), None)
+    more.setdefault("reason", run.reason)
+    return Outcome(run.task, run.run, status, exit, step=step, merge=run.merge, branch=run.branch, **more)
+
+
+def block(p: Passage, kind: BlockedKind, reason: str) -> Outcome:
+    """End the run: the task is blocked and says why."""
+    _end(p, RunStatus.failed, reason)
+    put_status(p.project, p.run, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
+    _commit_status(p, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
+    p.say("end", text=reason)
+    return outcome(p.run, "blocked", BLOCKED_EXIT[kind], blocked=kind.value)
+
+
+def cancel(p: Passage, reason: str, exit: int) -> Outcome:
+    """End the run where it stands, resumable; the task's file is not touched."""
+    _end(p, RunStatus.cancelled, reason)
+    p.say("end", text=reason)
+    return outcome(p.run, _status_now(p), exit)
+
+
+def wait(p: Passage, for_: WaitFor, reason: str, paths: tuple[str, ...] = (), until: str | None = None) -> Outcome:
+    """Pause the run: the process ends, the record says what it waits for; for a person's part the task shows `review`."""
+    p.save(status=RunStatus.waiting, reason=reason, waiting=Waiting(for_, until, reason, paths))
+    point("waiting.saved")
+    if for_ in (WaitFor.review, WaitFor.merge):
+        put_status(p.project, p.run, TaskStatus.review, None)
+        _commit_status(p, TaskStatus.review, None)
+    p.say("end", text=reason)
+    waiting = {"for": for_.value, "until": until, "paths": list(paths)}
+    return outcome(p.run, _status_now(p), WAIT_EXIT[for_], waiting=waiting)
+
+
+def complete(p: Passage, merge: str | None) -> Outcome:
+    """The work is on the target: forget the live record, remove worktree and branch. Each step may be done again."""
+    p.save(status=RunStatus.completed, merge=merge, waiting=None, reason="", ended=p.run.ended or now())
+    point("completed.saved")
+    kept = retire(p.project, p.run)
+    words = f"merged into {p.target.name} as {merge[:12]}" if merge else "done"
+    if kept:
+        p.say("note", text=kept)
+    p.say("end", text=words)
+    return outcome(p.run, "done" if p.target.here else f"todo (done on {p.target.name})", 0, reason=words)
+
+
+def retire(project: Project, run: Run) -> str | None:
+    """Remove the worktree and the branch of a run whose work is on its target, then its live record; words if they were kept.
+
+    The record goes last: killed before, the next recovery finds the run and comes here again.
+    """
+    path = run.live.worktree if run.live else None
+    branch, target = f"refs/heads/{run.branch}", git.tip(project.root, f"refs/heads/{run.base}")
+    kept = None
+    if target is not None and path is not None and git.is_worktree(path):
+        kept = worktree.remove(project, path, branch, target)
+    elif target is not None and (tip := git.tip(project.root, branch)) and git.is_ancestor(project.root, tip, target):
+        git.delete_ref(project.root, branch, tip)
+    point("completed.cleaned")
+    records.drop_live(project, run)
+    point("completed.dropped")
+    return kept
+
+
+def _end(p: Passage, status: RunStatus, reason: str) -> None:
+    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None)
+    point("ended.saved")
+    if git.under_way(p.project.gitdir) is None:
+        records.save_record(p.project, p.run)
+    point("ended.recorded")
+
+
+def put_status(project: Project, run: Run, status: TaskStatus, blocked: dict[str, str] | None) -> bool:
+    """Write a status into the task's file, if the table of moves lets kin; what git's state puts off is owed.
+
+    A status that a person set meanwhile and that kin may not move stays: the file wins.
+    """
+    edit: dict[str, Any] = {"status": status.value, "blocked": blocked}
+    if git.under_way(project.gitdir) is not None:
+        owe(project, run, edit)
+        return False
+    try:
+        task, _ = tasks.load(project, run.task)
+        if may_move(task.status, status, by_kin=True):
+            tasks.set_status(project, run.task, status, blocked)
+    except (NotFound, Invalid, Busy):
+        # The file is gone, unreadable or being saved by an editor: a person is at it. The live record tells the views.
+        owe(project, run, edit)
+        return False
+    point("status.put")
+    return True
+
+
+def owe(project: Project, run: Run, edit: dict[str, Any] | None) -> None:
+    """Remember in the live record, if there still is one, what the task's file must be told."""
+    held = records.live(project, run.task)
+    if held is not None and held.run == run.run:
+        records.save_live(project, held._replace(live=(held.live or Live())._replace(pending_edit=edit)))
+
+
+def pay_owed_edit(project: Project, run: Run) -> None:
+    """Write what git's state put off, now that it may be; the caller holds the task's lock."""
+    edit = run.live.pending_edit if run.live else None
+    if not edit or git.under_way(project.gitdir) is not None:
+        return
+    if run.status in (RunStatus.failed, RunStatus.cancelled):
+        records.save_record(project, run)
+    if put_status(project, run, TaskStatus(edit["status"]), edit.get("blocked") or None):
+        owe(project, run, None)
+
+
+def _commit_status(p: Passage, status: TaskStatus, blocked: dict[str, str] | None) -> None:
+    """`commit: true`: the state is committed on the target too; what stands in the way leaves it in the working tree."""
+    if not p.settings.commit:
+        return
+    extra = {}
+    if p.run.status in (RunStatus.failed, RunStatus.cancelled):
+        extra = {f"pipelines/{p.task.id}/{p.run.run}.yaml": records.record_text(p.run).encode()}
+    try:
+        built = build.build_status(
+            p.project,
+            target=p.target.ref,
+            task_id=p.task.id,
+            run_id=p.run.run,
+            status=status.value,
+            blocked=blocked,
+            whole=p.text.encode(),
+            extra=extra,
+            sign=False,
+        )
+        moved = move(p.project, built, message=f"kin: {p.task.id} is {status}")
+    except KinError as error:
+        p.say("note", text=f"the state was not committed: {error.message}")
+        return
+    if not isinstance(moved, Moved):
+        p.say("note", text=f"the state was not committed: {moved.reason}")
+
+
+def _status_now(p: Passage) -> str:
+    try:
+        return tasks.load(p.project, p.task.id)[0].status.value
+    except KinError:
+        return p.task.status.value

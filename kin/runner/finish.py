@@ -1,0 +1,209 @@
+"""From finished steps to a merged commit: build, gates, a person's approval, the move. One merge function, no other way in.
+
+Under `queue-<target>`, held while gates run, the merge is computed without touching a checkout; if the merged tree without
+`.kin/` is not the one that passed, the gates run on it; then the target moves, or nothing does and the run waits.
+"""
+
+import fnmatch
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kin import git
+from kin.faults import point
+from kin.model.record import committed
+from kin.model.settings import Settings
+from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
+from kin.model.task import Mode, Task
+from kin.runner import build
+from kin.runner.build import Built, Clash
+from kin.runner.checkout import Pending
+from kin.runner.compose import CannotSign
+from kin.runner.ending import Outcome, block, cancel, complete, wait
+from kin.runner.gates import run_gates
+from kin.runner.move import Moved, move
+from kin.runner.passage import Passage, now
+from kin.runner.target import find_target
+from kin.runner.undo import landed_run
+from kin.store import locks, records, tasks
+from kin.store.project import Project
+
+__all__ = ["finish", "mode_of", "protected", "review_reasons"]
+
+QUEUE_WAIT = 24 * 3600.0
+"""Seconds that a merge queues behind others into the same target: each may run gates for their whole limit."""
+MAX_NOTE = 1 << 20
+"""Bytes of a note or record in the working tree that a merge brings along."""
+
+
+def mode_of(task: Task, settings: Settings) -> Mode:
+    """Who approves this task's merge."""
+    return task.mode or settings.mode
+
+
+def protected(paths: Iterator[str] | list[str], globs: tuple[str, ...]) -> list[str]:
+    """Those of `paths` that a glob of `protect` covers; `*` crosses folders, a final `/` covers all below."""
+    patterns = [glob.removesuffix("/") + "/*" if glob.endswith("/") else glob.replace("**", "*") for glob in globs]
+    return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+
+
+def finish(p: Passage) -> Outcome:
+    """Take finished work to its end: merged, waiting for a person, or blocked. Called again, it goes on where it stands."""
+    while True:
+        p.target = find_target(p.project, p.run.base)
+        if (done := landed_run(p.project.root, p.target.oid, p.task.id, p.run.run)) is not None:
+            return complete(p, done)
+        if (ended := _stopped_by_hand(p)) is not None:
+            return ended
+        if p.path and not git.is_clean(p.path):
+            words = f"the worktree has changes that are not committed; commit or drop them there, then `kin run {p.task.id}`"
+            return block(p, BlockedKind.conflict, words)
+        built = _build(p)
+        if isinstance(built, Clash):
+            return block(p, BlockedKind.conflict, _clash_words(p, built))
+        if not _approved(p, built) and (reasons := review_reasons(p, built)):
+            return _gate(p, built) or wait(p, WaitFor.review, "; ".join(reasons) + _review_words(p))
+        with _queue(p):
+            ended = _merge(p)
+        if ended is not None:
+            return ended
+
+
+def _merge(p: Passage) -> Outcome | None:
+    """One try under the queue lock; None if the target moved by other hands meanwhile, which is a new state to look at."""
+    built = _build(p)
+    if isinstance(built, Clash):
+        return block(p, BlockedKind.conflict, _clash_words(p, built))
+    if not _approved(p, built) and review_reasons(p, built):
+        return None
+    if (ended := _gate(p, built)) is not None:
+        return ended
+    if (ended := _stopped_by_hand(p)) is not None:
+        return ended
+    point("merge.gated")
+    try:
+        final = _build(p, final=True)
+    except CannotSign as error:
+        return wait(p, WaitFor.review, f"{error.message}; {error.hint}, then `kin approve {p.task.id}`")
+    if isinstance(final, Clash) or final.code != built.code:
+        return None
+    p.say("merge")
+    point("merge.built")
+    moved = move(p.project, final, message=f"kin: merge {p.task.id}")
+    point("merge.moved")
+    if isinstance(moved, Moved):
+        return complete(p, moved.oid)
+    if git.tip(p.project.root, p.target.ref) != final.old:
+        return None
+    return _pend(p, moved)
+
+
+def _pend(p: Passage, pending: Pending) -> Outcome:
+    listed = "".join(f"\n  {path}" for path in pending.paths)
+    words = f"the merge is ready but {pending.reason}; once that is gone: `kin approve {p.task.id}`{listed}"
+    return wait(p, WaitFor.merge, words, pending.paths)
+
+
+def _gate(p: Passage, built: Built) -> Outcome | None:
+    verdict = run_gates(p, built.new, built.code)
+    if verdict.cancelled:
+        return cancel(p, "cancelled while gates ran", 128 + p.cancel.number)
+    if verdict.failed is not None:
+        return block(p, BlockedKind.gate, verdict.reason)
+    return None
+
+
+def _build(p: Passage, *, final: bool = False) -> Built | Clash:
+    """The merge, or the state commit of a run whose branch has no commit of its own; `final`: with the record it brings."""
+    cwd = p.project.root
+    extra = _brought(p.project, p.target.oid, p.task.id)
+    ended = p.run._replace(status=RunStatus.completed, ended=now(), reason="", merge=None)
+    extra[f"pipelines/{p.task.id}/{p.run.run}.yaml"] = records.record_text(committed(ended)).encode()
+    sign = final and git.git(cwd, "config", "--bool", "commit.gpgsign", ok=(0, 1)).text == "true"
+    whole = tasks.load(p.project, p.task.id)[1].encode()
+    tip = git.tip(cwd, p.branch_ref)
+    if tip is not None and not git.is_ancestor(cwd, tip, p.target.oid):
+        built = build.build_merge(
+            p.project,
+            target=p.target.ref,
+            branch=tip,
+            task_id=p.task.id,
+            title=p.task.title,
+            run_id=p.run.run,
+            whole=whole,
+            extra=extra,
+            sign=sign,
+        )
+        if built is not None:
+            return built
+    return build.build_state(
+        p.project, target=p.target.ref, task_id=p.task.id, run_id=p.run.run, whole=whole, extra=extra, sign=sign
+    )
+
+
+def _brought(project: Project, target: str, task_id: str) -> dict[str, bytes]:
+    """Records and notes of the task that the working tree holds and the target does not, by their path below `.kin/`."""
+    found: dict[str, bytes] = {}
+    for kind in ("pipelines", "notes"):
+        folder = os.path.join(project.store, kind, task_id)
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        if not names:
+            continue
+        held = set(git.git(project.root, "ls-tree", "--name-only", "-z", target, f".kin/{kind}/{task_id}/").out.split(b"\0"))
+        for name in names:
+            path = os.path.join(folder, name)
+            if not name.endswith(".yaml") or name.startswith(".") or not os.path.isfile(path) or os.path.islink(path):
+                continue
+            if f".kin/{kind}/{task_id}/{name}".encode() in held or os.path.getsize(path) > MAX_NOTE:
+                continue
+            with open(path, "rb") as file:
+                found[f"{kind}/{task_id}/{name}"] = file.read()
+    return found
+
+
+def review_reasons(p: Passage, built: Built) -> list[str]:
+    """Why a person must approve this merge; empty if gates are enough."""
+    reasons = []
+    if mode_of(p.task, p.settings) == Mode.review:
+        reasons.append(f"{p.task.id} is ready for review")
+    # the merged tree, against what the target holds now: what the merge would change, deleted and renamed paths too
+    changed = [path for _, path in git.changed_paths(p.project.root, built.old, built.new) if not path.startswith(".kin/")]
+    touched = protected(changed, p.settings.protect)
+    if touched:
+        reasons.append(f"it changes {', '.join(touched[:5])}, which `protect` names")
+    return reasons
+
+
+def _approved(p: Passage, built: Built) -> bool:
+    """Whether a person approved just this work: an approval is bound to the branch's tip (for none, to the target's code)."""
+    return p.live.approved is not None and p.live.approved == (built.branch_tip or "no code")
+
+
+def _stopped_by_hand(p: Passage) -> Outcome | None:
+    """A person who closed the task or took it over while it ran has the last word."""
+    status = tasks.load(p.project, p.task.id)[0].status
+    if status in (TaskStatus.cancelled, TaskStatus.done, TaskStatus.in_progress):
+        return cancel(p, f"the task was set to {status} by hand; its branch {p.run.branch} is kept", 3)
+    return None
+
+
+def _clash_words(p: Passage, clash: Clash) -> str:
+    listed = "".join(f"\n  {path}" for path in clash.paths)
+    return (
+        f"the work conflicts with {p.target.name} in:{listed}\n"
+        f"in the task's worktree (`kin show {p.task.id}` names it): `git merge {p.target.name}`, mend, commit; "
+        f"then `kin run {p.task.id}` goes on at the gates"
+    )
+
+
+def _review_words(p: Passage) -> str:
+    task = p.task.id
+    return f'; `kin diff {task}` shows it, then `kin approve {task}`, `kin revise {task} -m "..."` or `kin reject {task}`'
+
+
+@contextmanager
+def _queue(p: Passage) -> Iterator[None]:
+    path = locks.lock_path(p.project.common, f"queue-{p.target.name}")
+    what = f"the merge queue of {p.target.name}"
+    with locks.wait_lock(path, QUEUE_WAIT, run=p.run.run, what=what, cancel=p.cancel.fd):
+        yield

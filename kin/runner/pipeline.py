@@ -1,0 +1,180 @@
+"""One task through its pipeline in this process: claim, record, worktree, steps, gates, merge.
+
+The data flow is the code: `run_task` begins, `_steps` plays until all are finished or one blocks, `finish` takes the work to
+its end. Whatever stops the process, the record says where to go on.
+"""
+
+from collections.abc import Callable, Mapping
+
+from kin.errors import Busy
+from kin.faults import point
+from kin.model.record import Run
+from kin.model.status import BlockedKind, RunStatus, StepStatus
+from kin.runner import claim, gates
+from kin.runner.begin import Asked, Plan, already, begin_record, environment_for, first_unfinished, make_ready, plan_for
+from kin.runner.ending import Outcome, block, cancel, pay_owed_edit
+from kin.runner.events import Emit
+from kin.runner.finish import finish
+from kin.runner.mask import make_mask
+from kin.runner.passage import Passage, now, step_id
+from kin.runner.signals import Cancel
+from kin.runner.step import StepEnd, access_of, play, role_of
+from kin.runner.worktree import mark_ready
+from kin.store import locks, records
+from kin.store.project import Project
+
+__all__ = ["passage_for", "run_task"]
+
+Shipped = Callable[[str], str]
+
+
+def run_task(
+    project: Project,
+    task_id: str,
+    asked: Asked,
+    *,
+    environ: Mapping[str, str],
+    emit: Emit,
+    cancel: Cancel,
+    shipped: Shipped,
+    slot: locks.Held | None = None,
+) -> Outcome:
+    """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran.
+
+    `slot` is a slot that the caller holds already; else one is claimed here, and Busy raised if others hold all.
+    """
+    plan = plan_for(project, task_id, asked, environ)
+    if (answer := already(project, plan.task, records.live(project, task_id), asked)) is not None:
+        return answer
+    held = slot or claim.claim_slot(project, plan.settings.concurrency, wait=asked.wait, cancel=cancel.fd)
+    if held is None:
+        raise Busy(
+            f"all {plan.settings.concurrency} slots are taken", "`kin status` shows by whom; `--wait` queues", slots=True
+        )
+    try:
+        with claim.claim_task(project, task_id):
+            point("claimed")
+            return _claimed(project, task_id, asked, environ, emit, cancel, shipped, held)
+    finally:
+        if slot is None:
+            held.close()
+
+
+def _claimed(
+    project: Project,
+    task_id: str,
+    asked: Asked,
+    environ: Mapping[str, str],
+    emit: Emit,
+    cancel: Cancel,
+    shipped: Shipped,
+    slot: locks.Held,
+) -> Outcome:
+    """With the task's lock held: read everything again, since it may have changed before the lock was ours."""
+    plan = plan_for(project, task_id, asked, environ)
+    live = records.live(project, task_id)
+    if live is not None:
+        pay_owed_edit(project, live)
+        live = records.live(project, task_id)
+    if (answer := already(project, plan.task, live, asked)) is not None:
+        return answer
+    run, words = begin_record(project, plan, live, asked)
+    dead = live.run if live and live.status == RunStatus.running else None
+    with claim.claim_kids(project, task_id, run.run, dead) as kids:
+        p = passage_for(project, plan, run, environ, emit, cancel, shipped, kids)
+        p.slot = claim.slot_number(slot)
+        try:
+            make_ready(p, live, words)
+            return _set_up(p) or _steps(p) or finish(p)
+        finally:
+            p.close()
+
+
+def passage_for(
+    project: Project,
+    plan: Plan,
+    run: Run,
+    environ: Mapping[str, str],
+    emit: Emit,
+    cancel: Cancel,
+    shipped: Shipped,
+    kids: locks.Held,
+) -> Passage:
+    """The run under way, from a plan and a record; the caller holds the task's locks and closes it."""
+    return Passage(
+        project=project,
+        settings=plan.settings,
+        target=plan.target,
+        task=plan.task,
+        text=plan.text,
+        specs=plan.specs,
+        run=run,
+        environ=environment_for(environ),
+        emit=emit,
+        cancel=cancel,
+        shipped=shipped,
+        kids=kids,
+        mask=make_mask(environ, plan.settings.secrets),
+    )
+
+
+def _set_up(p: Passage) -> Outcome | None:
+    """Run `setup` in a worktree that is new; again if the run was killed in it."""
+    if p.fresh is None:
+        return None
+    if p.settings.setup is not None:
+        p.say("step", "setup", p.settings.setup)
+        failed = gates.set_up(p, p.path, "setup")
+        if p.cancel.level:
+            return cancel(p, "cancelled during the set-up", 128 + p.cancel.number)
+        if failed is not None:
+            return block(p, BlockedKind.failed, str(failed))
+        p.say("step_end", "setup", "done")
+    mark_ready(p.fresh)
+    return None
+
+
+def _steps(p: Passage) -> Outcome | None:
+    """Play steps until none is left; the outcome if one ends the run."""
+    while (index := first_unfinished(p.run)) is not None:
+        if p.cancel.level:
+            return cancel(p, f"cancelled before step {step_id(index, p.specs[index])}", 128 + p.cancel.number)
+        p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
+        point("step.saved")
+        end = play(p, index)
+        if end.status == "cancelled":
+            return cancel(p, end.reason, 128 + p.cancel.number)
+        if end.status == "changes_requested":
+            if (stuck := _send_back(p, index, end)) is not None:
+                return block(p, BlockedKind.failed, stuck)
+        elif end.status != "done":
+            return block(p, end.kind, end.reason)
+    return None
+
+
+def _send_back(p: Passage, index: int, end: StepEnd) -> str | None:
+    """Back to an earlier step with the items, that step and all after it pending again; words if that cannot be."""
+    name = step_id(index, p.specs[index])
+    listed = p.short("\n".join(f"- {item}" for item in end.items))
+    back = _earlier_step(p, index, end.back_to)
+    if back is None:
+        return f"step {name} asks for changes, and no earlier step could make them:\n{listed}"
+    limit = p.specs[index].rounds if p.specs[index].rounds is not None else p.settings.limits.rounds
+    rounds = int(p.live.rounds.get(name, 0)) + 1
+    if rounds > limit:
+        return f"step {name} asked for changes {rounds} times, {limit} rounds are allowed; it still wants:\n{listed}"
+    steps = tuple(s._replace(status=StepStatus.pending) if back <= i <= index else s for i, s in enumerate(p.run.steps))
+    items = {**p.live.items, step_id(back, p.specs[back]): list(end.items)}
+    p.save(steps=steps, items=items, rounds={**p.live.rounds, name: str(rounds)})
+    point("round.saved")
+    p.say("note", name, f"{name} asks for changes; back to {step_id(back, p.specs[back])} (round {rounds} of {limit})")
+    return None
+
+
+def _earlier_step(p: Passage, index: int, role: str | None) -> int | None:
+    """The nearest earlier step of that role; without one, the nearest earlier step that may write."""
+    for i in range(index - 1, -1, -1):
+        spec = p.specs[i]
+        if spec.role == role or (role is None and access_of(spec, role_of(spec, p.project.store, p.shipped)) == "write"):
+            return i
+    return None

@@ -1,0 +1,95 @@
+"""The watchdog: what died is put right. It touches only the dead, after reading them again under their lock.
+
+Liveness is the lock, not a heartbeat: a busy machine never makes a live run look dead. One broken record never stops the sweep.
+"""
+
+from datetime import timedelta
+
+from kin import git
+from kin.errors import KinError
+from kin.faults import point
+from kin.model import times
+from kin.model.record import Live, Run
+from kin.model.status import BlockedKind, RunStatus, TaskStatus
+from kin.runner import claim
+from kin.runner.ending import pay_owed_edit, put_status, retire
+from kin.runner.recover import recover_moves
+from kin.runner.undo import landed_run
+from kin.store import locks, records
+from kin.store.project import Project
+
+__all__ = ["recover", "sweep"]
+
+STALE_AFTER = timedelta(hours=2)
+"""A record that says `running` and names no process is given up after this."""
+
+
+def recover(project: Project) -> list[str]:
+    """Bring the project to a state in which each task is where it was, or further; a line for each thing that was done.
+
+    Idempotent, and may itself be killed. What cannot be recovered now is said and left for the next time.
+    """
+    return recover_moves(project) + sweep(project)
+
+
+def sweep(project: Project) -> list[str]:
+    """Put right every run whose process is gone, and pay what git's state put off."""
+    runs, said = records.all_live(project)
+    for run in runs:
+        owed = run.live is not None and bool(run.live.pending_edit)
+        if run.status not in (RunStatus.running, RunStatus.completed) and not owed:
+            continue
+        try:
+            words = _look_at(project, run)
+        except (KinError, OSError) as error:
+            # A broad catch on purpose: one pipeline's trouble never touches another (idea 7).
+            words = f"{run.task}: could not be recovered: {error}"
+        if words:
+            said.append(words)
+    return said
+
+
+def _look_at(project: Project, run: Run) -> str | None:
+    held = locks.try_lock(locks.lock_path(project.common, run.task))
+    if held is None:
+        return None
+    with held:
+        again = records.live(project, run.task)
+        if again is None or again.run != run.run:
+            return None
+        if again.status not in (RunStatus.running, RunStatus.completed):
+            pay_owed_edit(project, again)
+            return None
+        return bury(project, again)
+
+
+def bury(project: Project, run: Run) -> str | None:
+    """Put a dead run right; the caller holds its task's lock. Words for what was done."""
+    tip = git.tip(project.root, f"refs/heads/{run.base}")
+    landed = landed_run(project.root, tip, run.task, run.run) if tip else None
+    if run.status == RunStatus.completed or landed:
+        retire(project, run)
+        return f"{run.task}: was merged; cleaned up after it"
+    live = run.live or Live()
+    if live.pid is None:
+        if times.parse(run.started) + STALE_AFTER > times.now():
+            return None
+        kind, reason = BlockedKind.stale, "Stale pipeline (no PID recorded)"
+    else:
+        kind, reason = BlockedKind.crash, f"its process (pid {live.pid}) ended without a word{_where(run)}"
+    claim.claim_kids(project, run.task, run.run, run.run).close()
+    reason += f"; `kin run {run.task}` goes on from the last finished step"
+    crashes = live.crashes + (kind == BlockedKind.crash)
+    dead = run._replace(status=RunStatus.failed, reason=reason, ended=times.rfc3339(times.now()))
+    dead = dead._replace(waiting=None, live=live._replace(crashes=crashes))
+    records.save_live(project, dead)
+    point("buried.saved")
+    if git.under_way(project.gitdir) is None:
+        records.save_record(project, dead)
+    put_status(project, dead, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
+    return f"{run.task}: {reason}"
+
+
+def _where(run: Run) -> str:
+    running = next((s.id for s in run.steps if s.status == "running"), None)
+    return f" during step {running}" if running else ""
