@@ -146,10 +146,11 @@ def build_status(
 
 
 def target_tip(cwd: str, target: str) -> str:
-    """The commit of a full ref. Raises NotFound if it has none."""
-    tip = git.tip(cwd, target)
+    """The commit of a branch, given as a full ref; one that is only on `origin` is taken from there. Raises NotFound."""
+    name = target.removeprefix("refs/heads/")
+    tip = git.tip(cwd, target) or git.tip(cwd, f"refs/remotes/origin/{name}")
     if tip is None:
-        raise NotFound(f"{target.removeprefix('refs/heads/')} has no commit", "commit once on it first, or name another --base")
+        raise NotFound(f"{name} has no commit", "commit once on it first, or name another --base")
     return tip
 
 
