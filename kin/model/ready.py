@@ -1,0 +1,159 @@
+"""Which tasks are ready, in which order, and every reason why one is not: computed from tasks and runs, stored nowhere."""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kin.model.ids import normalise, same_id
+from kin.model.record import Run
+from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
+from kin.model.task import Task
+
+__all__ = ["MAX_CRASHES", "Facts", "Graph", "Reason", "graph_of", "in_order", "overlap", "reasons"]
+
+MAX_CRASHES = 3
+"""How often in a row, without a finished step in between, a crashed run is taken up again before a person must look."""
+
+
+class Reason(NamedTuple):
+    """Why a task does not run: a kind for programs, a sentence for people, and the task, run or branch that it is about."""
+
+    kind: str
+    text: str
+    ref: str = ""
+
+
+class Graph(NamedTuple):
+    """How tasks hang together. A dependency is the word in the file and the id that it means, None if no task has it."""
+
+    tasks: Mapping[str, Task]
+    depends_on: Mapping[str, Sequence[tuple[str, str | None]]]
+    dependents: Mapping[str, Sequence[str]]
+    children: Mapping[str, Sequence[str]]
+
+
+class Facts(NamedTuple):
+    """What the files do not say: whose lock is held, live runs by task, what is done on its target but not here, the time."""
+
+    running: Container[str]
+    runs: Mapping[str, Run]
+    done_on: Mapping[str, str]
+    now: str
+
+
+def graph_of(tasks: Mapping[str, Task]) -> Graph:
+    """The dependencies and parents of `tasks`, looked up as a person means them (`9` and `kin-009` are KIN-9)."""
+    depends_on: dict[str, list[tuple[str, str | None]]] = {}
+    dependents: dict[str, list[str]] = {}
+    children: dict[str, list[str]] = {}
+    for task in tasks.values():
+        for word in task.depends_on:
+            other = word if word in tasks else _meant(word, task.id, tasks)
+            depends_on.setdefault(task.id, []).append((word, other))
+            if other is not None:
+                dependents.setdefault(other, []).append(task.id)
+        if task.parent is not None and (parent := _meant(task.parent, task.id, tasks)) is not None:
+            children.setdefault(parent, []).append(task.id)
+    return Graph(tasks, depends_on, dependents, children)
+
+
+def _meant(word: str, by: str, tasks: Mapping[str, Task]) -> str | None:
+    found = normalise(word, by.partition("-")[0])
+    if found is None or found in tasks:
+        return found
+    return next((other for other in tasks if same_id(other, found)), None)
+
+
+def in_order(graph: Graph) -> list[str]:
+    """All ids: by priority, then what most open tasks wait for directly, then age, then number."""
+    waits = {i: sum(_is_open(graph.tasks[d]) for d in others) for i, others in graph.dependents.items()}
+
+    def key(task: Task) -> tuple[int, int, str, int, str]:
+        number = task.id.rpartition("-")[2]
+        return (
+            task.priority,
+            -waits.get(task.id, 0),
+            task.created or "~",
+            int(number) if number.isdigit() else 0,
+            task.id,
+        )
+
+    return [task.id for task in sorted(graph.tasks.values(), key=key)]
+
+
+def _is_open(task: Task) -> bool:
+    return task.status not in (TaskStatus.done, TaskStatus.cancelled)
+
+
+def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
+    """Every reason why `task` does not run now; none: it is ready. In this order: who, itself, its run, dependencies, parts."""
+    if task.id in facts.running:
+        yield Reason("running", "it is being run", facts.runs[task.id].run if task.id in facts.runs else "")
+    if task.id in facts.done_on:
+        yield Reason("status", f"it is done on {facts.done_on[task.id]}", facts.done_on[task.id])
+    run = facts.runs.get(task.id)
+    if task.status != TaskStatus.todo:
+        yield from _status(task, run)
+    if run is not None and run.waiting is not None and run.status == RunStatus.waiting:
+        yield from _waiting(task.id, run, facts.now)
+    for word, other in graph.depends_on.get(task.id, ()):
+        if other is None:
+            yield Reason("dependency", f"{word}, which it depends on, does not exist", word)
+        elif graph.tasks[other].status != TaskStatus.done and other not in facts.done_on:
+            yield Reason("dependency", f"{other}, which it depends on, is {graph.tasks[other].status}", other)
+    for child in graph.children.get(task.id, ()):
+        if _is_open(graph.tasks[child]) and child not in facts.done_on:
+            yield Reason("child", f"{child}, a part of it, is {graph.tasks[child].status}", child)
+
+
+_HOW_ON = {
+    TaskStatus.draft: "`kin set {} status=todo` when it is thought through",
+    TaskStatus.in_progress: "a person is at it, and kin keeps off",
+    TaskStatus.review: "`kin diff {}`, then `kin approve {}`, `kin revise {} -m ...` or `kin reject {}`",
+    TaskStatus.done: "`kin reopen {}` starts it anew",
+    TaskStatus.cancelled: "`kin reopen {}` starts it anew",
+}
+
+
+def _status(task: Task, run: Run | None) -> Iterator[Reason]:
+    if task.status != TaskStatus.blocked:
+        yield Reason("status", f"it is {task.status}; {_HOW_ON[task.status].replace('{}', task.id)}")
+        return
+    crashes = run.live.crashes if run is not None and run.live is not None else 0
+    if task.blocked is not None and task.blocked.kind == BlockedKind.crash and crashes <= MAX_CRASHES:
+        return
+    kind = f" ({task.blocked.kind})" if task.blocked else ""
+    why = " ".join(task.blocked.reason.split()) if task.blocked else ""
+    yield Reason("status", f"it is blocked{kind}" + (f": {why}" if why else f"; `kin run {task.id}` tries it again"))
+
+
+_WAITS_FOR = {
+    WaitFor.review: "a person to approve its work: `kin approve {}`, `kin revise {} -m ...` or `kin reject {}`",
+    WaitFor.plan: "a person to agree to its plan: `kin approve {}`",
+    WaitFor.question: "an answer: `kin answer {} -m ...`",
+    WaitFor.merge: "its merge, which something blocks: `kin approve {}` tries again",
+    WaitFor.limit: "a usage limit to end",
+}
+
+
+def _waiting(task_id: str, run: Run, now: str) -> Iterator[Reason]:
+    """A run that waits for its parts is not named: each open part is a reason of its own."""
+    waiting = run.waiting
+    if waiting is None or waiting.for_ == WaitFor.tasks:
+        return
+    if waiting.for_ == WaitFor.limit and waiting.until is not None and waiting.until <= now:
+        return
+    what = _WAITS_FOR[waiting.for_].replace("{}", task_id)
+    until = f", at {waiting.until}" if waiting.until else ""
+    paths = f" (in the way: {', '.join(waiting.paths)})" if waiting.paths else ""
+    yield Reason("waiting", f"its run waits for {what}{until}{paths}", run.run)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two path globs may name the same file: the parts before their first wildcards are prefixes of one another."""
+    a, b = _fixed_part(one), _fixed_part(other)
+    return a.startswith(b) or b.startswith(a)
+
+
+def _fixed_part(glob: str) -> str:
+    glob = glob.removeprefix("./").removeprefix("/")
+    return glob[: min((glob.index(c) for c in "*?[{" if c in glob), default=len(glob))]

@@ -1,0 +1,194 @@
+"""What people and programs are shown: task files, live runs and locks joined, for list, show, board, status, inbox and why.
+
+The file wins: what is shown is its status, except that a claimed task is `in_progress`, and what a run or the target knows
+beyond it stands in brackets. Reading changes nothing.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from kin.model.fields import build
+from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, overlap, reasons
+from kin.model.record import Run
+from kin.model.status import OPEN, RunStatus, TaskStatus, WaitFor
+from kin.model.task import Task
+from kin.store import config, locks, records, tasks
+from kin.store.project import STORE, Project
+
+__all__ = ["Reason", "Seen", "View", "see"]
+
+
+class Seen(NamedTuple):
+    """A task as it is shown. `status` is its word, `shown` that and what is known beyond it; `run` the id of its live run."""
+
+    task: Task
+    shown: str
+    status: str
+    ready: bool
+    run: str | None
+    reasons: tuple[Reason, ...] = ()
+
+
+class View(NamedTuple):
+    """All tasks by id, all ids in ready order, the ready ones among them, what could not be read, live runs by task."""
+
+    seen: dict[str, Seen]
+    order: list[str]
+    ready: list[str]
+    warnings: list[str]
+    runs: dict[str, Run]
+    broken: list[tasks.Broken]
+
+
+def see(project: Project, *, with_reasons: bool = False, bodies: bool = True, now: str | None = None) -> View:
+    """Look at everything. `with_reasons` says for every task why it does not run; without `bodies` descriptions stay empty.
+
+    `now` is RFC 3339 in UTC.
+    """
+    found = tasks.scan(project, bodies=bodies)
+    runs, warnings = records.all_live(project)
+    running, live = _running(project, runs)
+    graph = graph_of(found.tasks)
+    facts = Facts(running, live, _done_on_target(project, found.tasks), now or _clock())
+    slots = _slot_reason(project) if with_reasons else []
+    seen = {}
+    for task in found.tasks.values():
+        why = reasons(task, graph, facts)
+        known = tuple(why) if with_reasons else tuple(first for first in (next(why, None),) if first)
+        ready = not known
+        if with_reasons:
+            known = (*known, *_more_reasons(task, graph, facts, slots, ready=ready))
+        seen[task.id] = _seen(task, facts, ready, known if with_reasons else ())
+    order = in_order(graph)
+    said = [*(str(b.error) for b in found.broken), *warnings]
+    return View(seen, order, [i for i in order if seen[i].ready], said, live, found.broken)
+
+
+def _clock() -> str:
+    import time
+
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _running(project: Project, runs: Iterable[Run]) -> tuple[frozenset[str], dict[str, Run]]:
+    """The tasks whose lock is held, and the live runs by task.
+
+    A record is read before the lock is asked. One that says `running` beside a free lock may have ended in between, so it is
+    read again; if it still says so, its process is dead, and what it did is the watchdog's to put right.
+    """
+    live = {run.task: run for run in runs}
+    alive = [task for task, run in live.items() if run.status == RunStatus.running]
+    held = locks.held_names(project.common, alive)
+    for task in alive:
+        if task not in held and (again := records.live(project, task)) is not None:
+            live[task] = again
+        elif task not in held:
+            del live[task]
+    return held, live
+
+
+def _seen(task: Task, facts: Facts, ready: bool, known: tuple[Reason, ...]) -> Seen:
+    run = facts.runs.get(task.id)
+    if task.id in facts.running:
+        return Seen(task, "in_progress", "in_progress", ready, run.run if run else None, known)
+    status = task.status.value
+    if run is None and task.id not in facts.done_on:
+        return Seen(task, status, status, ready, None, known)
+    more = f"done on {facts.done_on[task.id]}" if task.id in facts.done_on else _beyond(task, run)
+    return Seen(task, f"{status} ({more})" if more else status, status, ready, run.run if run else None, known)
+
+
+_BEYOND = {
+    WaitFor.review: "a review waits",
+    WaitFor.plan: "a plan waits",
+    WaitFor.question: "a question waits",
+    WaitFor.merge: "its merge waits",
+    WaitFor.tasks: "its parts run",
+}
+
+
+def _beyond(task: Task, run: Run | None) -> str:
+    """What the live run knows beyond the file's status."""
+    if run is None:
+        return ""
+    owed = run.live.pending_edit if run.live is not None else None
+    if owed and owed.get("status") != task.status:
+        return f"{owed.get('status')}, when git is done here"
+    if run.status == RunStatus.running:
+        return "its process died"
+    if run.status != RunStatus.waiting or run.waiting is None:
+        return ""
+    if run.waiting.for_ == WaitFor.review and task.status == TaskStatus.review:
+        return ""
+    if run.waiting.for_ == WaitFor.limit:
+        return f"waits until {run.waiting.until}" if run.waiting.until else "waits for a limit"
+    return _BEYOND[run.waiting.for_]
+
+
+def _slot_reason(project: Project) -> list[Reason]:
+    slots = config.quick(project).concurrency
+    held = locks.held_names(project.common, (f"slot-{n}" for n in range(1, slots + 1)))
+    taken = sum(name.startswith("slot-") for name in held)
+    return [Reason("slot", f"all {slots} slots are taken; `kin run --wait` waits for one")] if taken >= slots else []
+
+
+def _more_reasons(task: Task, graph: Graph, facts: Facts, slots: list[Reason], *, ready: bool) -> list[Reason]:
+    """What holds up a task that is ready in itself: it runs with the next `kin run` after that."""
+    if not ready:
+        return []
+    others = (graph.tasks[i] for i in facts.runs if i in facts.running and i in graph.tasks)
+    touching = [o.id for o in others if any(overlap(a, b) for a in task.touches for b in o.touches)]
+    return [*slots, *(Reason("touches", f"{other}, which runs, touches the same files", other) for other in touching)]
+
+
+def _done_on_target(project: Project, found: Mapping[str, Task]) -> dict[str, str]:
+    """Tasks that are open here and done on their target, and that target's name.
+
+    Asked only where a target is not the branch that is checked out here: one `git grep` finds the few candidates.
+    """
+    here = _branch_here(project)
+    base = config.quick(project).base or here
+    wanted: dict[str, set[str]] = {}
+    for task in found.values():
+        target = task.base or base
+        if target is not None and target != here and task.status in OPEN:
+            wanted.setdefault(target, set()).add(task.id)
+    return {task_id: target for target, ids in wanted.items() for task_id in _done_at(project, target, ids)}
+
+
+def _branch_here(project: Project) -> str | None:
+    """The branch that is checked out here, None if HEAD is detached; read from the file, since every list asks."""
+    with open(os.path.join(project.gitdir, "HEAD"), encoding="utf-8", errors="surrogateescape") as file:
+        text = file.read().strip()
+    return text.removeprefix("ref: refs/heads/") if text.startswith("ref: refs/heads/") else None
+
+
+def _done_at(project: Project, target: str, ids: set[str]) -> Iterable[str]:
+    from kin import git
+
+    name = target.removeprefix("refs/heads/")
+    pattern = "status[\"']?[ \\t]*:[ \\t]*[\"']?(done|closed|completed)"
+    for ref in (f"refs/heads/{name}", f"refs/remotes/origin/{name}"):
+        out = git.git(project.root, "grep", "-l", "-z", "-i", "-E", "-e", pattern, ref, "--", f"{STORE}/tasks", ok=(0, 1, 128))
+        if out.code == 128:
+            continue  # no such branch here
+        paths = [p.partition(":")[2] for p in out.out.decode("utf-8", "surrogateescape").split("\0")]
+        for path in paths:
+            task_id = os.path.basename(path).removesuffix(".yaml")
+            if task_id in ids and _says_done(git.blob(project.root, ref, path)):
+                yield task_id
+        return
+
+
+def _says_done(raw: bytes | None) -> bool:
+    from kin.errors import Invalid
+    from kin.store import reader
+
+    try:
+        data: dict[str, Any] = reader.read(reader.decode(raw or b"", ""), "")
+    except Invalid:
+        return False
+    head = {key: data.get(key) for key in ("id", "title", "status")}
+    task, _ = build(Task, head)
+    return task is not None and task.status == TaskStatus.done
