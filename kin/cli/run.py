@@ -41,11 +41,11 @@ def run_(call: Call) -> Result:
 
 def do_(call: Call) -> Result:
     """Add a task and run it at once."""
-    from kin.cli.tasks import new_task
+    from kin.cli.tasks import add_task
     from kin.runner.watchdog import recover
 
     said = recover(call.project)
-    task = new_task(call, pipeline=call["pipeline"] or ("quick" if not call["run"] else None))
+    task = add_task(call, None if call["run"] else "quick")
     return run_now(call, [task.id], Asked(base=None, wait=0.0, started_by=starter(call)), more_ready=False, warnings=said)
 
 
@@ -141,7 +141,7 @@ def starter(call: Call) -> str:
 def _ready(call: Call) -> list[str]:
     from kin.store.view import see
 
-    return list(see(call.project).order)
+    return list(see(call.project).ready)
 
 
 def _nothing_ready(call: Call, said: Sequence[str]) -> Result:

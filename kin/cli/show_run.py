@@ -27,13 +27,17 @@ class Display:
         self.rows: dict[str, tuple[str, float, str]] = {}
         self.live: Live | None = None
         if screen.terminal and not self.quiet:
-            from rich.console import Console
-            from rich.live import Live
+            from rich import console, live
 
-            console = Console(no_color=not screen.color, highlight=False, soft_wrap=True)
-            # Alone, the run is in this process and rich's thread draws; with several, processes are forked and none may be there.
-            self.live = Live(console=console, auto_refresh=alone, refresh_per_second=1 / TICK, get_renderable=self._picture)
-            self.live.transient = True
+            printer = console.Console(no_color=not screen.color, highlight=False, soft_wrap=True)
+            # Alone, the run is in this process and rich's thread draws; with several, processes are forked and it must not.
+            self.live = live.Live(
+                console=printer,
+                auto_refresh=alone,
+                refresh_per_second=1 / TICK,
+                transient=True,
+                get_renderable=self._picture,
+            )
 
     def __enter__(self) -> "Display":
         if self.live:

@@ -45,16 +45,16 @@ class Model(BaseModel):
 class StepSpec(Model):
     """One step as a pipeline lists it."""
 
-    role: str = Field("command", description="Who plays it")
-    run: str | None = Field(None, description="A shell command; makes the step a plain command, no model")
-    timeout: Seconds | None = Field(None, description="Longest time it may take")
-    idle: Seconds | None = Field(None, description="Longest silence, models only")
-    brief: str | None = Field(None, description="Text for the prompt")
-    agent: str | None = Field(None, description="Who plays the role")
-    model: str | None = Field(None, description="Which model")
-    access: Literal["read", "write"] | None = Field(None, description="Whether it may change files")
-    rounds: int | None = Field(None, ge=0, le=100, description="How often it may send work back")
-    back_to: str | None = Field(None, description="The role that gets work sent back")
+    role: str = Field(default="command", description="Who plays it")
+    run: str | None = Field(default=None, description="A shell command; makes the step a plain command, no model")
+    timeout: Seconds | None = Field(default=None, description="Longest time it may take")
+    idle: Seconds | None = Field(default=None, description="Longest silence, models only")
+    brief: str | None = Field(default=None, description="Text for the prompt")
+    agent: str | None = Field(default=None, description="Who plays the role")
+    model: str | None = Field(default=None, description="Which model")
+    access: Literal["read", "write"] | None = Field(default=None, description="Whether it may change files")
+    rounds: int | None = Field(default=None, ge=0, le=100, description="How often it may send work back")
+    back_to: str | None = Field(default=None, description="The role that gets work sent back")
 
     @model_validator(mode="before")
     @classmethod
@@ -102,14 +102,14 @@ class Limits(Model):
     setup: Seconds = 1800.0
     idle: Seconds = 900.0
     first_output: Seconds = 300.0
-    rounds: int = Field(3, ge=0, le=100)
+    rounds: int = Field(default=3, ge=0, le=100)
 
 
 class Budget(Model):
     """What a run may cost."""
 
-    usd: float | None = Field(None, ge=0)
-    minutes: float | None = Field(None, gt=0)
+    usd: float | None = Field(default=None, ge=0)
+    minutes: float | None = Field(default=None, gt=0)
 
 
 class RoleSettings(Model):
@@ -126,25 +126,25 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format: int = Field(FORMAT, ge=1, description="Format of the files")
+    format: int = Field(default=FORMAT, ge=1, description="Format of the files")
     key: str = Field(description="What task ids start with")
-    ids: Literal["sequential", "random"] = Field("sequential", description="How new ids are made")
-    mode: Mode = Field(Mode.review, description="review: a person approves merges; auto: gates do")
-    concurrency: int = Field(5, ge=1, le=1000, description="Pipelines at once in this clone")
-    agent: Words = Field((), description="Who plays a role that names nobody; a list is tried in order")
-    base: str | None = Field(None, description="The branch that work is merged into")
-    setup: str | None = Field(None, description="Runs in each new worktree")
-    gates: Annotated[tuple[Gate, ...], BeforeValidator(_as_list)] = Field((), description="Commands that must exit 0")
-    protect: Words = Field((".github/**", ".gitlab-ci.yml"), description="A change there always waits for a person")
-    plan: bool | Literal["approve"] = Field(False, description="true: the PM plans tasks without a pipeline")
+    ids: Literal["sequential", "random"] = Field(default="sequential", description="How new ids are made")
+    mode: Mode = Field(default=Mode.review, description="review: a person approves merges; auto: gates do")
+    concurrency: int = Field(default=5, ge=1, le=1000, description="Pipelines at once in this clone")
+    agent: Words = Field(default=(), description="Who plays a role that names nobody; a list is tried in order")
+    base: str | None = Field(default=None, description="The branch that work is merged into")
+    setup: str | None = Field(default=None, description="Runs in each new worktree")
+    gates: Annotated[tuple[Gate, ...], BeforeValidator(_as_list)] = Field(default=(), description="Commands that must exit 0")
+    protect: Words = Field(default=(".github/**", ".gitlab-ci.yml"), description="A change there always waits for a person")
+    plan: bool | Literal["approve"] = Field(default=False, description="true: the PM plans tasks without a pipeline")
     pipelines: dict[str, tuple[StepSpec, ...]] = Field(default_factory=dict, description="Named lists of steps")
     roles: dict[str, RoleSettings] = Field(default_factory=dict, description="Changes to roles")
     agents: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Agents added or changed")
-    limits: Limits = Field(Limits(), description="Times and rounds")
-    budget: Budget = Field(Budget(), description="What a run may cost")
-    secrets: Words = Field((), description="Environment names whose values are masked everywhere")
-    commit: bool = Field(False, description="true: kin also commits the states review and blocked")
-    worktrees: str | None = Field(None, description="Folder for worktrees, outside the repository")
+    limits: Limits = Field(default=Limits(), description="Times and rounds")
+    budget: Budget = Field(default=Budget(), description="What a run may cost")
+    secrets: Words = Field(default=(), description="Environment names whose values are masked everywhere")
+    commit: bool = Field(default=False, description="true: kin also commits the states review and blocked")
+    worktrees: str | None = Field(default=None, description="Folder for worktrees, outside the repository")
     watch: dict[str, Any] = Field(default_factory=dict)
     schedules: list[Any] = Field(default_factory=list)
     notify: list[Any] = Field(default_factory=list)

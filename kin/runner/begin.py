@@ -25,9 +25,13 @@ from kin.runner.step import command_of, spec_digest
 from kin.runner.target import Target, find_target, settings_for
 from kin.store import config, records, tasks
 from kin.store.project import Project
-from kin.store.view import open_dependencies
+from kin.store.view import see
 
 __all__ = ["Asked", "Plan", "already", "begin_record", "environment_for", "first_unfinished", "make_ready", "plan_for"]
+
+
+HOLDS_UP = ("dependency", "child")
+"""Kinds of reasons for which even a run that a person asks for must wait."""
 
 
 class Asked(NamedTuple):
@@ -87,10 +91,12 @@ def already(project: Project, task: Task, live: Run | None, asked: Asked) -> Out
         raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
     if task.status == TaskStatus.review and (live is None or waiting is None):
         raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")
-    open_ones = open_dependencies(project, task)
-    if open_ones:
-        names = ", ".join(open_ones)
-        raise Busy(f"{task.id} depends on {names}", f"`kin run {' '.join(open_ones)} {task.id}` runs them in order")
+    held_up = [r for r in see(project, with_reasons=True, bodies=False).seen[task.id].reasons if r.kind in HOLDS_UP]
+    if held_up:
+        words = "; ".join(r.text for r in held_up)
+        raise Busy(
+            f"{task.id} cannot run yet: {words}", f"`kin run {' '.join(r.ref for r in held_up)} {task.id}` runs them first"
+        )
     return None
 
 
@@ -201,7 +207,7 @@ def _back_to_last_step(p: Passage) -> None:
         if not saved.complete:
             raise Invalid(f"the worktree {p.path} could not be saved whole ({', '.join(saved.skipped[:5])})", "look at it")
         point("leftovers.saved")
-        worktree.reset_to(p.project, p.path, p.branch_ref, at)
+        worktree.reset_to(p.project, p.path, at)
         if saved.ref:
             p.say("note", text=f"what the interrupted step left is kept: {how_to_see(saved.ref)}")
     if at != p.target.oid and not commit.has_own_commits(p.path, at, p.target.oid):

@@ -71,7 +71,7 @@ def _place(p: Passage, commit: str, code: str) -> Iterator[str | Failed]:
     if head and git.is_clean(p.path) and code_key(p.path, head) == code:
         yield p.path
         if not git.is_clean(p.path):
-            worktree.reset_to(p.project, p.path, p.branch_ref, head)
+            worktree.reset_to(p.project, p.path, head)
         return
     with worktree.throwaway(p.project, p.settings, commit, f"{p.task.id}-gates", p.environ) as folder:
         failed = set_up(p, folder, "gates-setup")

@@ -17,17 +17,16 @@ from typing import NoReturn
 
 from kin.errors import Bug, KinError
 from kin.model.ready import overlap
-from kin.model.status import TaskStatus
 from kin.model.task import Task
 from kin.runner import claim
-from kin.runner.begin import Asked
+from kin.runner.begin import HOLDS_UP, Asked
 from kin.runner.ending import Outcome
 from kin.runner.events import Emit, Event
 from kin.runner.pipeline import run_task
 from kin.runner.signals import ASKING, Cancel
 from kin.store import tasks
 from kin.store.project import Project
-from kin.store.view import see
+from kin.store.view import Seen, see
 
 __all__ = ["EXIT_ORDER", "exit_of", "run_many"]
 
@@ -39,7 +38,7 @@ MAX_EVENT = 4000
 
 def exit_of(outcomes: Iterable[Outcome]) -> int:
     """One exit code for several outcomes. What was skipped because its dependency did not finish does not count."""
-    codes = [o.exit for o in outcomes if not (o.waiting or {}).get("for") == "dependency"]
+    codes = [o.exit for o in outcomes if (o.waiting or {}).get("for") != "dependency"]
     for code in codes:
         if code > 128:
             return code
@@ -145,40 +144,38 @@ def _pass_on(crew: Crew, numbers: bytes) -> None:
 
 def _start_what_may(crew: Crew, selector: selectors.BaseSelector) -> None:
     """Start waiting tasks in order: dependencies first, no overlapping `touches`, never more than there are slots."""
+    if len(crew.running) >= crew.slots or not (crew.waiting or crew.more_ready):
+        return
+    view = see(crew.project, with_reasons=True, bodies=False)
     if crew.more_ready:
         known = {*crew.waiting, *crew.ended, *(c.task.id for c in crew.running.values())}
-        crew.waiting += [t for t in see(crew.project).order if t not in known]
+        crew.waiting += [t for t in view.ready if t not in known]
     for task_id in list(crew.waiting):
         if len(crew.running) >= crew.slots:
             return
-        try:
-            task = tasks.load(crew.project, task_id)[0]
-        except KinError as error:
+        if (seen := view.seen.get(task_id)) is None:
             crew.waiting.remove(task_id)
-            _note_error(crew, task_id, error)
-            continue
-        if _must_wait(crew, task):
-            continue
-        if not crew.running and not crew.asked.wait and claim.free_slots(crew.project, crew.slots) == 0:
-            return
-        crew.waiting.remove(task_id)
-        child = _start(crew, task)
-        crew.running[child.pipe] = child
-        selector.register(child.pipe, selectors.EVENT_READ)
+            _skip(crew, task_id)  # its file went or broke; that is what its entry will say
+        elif not _must_wait(crew, seen):
+            if not crew.running and not crew.asked.wait and claim.free_slots(crew.project, crew.slots) == 0:
+                return
+            crew.waiting.remove(task_id)
+            child = _start(crew, seen.task)
+            crew.running[child.pipe] = child
+            selector.register(child.pipe, selectors.EVENT_READ)
 
 
-def _must_wait(crew: Crew, task: Task) -> bool:
-    ours = {*crew.waiting, *(c.task.id for c in crew.running.values())} - {task.id}
-    if any(dependency in ours for dependency in task.depends_on):
+def _must_wait(crew: Crew, seen: Seen) -> bool:
+    running = {c.task.id: c.task for c in crew.running.values()}
+    ours = {*crew.waiting, *running, *crew.ended} - {seen.task.id}
+    if any(ref in ours for ref in _holding_up(seen)):
         return True
-    if any(overlap(one, other) for c in crew.running.values() for one in task.touches for other in c.task.touches):
-        return True
-    failed = [d for d in task.depends_on if d in crew.ended and not _is_done(crew.ended[d])]
-    return bool(failed)
+    return any(overlap(one, other) for task in running.values() for one in seen.task.touches for other in task.touches)
 
 
-def _is_done(outcome: Outcome) -> bool:
-    return outcome.exit == 0
+def _holding_up(seen: Seen) -> list[str]:
+    """The tasks that must be done before."""
+    return [reason.ref for reason in seen.reasons if reason.kind in HOLDS_UP]
 
 
 def _start(crew: Crew, task: Task) -> Child:
@@ -288,21 +285,21 @@ def _note_error(crew: Crew, task_id: str, error: KinError) -> None:
 
 def _skip(crew: Crew, task_id: str) -> None:
     """A task that was never started: its dependency did not finish, there was no slot, or the command was stopped."""
-    try:
-        task = tasks.load(crew.project, task_id)[0]
-    except KinError as error:
-        _note_error(crew, task_id, error)
-        return
-    status = task.status.value if task.status != TaskStatus.in_progress else "in_progress"
-    open_ones = [d for d in task.depends_on if d in crew.ended and not _is_done(crew.ended[d])]
-    open_ones += [d for d in task.depends_on if d in crew.waiting]
+    seen = see(crew.project, with_reasons=True, bodies=False).seen.get(task_id)
+    if seen is None:
+        try:
+            tasks.load(crew.project, task_id)
+        except KinError as error:
+            crew.ended[task_id] = Outcome(task_id, None, "unknown", error.exit, reason=str(error))
+            return
+    status = seen.status if seen else "unknown"
+    open_ones = _holding_up(seen) if seen else []
     if crew.stopped:
         outcome = Outcome(task_id, None, status, 128 + crew.stopped, reason="not started: the command was stopped")
     elif open_ones:
-        waiting = {"for": "dependency", "until": None, "paths": []}
-        outcome = Outcome(
-            task_id, None, status, 6, reason=f"not started: {', '.join(open_ones)} did not finish", waiting=waiting
-        )
+        waiting: dict[str, object] = {"for": "dependency", "until": None, "paths": []}
+        words = f"not started: {', '.join(open_ones)} did not finish"
+        outcome = Outcome(task_id, None, status, 6, reason=words, waiting=waiting)
     else:
         words = f"all {crew.slots} slots are taken; `kin status` shows by whom, `--wait` queues"
         outcome = Outcome(task_id, None, status, 6, reason=words)

@@ -116,7 +116,7 @@ class Passage:
         return text if len(text) <= MAX_SUMMARY else text[: MAX_SUMMARY // 2] + "\n[...]\n" + text[-MAX_SUMMARY // 2 :]
 
     def step_env(self, role: str, step: str) -> dict[str, str]:
-        """What a command finds in its environment beside the caller's: who it is, where the store is, ports and files of its own.
+        """What a command finds in its environment: who it is, where the store is, ports and files of its own.
 
         The committer's mail names task and run, so that the reflog of any ref that it moves names the culprit (rule 23).
         """

@@ -159,7 +159,8 @@ def _send_back(p: Passage, index: int, end: StepEnd) -> str | None:
     back = _earlier_step(p, index, end.back_to)
     if back is None:
         return f"step {name} asks for changes, and no earlier step could make them:\n{listed}"
-    limit = p.specs[index].rounds if p.specs[index].rounds is not None else p.settings.limits.rounds
+    own = p.specs[index].rounds
+    limit = p.settings.limits.rounds if own is None else own
     rounds = int(p.live.rounds.get(name, 0)) + 1
     if rounds > limit:
         return f"step {name} asked for changes {rounds} times, {limit} rounds are allowed; it still wants:\n{listed}"

@@ -222,7 +222,7 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
     if access_of(spec, role) == "read":
         kept = _salvage(p, name)
         if kept:
-            worktree.reset_to(p.project, p.path, p.branch_ref, before.head or p.target.oid)
+            worktree.reset_to(p.project, p.path, before.head or p.target.oid)
             p.say("note", name, f"{name} has access: read; its changes were dropped{kept}")
         return end
     message, trailers = f"kin: {p.task.id}-{spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
