@@ -64,7 +64,7 @@ def test_typer_reads_every_line_as_the_short_way_does(data: st.DataObject) -> No
     chosen = [o for o in data.draw(st.lists(st.sampled_from(options), max_size=4)) if o.name != "help"]
     words = data.draw(st.lists(st.sampled_from(["12", "KIN-3", "a=b", "-", "labels-=x"]), max_size=3))
     pieces = [[w] for w in words] + [_option_words(o, data) for o in chosen]
-    before = [o for o in data.draw(st.lists(st.sampled_from(GLOBAL), max_size=2))]
+    before = data.draw(st.lists(st.sampled_from(GLOBAL), max_size=2))
     line = [w for o in before for w in _option_words(o, data)]
     line += [command.name, *(w for piece in data.draw(st.permutations(pieces)) for w in piece)]
     short = parse(line)

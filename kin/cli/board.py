@@ -62,7 +62,8 @@ def _column(status: TaskStatus, seen: Sequence["Seen"], limit: int | None, width
         mark = "› " if one.ready else ""
         lines.append((fit(f"{mark}{one.task.id}", width), "bold"))
         lines += [(text, "") for text in _wrapped(clean(one.task.title), width, 2)]
-        lines.append(("", ""))
+        if one is not kept[-1]:
+            lines.append(("", ""))
     if len(kept) < len(seen):
         lines.append((fit(f"and {len(seen) - len(kept)} more", width), "dim"))
     return lines

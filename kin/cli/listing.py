@@ -26,6 +26,7 @@ def entry(seen: "Seen") -> dict[str, Any]:
     task = seen.task
     out: dict[str, Any] = task._asdict()
     extra = out.pop("extra")
+    out["description"] = task.description or None
     out["status"] = seen.status
     out["stored_status"] = task.status
     out["ready"] = seen.ready
@@ -42,10 +43,11 @@ def list_(call: Call) -> Result:
 
     settings = quick(call.project)
     columns = _columns(call["columns"])
-    view = see(call.project)
+    form = call["format"] or "table"
+    bodies = call.screen.json or form == "jsonl" or bool(call["search"]) or "description" in columns
+    view = see(call.project, bodies=bodies)
     found = select(view, call.values, settings.key)
     warnings = (*settings.warnings, *view.warnings)
-    form = call["format"] or "table"
     if form == "csv":
         return Result("task.list", lines=lambda screen: _csv(found, columns), warnings=warnings)
     if form == "jsonl":

@@ -7,9 +7,12 @@ not move the cursor or set the window's name.
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-__all__ = ["STATUS_STYLES", "Screen", "cells", "clean", "fit", "indent", "pad"]
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = ["STATUS_STYLES", "Screen", "ago", "cells", "clean", "fit", "indent", "pad"]
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
 STATUS_STYLES = {
@@ -133,3 +136,19 @@ def pad(text: str, width: int) -> str:
 def indent(lines: Iterable[str], by: str = "  ") -> list[str]:
     """Lines moved to the right; empty ones stay empty."""
     return [by + line if line else line for line in lines]
+
+
+def ago(since: str, moment: "datetime") -> str:
+    """How long before `moment` the time `since` (RFC 3339 in UTC) was, in its two largest units."""
+    from kin.model.times import parse
+
+    try:
+        seconds = max(0, int((moment - parse(since)).total_seconds()))
+    except ValueError:
+        return "unknown time"
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days}d {hours}h"
+    if hours:
+        return f"{hours}h {minutes}m"
+    return f"{minutes}m {seconds % 60}s" if minutes else f"{seconds}s"

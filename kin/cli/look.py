@@ -1,0 +1,217 @@
+"""What goes on and what stands still: `status`, `why` and `inbox`."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, ago, clean, fit
+from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kin.model.record import Run
+    from kin.store.project import Project
+    from kin.store.view import Seen, View
+
+__all__ = ["Item", "inbox", "inbox_", "status_", "why_"]
+
+
+def status_(call: Call) -> Result:
+    """Show what runs and what waits; with --all also how each task's last run ended."""
+    from kin.model.times import now
+    from kin.store.tasks import resolve
+    from kin.store.view import see
+
+    project = call.project
+    wanted = {resolve(project, word) for word in call["ids"]}
+    view = see(project)
+    runs = [run for task, run in view.runs.items() if not wanted or task in wanted]
+    running = [_running(project, run, view) for run in runs if _lives(project, run.task)]
+    waiting = [_waiting(run, view) for run in runs if _stands_still(run) and not _lives(project, run.task)]
+    ended = list(_ended(project, view, wanted)) if call["all"] or wanted else []
+    data = {"running": running, "waiting": waiting, "ended": ended}
+
+    def lines(screen: Screen) -> list[str]:
+        return _status(data, len(view.ready), screen, now())
+
+    return Result("status", data, lines, [row["task"] for row in running], view.warnings)
+
+
+def _lives(project: "Project", task: str) -> bool:
+    from kin.store.locks import is_held, lock_path
+
+    return is_held(lock_path(project.common, task))
+
+
+def _stands_still(run: "Run") -> bool:
+    """Whether the run goes on some day: it waits, or says `running` although its process is gone."""
+    return run.status in (RunStatus.waiting, RunStatus.running)
+
+
+def _row(run: "Run", view: "View") -> dict[str, Any]:
+    title = view.seen[run.task].task.title if run.task in view.seen else ""
+    return {"task": run.task, "title": title, "run": run.run, "status": run.status, "started": run.started}
+
+
+def _running(project: "Project", run: "Run", view: "View") -> dict[str, Any]:
+    from kin.cli.log import last_line
+    from kin.store.records import logs_folder
+
+    step = next((s for s in run.steps if s.status == StepStatus.running), None)
+    return _row(run, view) | {
+        "step": step.id if step else None,
+        "step_started": step.started if step else None,
+        "agent": step.agent if step else None,
+        "last": last_line(logs_folder(project, run.task, run.run)) or None,
+    }
+
+
+def _waiting(run: "Run", view: "View") -> dict[str, Any]:
+    waits = run.waiting if run.status == RunStatus.waiting else None
+    died = f"its process died; `kin run {run.task}` goes on from its last finished step"
+    return _row(run, view) | {
+        "for": waits.for_ if waits else None,
+        "until": waits.until if waits else None,
+        "reason": (waits.reason or None) if waits else died,
+        "paths": list(waits.paths) if waits else [],
+    }
+
+
+def _ended(project: "Project", view: "View", wanted: set[str]) -> Iterator[dict[str, Any]]:
+    from kin.store.records import ended
+
+    for task in view.seen:
+        if (not wanted or task in wanted) and os.path.isdir(os.path.join(project.store, "pipelines", task)):
+            for run in ended(project, task)[-1:]:
+                yield _row(run, view) | {"ended": run.ended, "reason": run.reason or None, "merge": run.merge}
+
+
+def _status(data: Mapping[str, list[dict[str, Any]]], ready: int, screen: Screen, moment: "datetime") -> list[str]:
+    lines: list[str] = []
+    for row in data["running"]:
+        lines.append(_head(row, screen))
+        step = f"{row['step'] or 'between steps'}, {ago(row['step_started'] or row['started'], moment)}"
+        lines.append(f"  {screen.paint(step, 'cyan')}")
+        if row["last"]:
+            lines.append(f"  {screen.paint(fit(row['last'], (screen.width or 200) - 2), 'dim')}")
+    for row in data["waiting"]:
+        lines += [_head(row, screen), f"  {screen.paint(_waits(row), 'yellow')}"]
+    for row in data["ended"]:
+        said = f"{row['status']}, {ago(row['ended'], moment)} ago" if row["ended"] else str(row["status"])
+        lines += [_head(row, screen), f"  {said}" + (f": {clean(_first(row['reason']))}" if row["reason"] else "")]
+    if not data["running"]:
+        lines.append("Nothing runs." + (f" {_counted(ready)} ready: `kin run` starts them." if ready else ""))
+    return lines
+
+
+def _waits(row: Mapping[str, Any]) -> str:
+    why = clean(_first(row["reason"] or ""))
+    if row["for"] is None:
+        return why
+    return f"waits for {row['for']}" + (f" until {row['until']}" if row["until"] else "") + (f": {why}" if why else "")
+
+
+def _head(row: Mapping[str, Any], screen: Screen) -> str:
+    return f"{screen.paint(row['task'], 'bold')}  {clean(row['title'])}"
+
+
+def _first(text: str) -> str:
+    return text.strip().splitlines()[0] if text.strip() else ""
+
+
+def _counted(number: int) -> str:
+    return "1 task is" if number == 1 else f"{number} tasks are"
+
+
+def why_(call: Call) -> Result:
+    """Every reason why a task does not run or merge now."""
+    from kin.cli.show import find_task
+
+    seen, view = find_task(call, call["id"], with_reasons=True)
+    data = {
+        "task": seen.task.id,
+        "status": seen.status,
+        "stored_status": seen.task.status,
+        "ready": seen.ready,
+        "run": seen.run,
+        "reasons": [{"kind": r.kind, "text": r.text, "ref": r.ref or None} for r in seen.reasons],
+    }
+    task = seen.task.id
+    lines = [f"{task} is {seen.shown}"]
+    lines += [f"  {clean(reason.text)}" for reason in seen.reasons]
+    if seen.ready:
+        lines.append(f"  nothing is in its way: `kin run {task}`")
+    return Result("why", data, lines, warnings=view.warnings)
+
+
+class Item(NamedTuple):
+    """Something that waits for a person: what, why, and what to type (the likeliest first)."""
+
+    task: str
+    title: str
+    kind: str
+    reason: str
+    commands: tuple[str, ...]
+
+
+def inbox_(call: Call) -> Result:
+    """List all that waits for a person."""
+    from kin.store.view import see
+
+    view = see(call.project)
+    items = inbox(view)
+    data = [item._asdict() | {"commands": list(item.commands)} for item in items]
+    return Result("inbox", data, lambda screen: _inbox(items, screen), [item.task for item in items], view.warnings)
+
+
+def inbox(view: "View") -> list[Item]:
+    """All that waits for a person, in the order of ready tasks."""
+    found = (_item(view.seen[task], view.runs.get(task)) for task in view.order)
+    return [item for item in found if item is not None]
+
+
+_ANSWERS = {
+    WaitFor.review: ("kin diff {0}", "kin approve {0}", "kin revise {0} -m ..."),
+    WaitFor.plan: ("kin show {0}", "kin approve {0}", "kin revise {0} -m ..."),
+    WaitFor.question: ("kin answer {0} -m ...",),
+    WaitFor.merge: ("kin why {0}", "kin approve {0}"),
+}
+_MENDS = {
+    BlockedKind.question: ("kin answer {0} -m ...",),
+    BlockedKind.conflict: ("kin show {0}", "kin run {0}"),
+    BlockedKind.manual: ("kin run {0}",),
+}
+
+
+def _item(seen: "Seen", run: "Run | None") -> Item | None:
+    task = seen.task
+    if run is not None and run.status == RunStatus.waiting and run.waiting and run.waiting.for_ in _ANSWERS:
+        reason = run.waiting.reason or ", ".join(run.waiting.paths)
+        return _made(task.id, task.title, run.waiting.for_, reason, _ANSWERS[run.waiting.for_])
+    if seen.ready or seen.run:
+        return None
+    if task.status == TaskStatus.blocked:
+        kind = task.blocked.kind if task.blocked else BlockedKind.manual
+        reason = task.blocked.reason if task.blocked else ""
+        return _made(task.id, task.title, kind, reason, _MENDS.get(kind, ("kin log {0}", "kin run {0}")))
+    if task.status == TaskStatus.review:
+        return _made(task.id, task.title, "review", "its run is not in this clone", ("kin show {0}", "kin run {0}"))
+    return None
+
+
+def _made(task: str, title: str, kind: str, reason: str, commands: Sequence[str]) -> Item:
+    return Item(task, title, kind, reason, tuple(command.format(task) for command in commands))
+
+
+def _inbox(items: Sequence[Item], screen: Screen) -> list[str]:
+    if not items:
+        return ["Nothing waits for you."]
+    lines: list[str] = []
+    for item in items:
+        why = clean(_first(item.reason))
+        lines.append(f"{screen.paint(item.task, 'bold')}  {clean(item.title)}")
+        lines.append(f"  {screen.paint(item.kind, 'yellow')}" + (f": {why}" if why else ""))
+        lines.append("  " + "   ".join(f"`{command}`" for command in item.commands))
+    return lines
