@@ -1,0 +1,54 @@
+"""Notes: what people and roles said about a task, each in a file of its own that is written once.
+
+A file a note, because two notes appended to one file conflict in git even where nobody disagrees.
+"""
+
+import os
+
+from kin.errors import Invalid, Place
+from kin.model.fields import build, data_of
+from kin.model.ids import run_id
+from kin.model.task import Note
+from kin.store import config, emit, files, reader
+from kin.store.project import STORE, Project
+
+__all__ = ["add", "note_text", "of_task"]
+
+ORDER = ("by", "at", "for", "to", "text")
+
+
+def add(project: Project, task: str, note: Note) -> str:
+    """Write a note on a task, durable when this returns; its id, which sorts by `note.at`."""
+    config.refuse_newer_format(project)
+    stamp = note.at.translate({ord(c): None for c in "-:"})
+    while True:
+        note_id = run_id(stamp, int.from_bytes(os.urandom(3), "big"))
+        try:
+            files.write_new(os.path.join(project.store, "notes", task, note_id + ".yaml"), note_text(note))
+            return note_id
+        except FileExistsError:
+            continue
+
+
+def note_text(note: Note) -> str:
+    """A note as its file holds it."""
+    return emit.document({"for" if key == "for_" else key: value for key, value in data_of(note).items()}, ORDER)
+
+
+def of_task(project: Project, task: str) -> list[tuple[str, Note]]:
+    """A task's notes with their ids, oldest first. Raises Invalid for one that cannot be read."""
+    folder = os.path.join(project.store, "notes", task)
+    try:
+        names = sorted(n for n in os.listdir(folder) if n.endswith(".yaml") and not n.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [(name.removesuffix(".yaml"), _load(os.path.join(folder, name), f"{STORE}/notes/{task}/{name}")) for name in names]
+
+
+def _load(path: str, shown: str) -> Note:
+    text = files.read_text(path, shown)
+    note, problems = build(Note, reader.read(text, shown, reader.RECORD_BOUNDS))
+    if note is None:
+        where = reader.place_of(text, shown, problems[0].path) if problems[0].path else Place(shown)
+        raise Invalid(problems[0].message, "", where)
+    return note
