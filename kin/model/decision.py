@@ -3,7 +3,8 @@
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.fields import Field, at_most_one_line, choice, nested, text, words
+from kin.model.fields import Field, at_most_one_line, choice, nested, words
+from kin.model.fields import text as any_text
 
 __all__ = ["DECISION_KEYS", "Decision", "DecisionKind", "Source"]
 
@@ -33,7 +34,7 @@ class Decision(NamedTuple):
     id: Annotated[str, Field("D-<n>; the file's name", at_most_one_line(60))]
     kind: Annotated[DecisionKind, Field("decision, convention, gotcha, workaround or rejected_approach", choice(DecisionKind))]
     title: Annotated[str, Field("One line, at most 200 characters", at_most_one_line(200))]
-    text: Annotated[str, Field("What was decided, and why", text)] = ""
+    text: Annotated[str, Field("What was decided, and why", any_text)] = ""
     module: Annotated[str | None, Field("The part of the code it is about", at_most_one_line(200))] = None
     tags: Annotated[tuple[str, ...], Field("Words to find it by", words, ("labels",))] = ()
     paths: Annotated[tuple[str, ...], Field("Path globs it is about", words)] = ()

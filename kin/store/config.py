@@ -95,6 +95,8 @@ def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
         source = files.read_text(path, path)
     except NotFound:
         return {}
+    if all(not line.strip() or line.lstrip().startswith("#") for line in source.splitlines()):
+        return {}
     data = {k: v for k, v in reader.read(source, path).items() if v is not None}
     shapes: dict[str, type | tuple[type, ...]] = {"agent": (str, list), "agents": dict, "notify": list}
     for key, value in data.items():

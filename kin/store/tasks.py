@@ -207,7 +207,12 @@ def _built(data: Mapping[str, Any]) -> Task:
         raise Usage(problems[0].message, "", problems=[p.message for p in problems])
     if not TASK_ID.fullmatch(task.id):
         raise Usage(f"'{task.id}' is no task id", "KEY-<number>, or KEY-<CATEGORY>-<number>")
-    return task
+    # Sets are sorted, as later items are put in their sorted place: two who append to a list conflict in git.
+    return task._replace(
+        labels=tuple(sorted(set(task.labels))),
+        depends_on=tuple(sorted(set(task.depends_on))),
+        touches=tuple(sorted(set(task.touches))),
+    )
 
 
 def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:

@@ -38,7 +38,7 @@ COMMANDS_OF_TASKS = "tasks' own commands"
 
 def parts_of(settings_text: str, roles: Mapping[str, str]) -> dict[str, Any]:
     """What of a kin.yaml's text and of the project's own roles can start programs, by name; comments are not part of it."""
-    data = reader.read(settings_text, KIN_YAML)
+    data = reader.read(settings_text, KIN_YAML) if settings_text.strip() else {}
     parts: dict[str, Any] = {key: data[key] for key in STARTERS if data.get(key) is not None}
     return parts | {f"role {name}": text.replace("\r\n", "\n") for name, text in roles.items()}
 
