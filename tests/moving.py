@@ -1,7 +1,9 @@
 """What the tests of moving, recovery and undo share: a repository with a task whose merge is built, and a look at all of it."""
 
+import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from kin.runner.build import Built, build_merge
@@ -75,6 +77,25 @@ def litter(repo: Repo) -> list[str]:
     for folder, _, names in os.walk(repo.path):
         for name in names:
             full = os.path.relpath(os.path.join(folder, name), repo.path)
+            if "kin/journal/." in full:
+                continue  # goes with the next write of the entry, and nobody reads it
             if name.endswith((".lock", ".tmp")) or name.startswith("kin-") or "/kin/journal/" in f"/{full}":
                 found.append(full)
     return found
+
+
+def run_killed(repo: Repo, what: str, made: Built, fault: str = "", *, everything: bool = False, **environ: str) -> int:
+    """Move or recover in a process of its own that dies at `fault`, its living git children with it if `everything`.
+
+    Its return code: negative if it was killed.
+    """
+    argv = [
+        sys.executable,
+        str(Path(__file__).with_name("mover.py")),
+        what,
+        json.dumps(made),
+        "everything" if everything else "",
+    ]
+    env = dict(os.environ) | environ | ({"KIN_FAULT": fault} if fault else {})
+    env |= {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run(argv, cwd=repo.path, env=env, start_new_session=True, timeout=60).returncode

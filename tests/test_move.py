@@ -373,7 +373,6 @@ def test_post_merge_hook_runs_after_and_its_failure_is_a_warning(ready: Repo) ->
 
 def test_index_in_other_hands_moves_nothing(ready: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkout, "INDEX_PATIENCE", 0.05)
-    monkeypatch.setattr(checkout.keep_index, "__defaults__", (0.05,))
     made = build(ready)
     lock = ready.write(".git/index.lock", "")
     done = move(project_of(ready), made, message="m")

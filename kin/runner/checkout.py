@@ -86,11 +86,11 @@ def _lines(path: str) -> list[str]:
         return []  # not in the middle of that; a race with its end is met again under the lock, by the ref's old value
 
 
-def keep_index(gitdir: str, nonce: str, seconds: float = INDEX_PATIENCE) -> bool:
+def keep_index(gitdir: str, nonce: str) -> bool:
     """Hold `index.lock` with `nonce` in it, so that no other git writes this index until it is let go; False if one does.
 
     The lock appears with its content in one step: an empty one, left by a kill in between, would be nobody's for ever.
-    Waiting is rule 16's exception: git offers no other way, and it is over in `seconds`.
+    Waiting is rule 16's exception: git offers no other way, and it is over in INDEX_PATIENCE.
     """
     own = _own_lock(gitdir, nonce)
     with open(own, "w", encoding="ascii") as out:
@@ -105,7 +105,7 @@ def keep_index(gitdir: str, nonce: str, seconds: float = INDEX_PATIENCE) -> bool
         return True
 
     try:
-        return bool(wait_until(attempt, seconds))
+        return bool(wait_until(attempt, INDEX_PATIENCE))
     finally:
         os.unlink(own)
 
