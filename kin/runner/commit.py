@@ -13,6 +13,8 @@ from typing import NamedTuple
 from kin import git
 from kin.errors import Failed
 from kin.faults import point
+from kin.runner.salvage import read_status
+from kin.runner.worktree import clear_locks
 from kin.store.project import Project
 
 __all__ = ["State", "commit_step", "found_out", "has_own_commits", "is_committed", "look", "look_head"]
@@ -56,7 +58,7 @@ def look(path: str) -> State:
     gitdir = git.linked_gitdir(path)
     if gitdir is None or not os.path.isdir(gitdir):
         raise Failed("the task's worktree is gone", "`kin run` makes it again from the last finished step")
-    found = git.status(path)
+    found = read_status(path, gitdir)
     under_way = git.under_way(gitdir)
     merging = _merging(gitdir) if under_way == "merge" else ()
     return State(
@@ -120,12 +122,13 @@ def found_out(
     `target` is a commit: what came by merging it is no doing of the step. `resolving` lets conflicts pass that have no
     markers left (the integrator's step). `after` saves a second look.
     """
+    if after is None and not git.is_worktree(path):
+        return ["deleted its worktree, or its `.git`"]
     after = after or look(path)
     found = list(_left_branch(before, after, branch))
     found += _unfit(path, after, resolving)
-    found += _store_touched(path, before, after, target)
-    if not found and after.head != before.head:
-        found += _rewrote(path, before, after)
+    found += _store_touched(path, before, after)
+    found += _committed(path, before, after, target)
     found += (f"moved {ref}" for ref in _moved(project, before, after, branch, f"{task}.{run}@kin"))
     return found
 
@@ -167,20 +170,36 @@ def _new_repositories(entries: Iterable[git.Entry]) -> list[str]:
     ]
 
 
-def _store_touched(path: str, before: State, after: State, target: str) -> Iterator[str]:
-    """Paths below `.kin/` that differ by the step's own doing: uncommitted, or in its commits and not merged from `target`."""
-    known = {e.path for e in before.entries}
-    names = {e.path for e in after.entries if _in_store(e.path)} - known
+def _store_touched(path: str, before: State, after: State) -> Iterator[str]:
+    """Uncommitted files below `.kin/` that the step left."""
+    names = {e.path for e in after.entries if _in_store(e.path)} - {e.path for e in before.entries}
     if after.store and not before.store:
         names.update(_on_disk(path))
-    if after.head != before.head and after.head and before.head:
-        own = {c.path for c in git.changes(path, before.head, after.head, STORE)}
-        if own:
-            base = git.merge_base(path, after.head, target)
-            own &= {c.path for c in git.changes(path, base, after.head, STORE)} if base else own
-        names |= own
     if names:
         yield f"wrote under .kin/: {_listed(sorted(names))}"
+
+
+def _committed(path: str, before: State, after: State, target: str) -> Iterator[str]:
+    """What no commit of a step may do; what came by merging `target` does not count."""
+    if not before.head or not after.head or after.head == before.head:
+        return
+    if not git.is_ancestor(path, before.head, after.head):
+        yield f"rewrote its branch: {before.head[:10]} is no longer in it"
+    changed = [c for c in git.changes(path, before.head, after.head) if _in_store(c.path) or _is_new_link(c)]
+    if not changed:
+        return
+    base = git.merge_base(path, after.head, target)
+    own = {c.path for c in git.changes(path, base, after.head)} if base else {c.path for c in changed}
+    store = [c.path for c in changed if c.path in own and _in_store(c.path)]
+    links = [c.path for c in changed if c.path in own and _is_new_link(c)]
+    if store:
+        yield f"committed changes under .kin/: {_listed(store)}"
+    if links:
+        yield f"committed a repository inside the worktree: {_listed(links)}"
+
+
+def _is_new_link(change: git.Change) -> bool:
+    return change.new_mode == git.GITLINK != change.old_mode
 
 
 def _in_store(name: str) -> bool:
@@ -188,21 +207,12 @@ def _in_store(name: str) -> bool:
 
 
 def _on_disk(path: str) -> Iterator[str]:
-    files = [
-        os.path.relpath(os.path.join(folder, name), path)
-        for folder, _, names in os.walk(os.path.join(path, STORE))
-        for name in names
-    ]
-    yield from files or [STORE]
-
-
-def _rewrote(path: str, before: State, after: State) -> Iterator[str]:
-    if before.head and after.head and not git.is_ancestor(path, before.head, after.head):
-        yield f"rewrote its branch: {before.head[:10]} is no longer in it"
-    elif before.head and after.head:
-        links = [c.path for c in git.changes(path, before.head, after.head) if c.new_mode == git.GITLINK != c.old_mode]
-        if links:
-            yield f"committed a repository inside the worktree: {_listed(links)}"
+    """Files below `.kin/` that git may not list: ignored ones. An empty folder is nobody's harm."""
+    store = os.path.join(path, STORE)
+    if not os.path.isdir(store) or os.path.islink(store):
+        yield STORE
+    for folder, _, names in os.walk(store):
+        yield from (os.path.relpath(os.path.join(folder, name), path) for name in names)
 
 
 def _moved(project: Project, before: State, after: State, branch: str, mail: str) -> Iterator[str]:
@@ -216,9 +226,8 @@ def _moved(project: Project, before: State, after: State, branch: str, mail: str
             continue
         grown = known is not None and log.inode == known.inode and log.size > known.size
         lines = _entries(os.path.join(project.git_common, "logs", ref), known.size if known and grown else 0)
-        if not grown:
-            lines = [line for line in lines if line.seconds >= int(before.at) and line.mail == mail]
-        if lines and lines[0].old != lines[-1].new and any(line.mail == mail for line in lines):
+        mine = [line for line in lines if line.mail == mail and (grown or line.seconds >= int(before.at))]
+        if mine and not (grown and lines[0].old == lines[-1].new):
             yield ref
 
 
@@ -262,16 +271,22 @@ def commit_step(
     Raises Failed for what `found_out` would have said, GitError if git cannot take a file. Called again, it finishes.
     """
     after = after or look(path)
+    if after.branch != branch:
+        raise Failed(f"the worktree is not on {branch.removeprefix('refs/heads/')}", "switch it back")
     if after.clean and after.head == before:
         return None
     if unfit := list(_unfit(path, after, resolving=True)):
         raise Failed("the step " + "; it ".join(unfit), "mend it in the worktree")
+    clear_locks(path)
     if any(e.unmerged or e.xy == "??" or e.xy[1] != "." for e in after.entries):
         git.git(path, "add", "-A", "--", ":(top)", f":(top,exclude){STORE}", magic=True, fds=fds)
     point("commit.staged")
     tree = git.git(path, "write-tree", fds=fds).text
     parents = [before] if after.head == before and not after.merging else _parents(path, before, after, target)
-    if len(parents) == 1 and not git.changes(path, parents[0], tree):
+    changed = git.changes(path, parents[0], tree)
+    if len(parents) == 1 and any(_is_new_link(c) for c in changed):
+        raise Failed("the step committed a repository inside the worktree", "make its files ordinary ones")
+    if len(parents) == 1 and not changed:
         new = parents[0]
     else:
         text = f"{message}\n\n" + "".join(f"{key}: {value}\n" for key, value in trailers.items())

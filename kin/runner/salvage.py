@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from kin import git
-from kin.errors import Conflict, Invalid, NotFound, Usage
+from kin.errors import Conflict, NotFound, Usage
 from kin.faults import point
 from kin.store.project import Project
 
@@ -53,24 +53,30 @@ class Salvaged(NamedTuple):
     start: str | None
 
 
-def salvage(path: str, task: str, run: str, step: str, *, head: str, branch: str = "", fds: Collection[int] = ()) -> Saved:
-    """Save all that differs from commit `head`, where the step began: files, and commits on HEAD and on `branch`.
+def branch_ref(task: str) -> str:
+    """The branch that holds a task's work, as a full ref."""
+    return f"refs/heads/kin/{task}"
 
-    Safe to call again: the same work is not saved twice. `complete` is False if something could not be read, is too large
-    or is no file; the worktree must then not be reset or removed.
+
+def salvage(path: str, task: str, run: str, step: str, *, head: str, fds: Collection[int] = ()) -> Saved:
+    """Save all that differs from commit `head`, where the step began: files, and commits on HEAD and on the task's branch.
+
+    Safe to call again: the same work is not saved twice. `complete` is False if something could not be read or is too large;
+    the worktree must then not be reset or removed.
     """
     gitdir = git.linked_gitdir(path)
     if gitdir is None:
-        raise Invalid("there is no worktree to save work from", "it was deleted by hand; its branch is what is left")
-    found = _status(path, gitdir)
-    tips = _tips(path, gitdir, found, branch)
-    if not found.entries and tips in ([], [head]):
+        return Saved(None, not os.path.isdir(path), [])  # deleted by hand; or made another repository: `ensure` saves that
+    found = read_status(path, gitdir)
+    tips = _tips(path, gitdir, found, branch_ref(task))
+    own = [tip for tip in tips if tip != head and not (head and git.is_ancestor(path, tip, head))]
+    if not found.entries and not own:
         return Saved(None, True, [])
     index = os.path.join(gitdir, "kin-salvage-index")
+    saved = _Files(path, {"GIT_INDEX_FILE": index}, fds)
     try:
         _copy_index(path, gitdir, index, found)
-        nested = _nested(path, found, head, tips)
-        saved = _Files(path, {"GIT_INDEX_FILE": index}, fds)
+        nested = _nested(path, found, head, own)
         saved.add_all(found.entries, nested)
         for folder in nested:
             saved.add_nested(folder)
@@ -78,27 +84,35 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, branch: str
     finally:
         with suppress(FileNotFoundError):
             os.unlink(index)
-    ref = _record(path, task, f"{run}-{step}", tree, tips or [head], head, saved.skipped)
-    for number, folder in enumerate(nested, 1):
-        saved.fetch(folder, f"{ref or _free_name(path, task, f'{run}-{step}')}-nested-{number}")
+    label = f"{run}-{step}"
+    ref = _record(path, task, label, tree, own or tips[:1], head, saved.skipped)
+    saved.fetch_all(nested, ref or _free_name(path, task, label))
     return Saved(ref, not saved.skipped, saved.skipped)
 
 
-def _status(path: str, gitdir: str) -> git.Status:
-    """`git status`, without the index if that one is unreadable (an agent may be killed in any write)."""
+def read_status(path: str, gitdir: str) -> git.Status:
+    """`git status` of a worktree; an index that cannot be read any more (a killed git, a full disk) is made anew."""
     try:
         return git.status(path)
     except git.GitError as error:
         if "index" not in error.out.err:
             raise
-    os.replace(os.path.join(gitdir, "index"), os.path.join(gitdir, "kin-broken-index"))
-    git.git(path, "read-tree", "-m", "HEAD")
+    rebuild_index(path, gitdir)
     return git.status(path)
+
+
+def rebuild_index(path: str, gitdir: str) -> None:
+    """Make a worktree's index anew from HEAD; files stay as they are, and what was only staged shows as changed."""
+    for name in ("index.lock", "index"):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(gitdir, name))
+    git.git(path, "read-tree", "-m", "HEAD")
+    git.git(path, "sparse-checkout", "reapply", ok=range(256))  # else the hidden store shows as deleted; no matter without one
 
 
 def _tips(path: str, gitdir: str, found: git.Status, branch: str) -> list[str]:
     """The commits to keep reachable: HEAD, the branch if HEAD left it, what is being merged."""
-    tips = [found.head, git.tip(path, branch) if branch and found.branch != branch else None]
+    tips = [found.head, git.tip(path, branch) if found.branch != branch else None]
     with suppress(FileNotFoundError), open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
         tips += file.read().split()
     return list(dict.fromkeys(tip for tip in tips if tip))
@@ -115,12 +129,12 @@ def _copy_index(path: str, gitdir: str, index: str, found: git.Status) -> None:
             git.git(path, "read-tree", found.head, env={"GIT_INDEX_FILE": index})
 
 
-def _nested(path: str, found: git.Status, head: str, tips: Sequence[str]) -> list[str]:
+def _nested(path: str, found: git.Status, head: str, own: Sequence[str]) -> list[str]:
     """Folders that are repositories of their own and that the step's first commit does not know as submodules."""
     names = [e.path.rstrip("/") for e in found.entries if e.path.endswith("/")]
     names += [e.path for e in found.entries if e.index_mode == git.GITLINK != e.head_mode]
-    if tips and tips[0] != head:
-        names += [c.path for c in git.changes(path, head, tips[0]) if c.new_mode == git.GITLINK != c.old_mode]
+    for tip in own if head else ():
+        names += [c.path for c in git.changes(path, head, tip) if c.new_mode == git.GITLINK != c.old_mode]
     return sorted({name for name in names if os.path.lexists(os.path.join(path, name, ".git"))})
 
 
@@ -174,15 +188,16 @@ class _Files:
                 names.append(inner)
         return names
 
-    def fetch(self, folder: str, ref: str) -> None:
-        """A nested repository's history, if it has any."""
-        inside = os.path.join(self.path, folder)
-        if git.git(inside, "rev-parse", "-q", "--verify", "HEAD", ok=range(256)).code:
-            return
-        flags = ("-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
-        out = git.git(self.path, "fetch", *flags, "--", f"./{folder}", f"+HEAD:{ref}", ok=range(256), fds=self.fds)
-        if out.code:
-            self.skipped.append(f"{folder}/.git")
+    def fetch_all(self, folders: Sequence[str], ref: str) -> None:
+        """The histories of nested repositories that have any, as `<ref>-nested-<n>`."""
+        for number, folder in enumerate(folders, 1):
+            inside = os.path.join(self.path, folder)
+            if git.git(inside, "rev-parse", "-q", "--verify", "HEAD", ok=range(256)).code:
+                continue
+            flags = ("-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
+            wanted = (f"./{folder}", f"+HEAD:{ref}-nested-{number}")
+            if git.git(self.path, "fetch", *flags, "--", *wanted, env=self.env, ok=range(256), fds=self.fds).code:
+                self.skipped.append(os.path.join(folder, ".git"))
 
     def _is_large(self, name: str) -> bool:
         with suppress(OSError):
@@ -198,13 +213,13 @@ def _joined(names: Iterable[str]) -> bytes:
 
 
 def _record(
-    path: str, task: str, label: str, tree: str, parents: list[str], start: str | None, skipped: Sequence[str]
+    path: str, task: str, label: str, tree: str, parents: Sequence[str], start: str | None, skipped: Sequence[str]
 ) -> str | None:
     """Write the salvage commit and its ref; None if there is nothing in it, the old ref if it was saved before."""
-    if start and parents == [start] and tree == git.tree_of(path, start):
+    if start and tree == git.tree_of(path, parents[0]) and all(git.is_ancestor(path, p, start) for p in parents):
         return None
     for old in _of_label(path, task, label):
-        if git.tree_of(path, old) == tree and git.parents(path, old) == parents:
+        if git.tree_of(path, old) == tree and git.parents(path, old) == list(parents):
             return old
     body = [f"kin: interrupted work of {task}", "", *(f"Not saved: {name!r}" for name in skipped), *([""] if skipped else [])]
     body += [f"Kin-Task: {task}", *([f"Kin-Start: {start}"] if start else [])]
@@ -254,7 +269,10 @@ def salvage_stray(common: str, folder: str, branch: str, task: str, run: str) ->
     finally:
         with suppress(FileNotFoundError):
             os.unlink(index)
-    ref = _record(common, task, f"{run}-stray", tree, [tip] if tip else [], tip, saved.skipped)
+    label = f"{run}-stray"
+    ref = _record(common, task, label, tree, [tip] if tip else [], tip, saved.skipped)
+    inner = [".", *nested] if os.path.isdir(os.path.join(folder, ".git")) else nested
+    saved.fetch_all(inner, ref or _free_name(common, task, label))
     return Saved(ref, not saved.skipped, saved.skipped)
 
 

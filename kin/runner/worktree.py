@@ -16,8 +16,10 @@ from typing import NamedTuple
 from kin import git
 from kin.errors import Busy, Conflict, Invalid
 from kin.faults import point
+from kin.model.ids import TASK_ID
 from kin.model.settings import Settings
 from kin.runner import salvage
+from kin.runner.salvage import branch_ref
 from kin.store import locks
 from kin.store.project import Project, state_folder
 
@@ -53,11 +55,6 @@ class Made(NamedTuple):
     start: str
     fresh: bool
     gitdir: str
-
-
-def branch_ref(task_id: str) -> str:
-    """The branch that holds a task's work, as a full ref."""
-    return f"refs/heads/kin/{task_id}"
 
 
 def root(project: Project, settings: Settings, environ: Mapping[str, str]) -> str:
@@ -113,16 +110,16 @@ def ensure(
     """
     if base is None:
         raise Invalid("there is no commit to start from", "commit once first: `git commit --allow-empty -m start`")
-    path, ref = folder(project, settings, task_id, environ), branch_ref(task_id)
+    wanted, ref = folder(project, settings, task_id, environ), branch_ref(task_id)
     with _git_lock(project, run_id) as fds:
-        path, listed = _look_up(project, path, ref, task_id)
+        path, listed = _look_up(project, wanted, ref, task_id)
         gitdir = _admin_of(project, path)
-        if gitdir and not _is_whole(path, gitdir):
-            _forget(project, path, gitdir, task_id, run_id, fds)
-            gitdir = None
-        if gitdir:
+        if gitdir and _is_whole(path, gitdir):
             start = _branch_again(project, listed, ref, gitdir, base)
         else:
+            if gitdir:
+                _forget(project, path, gitdir, task_id, run_id, fds)
+            path = wanted
             start = _make(project, path, task_id, run_id, base, fds)
             gitdir = git.git_dir(path)
     fresh = not os.path.exists(os.path.join(gitdir, READY))
@@ -169,18 +166,20 @@ def _admin_of(project: Project, path: str) -> str | None:
 
 
 def _is_whole(path: str, gitdir: str) -> bool:
-    """Whether the worktree is complete: its checkout writes the index last. Mends an index that vanished later."""
-    if git.linked_gitdir(path) != os.path.realpath(gitdir) or os.path.exists(os.path.join(gitdir, REMOVING)):
+    """Whether the worktree is complete: its checkout writes the index last. Mends what somebody deleted since."""
+    if os.path.exists(os.path.join(gitdir, REMOVING)) or not os.path.isdir(path):
         return False
-    if _has_index(gitdir):
-        return True
-    if not os.path.exists(os.path.join(gitdir, READY)):
+    ready, indexed = os.path.exists(os.path.join(gitdir, READY)), _has_index(gitdir)
+    if not ready and not indexed:
         return False
-    # Somebody deleted it, or it was cut short; the files may be hours of work, so they stay as they are.
-    clear_locks(gitdir)
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(gitdir, "index"))
-    git.git(path, "read-tree", "-m", "HEAD")
+    # From here on the files may be hours of work, so they stay as they are.
+    if not os.path.lexists(os.path.join(path, ".git")):
+        with open(os.path.join(path, ".git"), "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"gitdir: {gitdir}\n")
+    if git.linked_gitdir(path) != os.path.realpath(gitdir):
+        return False
+    if not indexed:
+        salvage.rebuild_index(path, gitdir)
     return True
 
 
@@ -224,6 +223,9 @@ def _make(project: Project, path: str, task_id: str, run_id: str, base: str, fds
     except git.GitError:
         if not old:
             git.delete_ref(project.git_common, ref, base)  # a failed add leaves the new branch behind (rule 27)
+        if git.tip(project.git_common, "refs/heads/kin"):
+            hint = "give it another name: `git branch -m kin NAME`"
+            raise Invalid(f"a branch called kin is in the way of {name}", hint) from None
         raise
     _check_out(project, path, fds)
     return old or base
@@ -247,20 +249,21 @@ def _check_out(project: Project, path: str, fds: Collection[int]) -> None:
     point("worktree.checked_out")
 
 
-def _hide_store(project: Project, gitdir: str) -> None:
-    """Write the sparse patterns, unless the person's own sparse checkout is on: then `.kin/` stays visible."""
+def _hide_store(project: Project, gitdir: str) -> bool:
+    """Write the sparse patterns; False if the person has a sparse checkout of their own: then `.kin/` stays visible."""
     own = git.git(project.git_common, "config", "--type=bool", "core.sparseCheckout", ok=(0, 1)).text
     if own == "true":
-        return
+        return False
     os.makedirs(os.path.join(gitdir, "info"), exist_ok=True)
     with open(os.path.join(gitdir, "info", "sparse-checkout"), "w", encoding="ascii") as file:
         file.write(HIDDEN)
     point("worktree.sparse")
+    return True
 
 
 def _free_folder(project: Project, path: str, task_id: str, run_id: str) -> None:
     """Make the place for a new worktree free, or refuse: only what was a worktree of this clone is kin's to clear."""
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    _make_root(os.path.dirname(path))
     if not os.path.lexists(path) or (os.path.isdir(path) and not os.listdir(path)):
         return
     gitdir = git.linked_gitdir(path)
@@ -272,12 +275,22 @@ def _free_folder(project: Project, path: str, task_id: str, run_id: str) -> None
     remove_folder(path)
 
 
+def _make_root(path: str) -> None:
+    try:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    except OSError as error:
+        what = f"no folder for worktrees: {error.filename}: {error.strerror}"
+        raise Invalid(what, "set `worktrees` in kin.yaml to another place") from error
+
+
 def _forget(project: Project, path: str, gitdir: str, task_id: str, run_id: str, fds: Collection[int]) -> None:
-    """Clear a worktree that was never finished, whose removal was cut short, or whose folder somebody deleted."""
+    """Clear a worktree that was never finished, whose removal was cut short, or that somebody deleted or made another of."""
     with suppress(OSError), open(os.path.join(gitdir, "HEAD"), encoding="ascii", errors="replace") as file:
         head = file.read().strip()
         if not head.startswith("ref:") and git.tip(project.git_common, head):
             salvage.keep(project.git_common, task_id, f"{run_id}-head", head)  # a detached HEAD's only hold (rule 28)
+    if os.path.isdir(path) and _has_index(gitdir) and not os.path.exists(os.path.join(gitdir, REMOVING)):
+        salvage.salvage_stray(project.git_common, path, branch_ref(task_id), task_id, run_id)
     _clear(project, path, gitdir, fds)
 
 
@@ -315,15 +328,22 @@ def remove_folder(path: str) -> None:
         ) from error
 
 
-def clear_locks(gitdir: str) -> None:
-    """Unlink locks that a killed git left in a worktree's git folder. The caller knows that no process of the step lives."""
-    for name in ("index.lock", "HEAD.lock"):
+def clear_locks(path: str) -> None:
+    """Unlink the locks that a killed git left on a task's worktree and branch. The caller knows that no process of it lives."""
+    gitdir = git.linked_gitdir(path)
+    if gitdir is None:
+        return
+    branch = os.path.join(git.common_of(gitdir), branch_ref(os.path.basename(path)))
+    for name in (os.path.join(gitdir, "index"), os.path.join(gitdir, "HEAD"), branch):
         with suppress(FileNotFoundError):
-            os.unlink(os.path.join(gitdir, name))
+            os.unlink(f"{name}.lock")
 
 
 def copy_included(source: str, path: str) -> None:
-    """Copy the ignored files that `.worktreeinclude` names (gitignore syntax) from the checkout; what is there stays."""
+    """Copy the ignored files that `.worktreeinclude` names (gitignore syntax) from the checkout; what is there stays.
+
+    Raises Invalid if one cannot be copied.
+    """
     if not os.path.isfile(os.path.join(source, ".worktreeinclude")):
         return
     named = git.git(source, "ls-files", "-z", "-o", "-i", "--exclude-from=.worktreeinclude").out.split(b"\0")[:-1]
@@ -333,17 +353,26 @@ def copy_included(source: str, path: str) -> None:
     asked = b"".join(b"./" + name + b"\0" for name in named)
     ignored = git.git(source, "check-ignore", "-z", "--stdin", input=asked, ok=(0, 1), magic=True).out
     for name in (os.fsdecode(answer[2:]) for answer in ignored.split(b"\0")[:-1]):
-        target = os.path.join(path, name)
-        parent = os.path.dirname(target)
-        if name.startswith(".kin/") or name.endswith("/") or os.path.lexists(target):
+        if name.startswith(".kin/") or name.endswith("/"):
             continue
-        os.makedirs(parent, exist_ok=True)
-        if os.path.realpath(parent) != parent:
-            continue  # a link in the checkout leads out of the worktree
-        partial = f"{target}.kin-copy"
-        shutil.copy2(os.path.join(source, name), partial, follow_symlinks=False)
-        os.replace(partial, target)
+        try:
+            _copy(os.path.join(source, name), os.path.join(path, name), f"{path}.copy")
+        except OSError as error:
+            what = f".worktreeinclude names {name}, which cannot be copied: {error.strerror}"
+            raise Invalid(what, "mend it, or take it out") from error
     point("worktree.copied")
+
+
+def _copy(source: str, target: str, partial: str) -> None:
+    """Copy one file whole or not at all; `partial` lies outside of the worktree, where no step commits half a secret."""
+    parent = os.path.dirname(target)
+    if os.path.lexists(target):
+        return
+    os.makedirs(parent, exist_ok=True)
+    if os.path.realpath(parent) != parent:
+        return  # a link in the checkout leads out of the worktree
+    shutil.copy2(source, partial, follow_symlinks=False)
+    os.replace(partial, target)
 
 
 def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] = ()) -> None:
@@ -352,21 +381,28 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
     The caller has saved what is worth saving, and ended every process of the step.
     """
     gitdir, ref = git.git_dir(path), branch_ref(os.path.basename(path))
-    clear_locks(gitdir)
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(project.git_common, f"{ref}.lock"))
+    clear_locks(path)
     for name in ("rebase-merge", "rebase-apply", "sequencer"):
         shutil.rmtree(os.path.join(gitdir, name), ignore_errors=True)
     if os.path.exists(os.path.join(gitdir, "config.worktree")):
         os.unlink(os.path.join(gitdir, "config.worktree"))  # an agent's `git sparse-checkout disable` (rule 22)
-    _hide_store(project, gitdir)
+    hidden = _hide_store(project, gitdir)
     if git.head_ref(path) != ref:
         git.git(path, "symbolic-ref", "-m", "kin: back to the branch", "HEAD", ref, fds=fds)
     point("worktree.attached")
     git.git(path, "reset", "-q", "--hard", commit, fds=fds)
     point("worktree.reset")
     git.git(path, "clean", "-q", "-ffd", fds=fds)
+    if hidden and os.path.lexists(os.path.join(path, ".kin")):
+        _unlink_or_remove(os.path.join(path, ".kin"))  # a folder that holds hidden files is none of `git clean`'s business
     point("worktree.cleaned")
+
+
+def _unlink_or_remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        remove_folder(path)
+    else:
+        os.unlink(path)
 
 
 def fast_forward(path: str, ref: str, old: str, new: str, *, fds: Collection[int] = ()) -> bool:
@@ -388,7 +424,7 @@ def throwaway(project: Project, settings: Settings, commit: str, name: str, envi
     with _git_lock(project, name) as fds:
         _discard(project, path, fds)
         hide_store_config(project, name.partition("-")[0])
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _make_root(os.path.dirname(path))
         if os.path.lexists(path) and (not os.path.isdir(path) or os.listdir(path)):
             raise Invalid(f"{path} is in the way and is not a worktree of kin", "move it away, or set `worktrees` in kin.yaml")
         _add(project, f"kin {name}", ("--detach", path, commit), fds)
@@ -407,9 +443,18 @@ def _discard(project: Project, path: str, fds: Collection[int]) -> None:
         _clear(project, path, gitdir, fds)
 
 
+def _discard_throwaways(project: Project, path: str, fds: Collection[int]) -> None:
+    """Remove what a killed kin left of the task's throw-away worktrees; their names begin with the task's."""
+    root, task = os.path.split(path)
+    for name in os.listdir(root) if os.path.isdir(root) else ():
+        if name.startswith(f"{task}-") and not TASK_ID.fullmatch(name):
+            _discard(project, os.path.join(root, name), fds)
+
+
 def discard(project: Project, path: str) -> None:
     """Remove a worktree whose work the caller has saved. Raises Conflict for commits in submodules, which no salvage holds."""
     with _git_lock(project, os.path.basename(path)) as fds:
+        _discard_throwaways(project, path, fds)
         gitdir = _admin_of(project, path)
         if gitdir and (reason := _unsaved_submodule(gitdir)):
             raise Conflict(f"the worktree of {os.path.basename(path)} stays: {reason}", "push them from there first")
@@ -423,6 +468,7 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
     if tip and not git.is_ancestor(project.git_common, tip, target):
         return f"{name} has commits that are not merged"
     with _git_lock(project, name) as fds:
+        _discard_throwaways(project, path, fds)
         gitdir = _admin_of(project, path)
         if gitdir and (reason := _remove_worktree(project, path, gitdir, target, fds)):
             return reason
@@ -435,7 +481,7 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
 def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds: Collection[int]) -> str | None:
     begun = os.path.join(gitdir, REMOVING)
     if os.path.isdir(path) and not os.path.exists(begun):
-        clear_locks(gitdir)
+        clear_locks(path)
         found = git.status(path, submodules=True)
         if found.entries:
             return f"the worktree has uncommitted files: {found.entries[0].path}"
