@@ -361,10 +361,12 @@ def diff_text(cwd: str, base: str, tip: str, *, colour: bool = False, paths: Seq
     return out.out.decode("utf-8", "replace")
 
 
-def log_trailers(cwd: str, keys: Sequence[str], *revisions: str, limit: int = -1) -> list[tuple[str, dict[str, str]]]:
+def log_trailers(
+    cwd: str, keys: Sequence[str], *revisions: str, limit: int = -1, first_parent: bool = False
+) -> list[tuple[str, dict[str, str]]]:
     """Each commit that `revisions` (`main`, `^v1`, `a..b`) select, newest first, with its trailers of these `keys`."""
     wanted = "%x1f".join(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)
-    flags = ("-z", f"--max-count={limit}", f"--format=%H%x1f{wanted}")
+    flags = ("-z", f"--max-count={limit}", f"--format=%H%x1f{wanted}", *(["--first-parent"] if first_parent else []))
     out = git(cwd, "log", *flags, "--end-of-options", *revisions, "--").out
     found = []
     for record in out.decode("utf-8", "replace").split("\0"):

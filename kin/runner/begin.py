@@ -203,7 +203,7 @@ def _back_to_last_step(p: Passage) -> None:
     at = p.live.head or p.live.start or p.target.oid
     state = commit.look(p.path)
     if state.head != at or not state.clean or state.branch != p.branch_ref:
-        saved = salvage.salvage(p.path, p.task.id, p.run.run, "interrupted", head=at, branch=p.branch_ref)
+        saved = salvage.salvage(p.path, p.task.id, p.run.run, "interrupted", head=at)
         if not saved.complete:
             raise Invalid(f"the worktree {p.path} could not be saved whole ({', '.join(saved.skipped[:5])})", "look at it")
         point("leftovers.saved")

@@ -21,10 +21,10 @@ from kin.runner.checkout import Pending
 from kin.runner.compose import CannotSign
 from kin.runner.ending import Outcome, block, cancel, complete, wait
 from kin.runner.gates import run_gates
+from kin.runner.landed import landed_run
 from kin.runner.move import Moved, move
 from kin.runner.passage import Passage, now
 from kin.runner.target import find_target
-from kin.runner.undo import landed_run
 from kin.store import locks, records, tasks
 from kin.store.project import Project
 
@@ -51,7 +51,7 @@ def finish(p: Passage) -> Outcome:
     """Take finished work to its end: merged, waiting for a person, or blocked. Called again, it goes on where it stands."""
     while True:
         p.target = find_target(p.project, p.run.base)
-        if (done := landed_run(p.project.root, p.target.oid, p.task.id, p.run.run)) is not None:
+        if (done := landed_run(p.project.root, p.target.oid, p.run.run, p.live.start)) is not None:
             return complete(p, done)
         if (ended := _stopped_by_hand(p)) is not None:
             return ended

@@ -28,6 +28,7 @@ from kin.runner.target import find_target
 from kin.runner.watchdog import sweep
 from kin.store import config, locks, notes, records, tasks
 from kin.store.project import Project
+from kin.store.splice import Set
 
 __all__ = ["Stopped", "answer", "approve", "reject", "reopen", "revise", "stop", "undo"]
 
@@ -118,7 +119,7 @@ def reject(project: Project, task_id: str, *, message: str, by: str) -> str | No
             notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review))
         words = f"rejected by {by}" + (f": {message}" if message else "")
         _end_by_hand(project, live, words)
-        tasks.set_status(project, task_id, TaskStatus.cancelled)
+        tasks.change(project, task_id, [Set(("status",), TaskStatus.cancelled.value)])
         records.drop_live(project, live)
         return kept
 
@@ -133,7 +134,7 @@ def reopen(project: Project, task_id: str) -> str | None:
         if live is not None:
             kept = _put_away(project, live, "reopened")
             records.drop_live(project, live)
-        tasks.set_status(project, task_id, TaskStatus.todo)
+        tasks.change(project, task_id, [Set(("status",), TaskStatus.todo.value)])
         return kept
 
 

@@ -234,7 +234,7 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
 def _salvage(p: Passage, name: str) -> str:
     """Save what the worktree holds beyond the last finished step; words that say where, or nothing if there was nothing."""
     start = p.live.head or p.live.start or p.target.oid
-    saved = salvage.salvage(p.path, p.task.id, p.run.run, name, head=start, branch=p.branch_ref)
+    saved = salvage.salvage(p.path, p.task.id, p.run.run, name, head=start)
     if saved.ref is None:
         return ""
     return f"; its work is kept: {how_to_see(saved.ref)}"

@@ -13,8 +13,8 @@ from kin.model.record import Live, Run
 from kin.model.status import BlockedKind, RunStatus, TaskStatus
 from kin.runner import claim
 from kin.runner.ending import pay_owed_edit, put_status, retire
+from kin.runner.landed import landed_run
 from kin.runner.recover import recover_moves
-from kin.runner.undo import landed_run
 from kin.store import locks, records
 from kin.store.project import Project
 
@@ -66,7 +66,7 @@ def _look_at(project: Project, run: Run) -> str | None:
 def bury(project: Project, run: Run) -> str | None:
     """Put a dead run right; the caller holds its task's lock. Words for what was done."""
     tip = git.tip(project.root, f"refs/heads/{run.base}")
-    landed = landed_run(project.root, tip, run.task, run.run) if tip else None
+    landed = landed_run(project.root, tip, run.run, run.live.start if run.live else None) if tip else None
     if run.status == RunStatus.completed or landed:
         retire(project, run)
         return f"{run.task}: was merged; cleaned up after it"
