@@ -416,7 +416,7 @@ _ROWS = (
     ),
     Command(
         "trust",
-        "person",
+        "trust",
         "Care",
         "Trust this clone's settings, gates and roles",
         options=(Opt("forget", "Trust it no longer, and ask again before agents may write", "flag"),),
@@ -438,7 +438,7 @@ _ROWS = (
         "help",
         "Care",
         "Explain kin or one of its commands",
-        args=(Arg("command", "A command", required=False, complete="command"),),
+        args=(Arg("command", "A command or a topic", required=False, complete="command"),),
         examples=(("kin help run", "the same as `kin run --help`"),),
     ),
     Command("version", "help", "Care", "Print kin's version", examples=(("kin --version", "the quickest way"),)),

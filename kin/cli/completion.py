@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kin.cli.commands import COMMANDS, GLOBAL, SORTS, Command, Opt
+from kin.cli.help import TOPICS
 from kin.cli.output import Call, Result
 from kin.cli.parse import flags_of
 from kin.errors import KinError, Usage
@@ -241,5 +242,5 @@ _SOURCES: dict[str, Callable[[Mapping[str, str]], Iterable[Offer]]] = {
     "priority": lambda environ: [Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)],
     "sort": lambda environ: [Offer(key) for key in SORTS],
     "shell": lambda environ: [Offer(shell) for shell in SHELLS],
-    "command": lambda environ: [Offer(c.name, c.help) for c in COMMANDS.values()],
+    "command": lambda environ: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],
 }

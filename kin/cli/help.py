@@ -15,12 +15,19 @@ EXITS = (
 )
 
 
+TOPICS = {
+    "settings": "what stands in .kin/kin.yaml",
+    "fields": "what stands in a task's file",
+    "moves": "which status a task can be given by hand",
+}
+
+
 def help_(call: Call) -> Result:
     """Explain kin or a command."""
     name = call["command"]
-    if name is not None and name not in COMMANDS:
-        raise Usage(f"no command is called '{name}'", "`kin help` lists the commands")
-    lines = page(COMMANDS[name] if name else None)
+    if name is not None and name not in COMMANDS and name not in TOPICS:
+        raise Usage(f"no command or topic is called '{name}'", "`kin help` lists them")
+    lines = _topic(name) if name in TOPICS else page(COMMANDS[name] if name else None)
     return Result("help", {"command": name, "text": "\n".join(lines)}, lines)
 
 
@@ -44,7 +51,8 @@ def _root() -> list[str]:
         lines += ["", group, *_columns(rows, width)]
     lines += ["", "Options for every command", *_columns(map(_option, GLOBAL))]
     lines += ["", "Exit codes", *(f"  {line}" for line in EXITS)]
-    return [*lines, "", "`kin help COMMAND` explains a command, with examples."]
+    more = [("COMMAND", "a command, with examples"), *TOPICS.items()]
+    return [*lines, "", "More help", *_columns((f"kin help {name}", about) for name, about in more)]
 
 
 def _command(command: Command) -> list[str]:
@@ -82,3 +90,40 @@ def _columns(rows: Iterable[tuple[str, str]], width: int = 0) -> list[str]:
     listed = list(rows)
     width = width or max(len(left) for left, _ in listed)
     return [f"  {left:{width}}  {right}" for left, right in listed]
+
+
+def _topic(name: str) -> list[str]:
+    if name == "settings":
+        return ["Settings in .kin/kin.yaml; only `key` is needed.", "", *_settings()]
+    if name == "fields":
+        from kin.model.fields import fields_of
+        from kin.model.task import Task
+
+        rows = [
+            (d.name, d.field.doc + (f" (also {', '.join(d.field.aliases)})" if d.field.aliases else ""))
+            for d in fields_of(Task)
+        ]
+        return [
+            "Fields of a task; `id`, `title` and `status` are needed. Fields of your own begin with x-.",
+            "",
+            *_columns(rows),
+        ]
+    return _moves()
+
+
+def _settings() -> list[str]:
+    from kin.model.settings import Settings
+
+    rows = []
+    for name, field in Settings.model_fields.items():
+        usual = field.get_default(call_default_factory=True)
+        plain = isinstance(usual, (str, int, bool)) and not field.is_required()
+        rows.append((name, (field.description or "") + (f" (default {str(usual).lower()})" if plain else "")))
+    return _columns(row for row in rows if row[1])
+
+
+def _moves() -> list[str]:
+    from kin.model.status import TaskStatus, may_move
+
+    rows = [(old, ", ".join(new for new in TaskStatus if new != old and may_move(old, new))) for old in TaskStatus]
+    return ["Moves that a person may make with `kin set ID status=...` or an editor.", "", *_columns(rows)]

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, indent
+from kin.cli.screen import Screen, clean, indent
 from kin.errors import Busy, Invalid, NotFound, Usage, Waits
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ __all__ = ["init_"]
 
 AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
 FILES = ("kin.yaml", ".gitattributes")
+ORDER = ("format", "key", "ids", "mode", "gates")
+"""Where `gates:` goes in a kin.yaml that a person wrote: behind these."""
 
 
 class Found(NamedTuple):
@@ -26,28 +29,42 @@ class Found(NamedTuple):
 
 def init_(call: Call) -> Result:
     """Make `.kin/`, or with --remove take back what stands outside it."""
-    from kin.store.project import find_repository
+    from kin import git
+    from kin.store.config import load_settings
 
-    project = find_repository(call.cwd, call.environ)
-    if not project.root:
-        raise Invalid("this is a bare repository: it has no files to keep tasks in", "call `kin init` in a worktree of it")
+    project = _project(call.cwd, call.environ)
+    git.require(project.root, call.environ)
     if call["remove"]:
         return _remove(project, call.environ)
     key = _key(project, call["key"])
     found = find_gate(project.root)
     made = [name for name in FILES if _make(project, name, key, found, real=call["gates"])]
-    gated = _add_gate(project, found) if call["gates"] and "kin.yaml" not in made else bool(call["gates"] and found)
+    if call["gates"] and found and "kin.yaml" not in made:
+        _add_gate(project, found)
     _trust(project, call.environ)
-    agents = [name for name in AGENTS if _is_on_path(name, call.environ)]
     data = {
         "key": key,
         "store": project.store,
         "created": [f".kin/{name}" for name in made],
-        "gate": found.gate if found else None,
-        "gate_in_use": gated,
-        "agents": agents,
+        "proposed_gate": found.gate if found else None,
+        "gates": [gate.run for gate in load_settings(project, call.environ).gates],
+        "agents": [name for name in AGENTS if _is_on_path(name, call.environ)],
     }
     return Result("init", data, lambda screen: _what_next(screen, data, found), brief=())
+
+
+def _project(cwd: str, environ: Mapping[str, str]) -> "Project":
+    """The project that is there already (a linked worktree has its main checkout's), else the repository that becomes one."""
+    from kin.store.project import find, find_repository
+
+    if not environ.get("KIN_DIR"):
+        repository = find_repository(cwd, environ)
+        if not repository.root:
+            raise Invalid("this is a bare repository: it has no files to keep tasks in", "call `kin init` in a worktree of it")
+        with suppress(NotFound):
+            return find(cwd, environ)
+        return repository
+    return find(cwd, environ)
 
 
 def _key(project: "Project", wanted: str | None) -> str:
@@ -94,19 +111,24 @@ def _filled(text: str, key: str, found: Found | None, *, real: bool) -> str:
     return text.replace("{gate}", scalar(found.gate) if found else "make test")
 
 
-def _add_gate(project: "Project", found: Found | None) -> bool:
-    """Put the gate into a kin.yaml that has none; True if it has one then."""
-    from kin.store.config import load_settings
+def _add_gate(project: "Project", found: Found) -> None:
+    """Put the gate into a kin.yaml that has none: where the template's proposal stands, if it still does."""
+    from kin.store.config import KIN_YAML, load_settings
+    from kin.store.emit import scalar
     from kin.store.files import edit_file
     from kin.store.splice import Set, edit
 
     if load_settings(project).gates:
-        return True
-    if found is None:
-        return False
-    path, gates = os.path.join(project.store, "kin.yaml"), Set(("gates",), [found.gate])
-    edit_file(project, path, lambda text: edit(text, [gates], order=("format", "key", "ids", "mode", "gates"), path=path))
-    return True
+        return
+    real = f"gates:\n  - {scalar(found.gate)}\n"
+    proposed = "".join(f"#{line}\n" for line in real.splitlines())
+
+    def with_gate(text: str) -> str:
+        if f"\n{proposed}" in text:
+            return text.replace(f"\n{proposed}", f"\n{real}", 1)
+        return edit(text, [Set(("gates",), [found.gate])], order=ORDER, path=KIN_YAML)
+
+    edit_file(project, os.path.join(project.store, "kin.yaml"), with_gate)
 
 
 def find_gate(root: str) -> Found | None:
@@ -166,9 +188,9 @@ def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> 
     """One screen: what was made, what to type next."""
     created = ", ".join(data["created"])
     lines = [f"Made {created}." if created else "Nothing to make: .kin/ is there.", ""]
-    lines += [f"{'Key':8}{data['key']}: the first task is {data['key']}-1 if no branch holds one"]
-    if data["gate_in_use"]:
-        lines += [f"{'Gate':8}in use; nothing is merged before it passes"]
+    lines += [f"{'Key':8}{data['key']}: tasks are {data['key']}-1, {data['key']}-2, ..."]
+    if data["gates"]:
+        lines += [f"{'Gate':8}{clean(gate)}" for gate in data["gates"]]
     elif found:
         lines += [f"{'Gate':8}{found.gate} (from {found.file}), as a comment in .kin/kin.yaml; `kin init --gates` uses it"]
     else:
@@ -187,11 +209,9 @@ def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> 
 
 def _trust(project: "Project", environ: Mapping[str, str]) -> None:
     """The clone that a person runs `kin init` in is theirs: what its settings start is agreed to."""
-    from kin.store.roles import role_texts
-    from kin.store.trust import agree, texts_of
+    from kin.store.trust import agree, texts_here
 
-    settings = _text(os.path.join(project.store, "kin.yaml")) or ""
-    agree(project, texts_of(settings, role_texts(project.store)), environ)
+    agree(project, texts_here(project), environ)
 
 
 def _remove(project: "Project", environ: Mapping[str, str]) -> Result:

@@ -128,4 +128,4 @@ def check_hand_move(task_id: str, old: TaskStatus, new: TaskStatus) -> None:
     }
     if new == _T.review:
         raise Usage(f"{task_id} is {old}; only a run sets `review`", f"`kin run {task_id}`")
-    raise Usage(f"{task_id} is {old}, it cannot become {new}", ways.get(old, "see `kin help status`"))
+    raise Usage(f"{task_id} is {old}, it cannot become {new}", ways.get(old, "`kin help moves` lists what it can become"))

@@ -1,0 +1,176 @@
+"""`kin init`: asks nothing, overwrites nothing, commits nothing, and can be taken back."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Repo
+
+
+def init(repo: Repo, *words: str, **more: Any) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(repo.kin("init", *words, "--json", **more).stdout)["data"]
+    return data
+
+
+def test_outside_of_a_repository_it_names_git_init(tmp_path: Path) -> None:
+    assert "`git init`" in Repo(tmp_path).kin("init", exit=8).stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "home"]
+
+
+def test_it_makes_a_project_whose_commands_work_and_commits_nothing(make_repo: Any) -> None:
+    repo = make_repo("web-shop 2")
+    before = repo.tip()
+    said = repo.kin("init").stdout
+    assert "Made .kin/kin.yaml, .kin/.gitattributes." in said and "kin add" in said and "yours to commit" in said
+    assert len(said.splitlines()) <= 24
+    assert (repo.tip(), repo.status()) == (before, "?? .kin/")
+    assert repo.kin("add", "First", "-q").stdout == "WEBSHOP2-1\n"
+    assert repo.kin("list", "-q").stdout == "WEBSHOP2-1\n"
+
+
+def test_it_works_before_the_first_commit_and_from_a_folder_below(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "new")
+    (repo.path / "src").mkdir(parents=True)
+    repo.git("init", "-q", "-b", "main")
+    repo.kin("init", cwd=repo.path / "src")
+    assert sorted(p.name for p in (repo.path / ".kin").iterdir()) == [".gitattributes", "kin.yaml"]
+
+
+def test_a_second_time_changes_nothing_that_a_person_wrote(repo: Repo) -> None:
+    repo.write(".kin/.gitattributes", "# mine\n")
+    assert init(repo, "--key", "ABC")["created"] == [".kin/kin.yaml"]
+    text = repo.read(".kin/kin.yaml").replace("mode: review", "mode: auto # mine")
+    repo.write(".kin/kin.yaml", text)
+    assert init(repo)["created"] == []
+    assert init(repo, "--key", "ABC")["key"] == "ABC"
+    assert (repo.read(".kin/kin.yaml"), repo.read(".kin/.gitattributes")) == (text, "# mine\n")
+    assert "key is ABC already" in repo.kin("init", "--key", "XYZ", exit=2).stderr
+
+
+@pytest.mark.parametrize("key", ["D", "abc", "TOOLONGKEY", "1A", ""])
+def test_a_key_that_cannot_be_one_is_refused_before_anything_is_made(repo: Repo, key: str) -> None:
+    assert "cannot be a key" in repo.kin("init", "--key", key, exit=2).stderr
+    assert not (repo.path / ".kin").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "gate"),
+    [
+        ("pyproject.toml", "[tool.pytest.ini_options]\n", "pytest -q"),
+        ("pyproject.toml", "[project]\nname = 'x'\n", None),
+        ("package.json", '{"scripts": {"test": "jest"}}', "npm test"),
+        ("package.json", '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}', None),
+        ("package.json", "{broken", None),
+        ("Makefile", "all:\n\techo\ntest: all\n\techo\n", "make test"),
+        ("Makefile", "test := 1\n", None),
+        ("Cargo.toml", "[package]\n", "cargo test"),
+        ("go.mod", "module x\n", "go test ./..."),
+        ("README.md", "pytest\n", None),
+    ],
+)
+def test_a_gate_is_proposed_as_a_comment_and_made_real_on_demand(repo: Repo, file: str, text: str, gate: str | None) -> None:
+    repo.write(file, text)
+    data = init(repo)
+    assert (data["proposed_gate"], data["gates"]) == (gate, [])
+    commented = repo.read(".kin/kin.yaml")
+    assert f"#gates:\n#  - {gate or 'make test'}\n" in commented
+    assert init(repo, "--gates")["gates"] == ([gate] if gate else [])
+    if gate:
+        assert repo.read(".kin/kin.yaml") == commented.replace(f"#gates:\n#  - {gate}", f"gates:\n  - {gate}")
+
+
+def test_gates_of_a_persons_own_stay_alone(repo: Repo) -> None:
+    repo.write("go.mod", "module x\n")
+    repo.write(".kin/kin.yaml", "key: KIN\ngates: [make lint]\n")
+    assert init(repo, "--gates")["gates"] == ["make lint"]
+    assert repo.read(".kin/kin.yaml") == "key: KIN\ngates: [make lint]\n"
+    repo.write(".kin/kin.yaml", "key: KIN # mine\nsetup: make\n")
+    assert init(repo, "--gates")["gates"] == ["go test ./..."]
+    assert "key: KIN # mine\n" in repo.read(".kin/kin.yaml") and "setup: make\n" in repo.read(".kin/kin.yaml")
+
+
+def test_a_broken_kin_yaml_is_named_and_left(repo: Repo) -> None:
+    repo.write(".kin/kin.yaml", "key: KIN\nmode: perhaps\n")
+    assert ".kin/kin.yaml:2:7: mode" in repo.kin("init", exit=7).stderr
+
+
+def test_agents_on_the_path_are_found(repo: Repo, tmp_path: Path) -> None:
+    for name in ("codex", "aider"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    assert init(repo, env={"PATH": path})["agents"] == ["codex", "aider"]
+
+
+def test_the_clone_that_init_ran_in_is_trusted_and_another_is_not(repo: Repo, tmp_path: Path) -> None:
+    from kin.store.project import find
+    from kin.store.trust import is_trusted, not_agreed, texts_here
+
+    repo.write("go.mod", "module x\n")
+    init(repo, "--gates")
+    repo.commit("kin")
+    here = find(str(repo.path), os.environ)
+    assert is_trusted(here) and not_agreed(here, texts_here(here)) == {}
+    repo.git("clone", "-q", ".", str(tmp_path / "other"))
+    other = find(str(tmp_path / "other"), os.environ)
+    assert not is_trusted(other) and "gates" in not_agreed(other, texts_here(other))
+    there = Repo(tmp_path / "other")
+    assert "go test" in there.kin("trust").stdout
+    assert is_trusted(other) and not_agreed(other, texts_here(other)) == {}
+    there.kin("trust", "--forget")
+    assert not is_trusted(other)
+
+
+def test_a_linked_worktree_has_the_main_checkouts_project(repo: Repo, tmp_path: Path) -> None:
+    init(repo)
+    repo.git("worktree", "add", "-q", str(tmp_path / "side"))
+    assert init(Repo(tmp_path / "side"))["store"] == str(repo.path / ".kin")
+    assert not (tmp_path / "side" / ".kin").exists()
+
+
+def test_a_bare_repository_is_told_apart(tmp_path: Path) -> None:
+    repo = Repo(tmp_path / "bare.git")
+    repo.path.mkdir()
+    repo.git("init", "-q", "--bare")
+    assert "bare repository" in repo.kin("init", exit=7).stderr
+
+
+def test_remove_takes_back_all_but_the_folder(project: Repo) -> None:
+    from kin.store.project import find
+    from kin.store.trust import is_trusted
+
+    config = (project.path / ".git/config").read_text()
+    init(project)
+    project.kin("add", "One")
+    project.git("config", "merge.kin.driver", "kin merge-file %O %A %B %P")
+    project.git("config", "includeIf.gitdir:./worktrees/KIN-*.path", "kin/worktree.gitconfig")
+    project.git("config", "includeIf.gitdir:~/mine/.path", "mine.gitconfig")
+    project.git("branch", "kin/KIN-7")
+    assert "kin/KIN-7" in project.kin("init", "--remove").stdout
+    left = (project.path / ".git/config").read_text()
+    assert "mine.gitconfig" in left and "worktree.gitconfig" not in left and "merge-file" not in left
+    assert config in left
+    assert [p.name for p in (project.path / ".git/kin").iterdir()] == ["locks"]
+    assert not is_trusted(find(str(project.path), os.environ))
+    assert (project.path / ".kin/tasks/KIN-1.yaml").exists()
+    project.kin("init", "--remove")
+
+
+def test_remove_waits_for_a_run(project: Repo) -> None:
+    from kin.model.record import Run
+    from kin.model.status import RunStatus
+    from kin.store.locks import lock_path, try_lock
+    from kin.store.project import find
+    from kin.store.records import save_live
+
+    here = find(str(project.path), os.environ)
+    save_live(here, Run("20261124T093200Z-7f3k", "KIN-1", RunStatus.running, "2026-11-24T09:32:00Z"))
+    held = try_lock(lock_path(here.common, "KIN-1"))
+    assert held is not None
+    with held:
+        assert "`kin stop KIN-1`" in project.kin("init", "--remove", exit=6).stderr
+    assert (project.path / ".git/kin/run").exists()
