@@ -10,14 +10,16 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from kin import git
 from kin.errors import Conflict, NotFound, Usage
 from kin.faults import point
+from kin.model import times
 from kin.store.project import Project
 
-__all__ = ["Salvaged", "Saved", "apply", "drop", "find", "keep", "list_salvage", "salvage", "salvage_stray", "show"]
+__all__ = ["Salvaged", "Saved", "apply", "base_of", "drop", "find", "keep", "list_salvage", "salvage", "salvage_stray", "show"]
 
 PREFIX = "refs/kin/salvage/"
 
@@ -58,9 +60,10 @@ def branch_ref(task: str) -> str:
     return f"refs/heads/kin/{task}"
 
 
-def salvage(path: str, task: str, run: str, step: str, *, head: str, fds: Collection[int] = ()) -> Saved:
+def salvage(path: str, task: str, run: str, step: str, *, head: str, start: str = "", fds: Collection[int] = ()) -> Saved:
     """Save all that differs from commit `head`, where the step began: files, and commits on HEAD and on the task's branch.
 
+    `start` is an earlier commit that `show` compares with, where it is more than the step that is put aside.
     Safe to call again: the same work is not saved twice. `complete` is False if something could not be read or is too large;
     the worktree must then not be reset or removed.
     """
@@ -85,7 +88,7 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, fds: Collec
         with suppress(FileNotFoundError):
             os.unlink(index)
     label = f"{run}-{step}"
-    ref = _record(path, task, label, tree, own or tips[:1], head, saved.skipped)
+    ref = _record(path, task, label, tree, own or tips[:1], start or head, saved.skipped)
     saved.fetch_all(nested, ref or _free_name(path, task, label))
     return Saved(ref, not saved.skipped, saved.skipped)
 
@@ -138,6 +141,12 @@ def _nested(path: str, found: git.Status, head: str, own: Sequence[str]) -> list
     return sorted({name for name in names if os.path.lexists(os.path.join(path, name, ".git"))})
 
 
+_ADD = (
+    *("-c", "core.safecrlf=false", "add", "-A", "--sparse", "--ignore-errors"),
+    *("--pathspec-from-file=-", "--pathspec-file-nul"),
+)
+
+
 class _Files:
     """Files on their way into a private index, and what could not be taken along."""
 
@@ -147,30 +156,32 @@ class _Files:
         self.fds = fds
         self.skipped: list[str] = []
 
-    def add_all(self, entries: Iterable[git.Entry], nested: Sequence[str]) -> None:
+    def add_all(self, entries: Sequence[git.Entry], nested: Sequence[str]) -> None:
         """Everything that is not ignored. One unreadable file, or a nested repository, must not lose the rest (rule 31).
 
         `--sparse`: what an agent wrote under the hidden `.kin/` is its work all the same.
         """
-        large = [e.path for e in entries if not e.path.endswith("/") and self._is_large(e.path)]
+        names = [e.path for e in entries if not e.path.endswith("/") and e.path not in nested]
+        large = {name for name in names if self._is_large(name)}
+        self.skipped += sorted(large)
         specs = [":(top)", *(f":(top,exclude,literal){name}" for name in (*nested, *large))]
-        arguments = ("add", "-A", "--sparse", "--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul")
-        out = self._git("-c", "core.safecrlf=false", *arguments, input=_joined(specs), magic=True)
-        self.skipped += large
-        if out.code:
-            expected = {*large, *(f"{name}/" for name in nested), *nested}
-            still = [e.path for e in git.status(self.path, env=self.env).entries if e.xy == "??" or e.xy[1] != "."]
-            self.skipped += [name for name in still if name not in expected] or [out.err.strip()]
+        if self._git(*_ADD, input=_joined(specs), magic=True).code:
+            self._each(_ADD, [name for name in names if name not in large])
 
     def add_nested(self, folder: str) -> None:
         """The files of a repository inside the worktree, as plain files."""
         self._git("update-index", "--force-remove", "-z", "--stdin", input=_joined([folder]))
-        names = self._files_below(folder)
-        if names and self._stage(names).code:
-            self.skipped += [name for name in names if self._stage([name]).code]
+        self._each(("update-index", "--add", "-z", "--stdin"), self._files_below(folder))
 
-    def _stage(self, names: Iterable[str]) -> git.Out:
-        return self._git("update-index", "--add", "-z", "--stdin", input=_joined(names))
+    def _each(self, command: Sequence[str], names: Sequence[str]) -> None:
+        """Run `command` on all names; where git refuses one it may refuse all, so look for that one by halves."""
+        if not names or not self._git(*command, input=_joined(names)).code:
+            return
+        if len(names) == 1:
+            self.skipped += names
+        else:
+            self._each(command, names[: len(names) // 2])
+            self._each(command, names[len(names) // 2 :])
 
     def _files_below(self, folder: str) -> list[str]:
         out = git.git(os.path.join(self.path, folder), "ls-files", "-z", "-c", "-o", "--exclude-standard", ok=range(256))
@@ -278,7 +289,7 @@ def salvage_stray(common: str, folder: str, branch: str, task: str, run: str) ->
 
 def list_salvage(project: Project, task: str | None = None) -> list[Salvaged]:
     """What was saved, of one task or of all, newest first."""
-    fields = ("refname", "objectname", "committerdate:iso-strict", "subject", "trailers:key=Kin-Start,valueonly")
+    fields = ("refname", "objectname", "committerdate:unix", "subject", "trailers:key=Kin-Start,valueonly")
     shape = "%1f".join(f"%({field})" for field in fields) + "%00"
     pattern = f"{PREFIX}{task}/" if task else PREFIX
     out = git.git(project.git_common, "for-each-ref", "--sort=-committerdate", f"--format={shape}", pattern).text
@@ -287,7 +298,8 @@ def list_salvage(project: Project, task: str | None = None) -> list[Salvaged]:
         if record.strip("\0\n"):
             ref, oid, at, subject, start = record.strip("\0\n").split("\x1f")
             name = ref.removeprefix(PREFIX)
-            found.append(Salvaged(ref, name, name.partition("/")[0], oid, at, subject, start.strip() or None))
+            saved = times.rfc3339(datetime.fromtimestamp(int(at), UTC))
+            found.append(Salvaged(ref, name, name.partition("/")[0], oid, saved, subject, start.strip() or None))
     return found
 
 
@@ -305,20 +317,22 @@ def find(project: Project, word: str) -> Salvaged:
 
 def show(project: Project, one: Salvaged, *, colour: bool = False) -> str:
     """What the salvaged step had done, as a diff: its commits and its uncommitted files together."""
-    base = _base(project, one)
+    base = base_of(project, one)
     return git.diff_text(project.git_common, base, one.oid, colour=colour)
 
 
-def apply(one: Salvaged, project: Project, path: str) -> list[str]:
+def apply(project: Project, one: Salvaged, path: str) -> list[str]:
     """Bring the changes of a salvage into the worktree at `path`, staged and uncommitted; the paths that it changed.
 
     What it holds of `.kin/` stays out. Raises Usage if the worktree has changes of its own, Conflict if the changes clash:
     then the clashing files hold conflict markers, as after any `git cherry-pick`.
     """
     root = git.git(path, "rev-parse", "--show-toplevel").text
-    if git.status(root).entries:
+    if doing := git.under_way(git.git_dir(root)):
+        raise Usage(f"git is in the middle of a {doing} here", "finish it first")
+    if any(not entry.path.startswith(".kin/") for entry in git.status(root).entries):  # kin's own states lie there all day
         raise Usage("this checkout has uncommitted changes", "commit or stash them first")
-    base = _base(project, one)
+    base = base_of(project, one)
     changed = [c.path for c in git.changes(root, base, one.oid) if not c.path.startswith(".kin/")]
     tree = git.replaced(root, one.oid, ".kin", base)
     pick = git.commit_tree(root, tree, [base], f"kin: {one.name}\n", env=SOMEBODY)
@@ -335,9 +349,11 @@ def drop(project: Project, one: Salvaged) -> None:
         raise Conflict(f"{one.name} could not be deleted", "it changed, or a hook forbids it")
 
 
-def _base(project: Project, one: Salvaged) -> str:
-    """What to compare a salvage with: the step's first commit, else its parent, else nothing at all."""
-    for revision in (one.start, f"{one.oid}^1"):
-        if revision and (oid := git.tip(project.git_common, revision)):
-            return oid
-    return git.git(project.git_common, "hash-object", "-t", "tree", "--stdin", input=b"").text
+def base_of(project: Project, one: Salvaged) -> str:
+    """What to compare a salvage with: the step's first commit; for a branch put aside where it left all others; else nothing."""
+    cwd = project.git_common
+    if one.start and (oid := git.tip(cwd, one.start)):
+        return oid
+    heads = [ref for ref in git.refs(cwd, "refs/heads/") if not ref.startswith("refs/heads/kin/")]
+    found = git.git(cwd, "merge-base", one.oid, *heads, ok=(0, 1)).text if heads else ""
+    return found or git.tip(cwd, f"{one.oid}^1") or git.git(cwd, "hash-object", "-t", "tree", "--stdin", input=b"").text

@@ -173,7 +173,8 @@ def _is_whole(path: str, gitdir: str) -> bool:
     if not ready and not indexed:
         return False
     # From here on the files may be hours of work, so they stay as they are.
-    if not os.path.lexists(os.path.join(path, ".git")):
+    linked = git.linked_gitdir(path)
+    if not os.path.lexists(os.path.join(path, ".git")) or (linked and not os.path.exists(linked)):  # the clone was moved
         with open(os.path.join(path, ".git"), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"gitdir: {gitdir}\n")
     if git.linked_gitdir(path) != os.path.realpath(gitdir):
@@ -289,7 +290,8 @@ def _forget(project: Project, path: str, gitdir: str, task_id: str, run_id: str,
         head = file.read().strip()
         if not head.startswith("ref:") and git.tip(project.git_common, head):
             salvage.keep(project.git_common, task_id, f"{run_id}-head", head)  # a detached HEAD's only hold (rule 28)
-    if os.path.isdir(path) and _has_index(gitdir) and not os.path.exists(os.path.join(gitdir, REMOVING)):
+    lived = _has_index(gitdir) and not os.path.exists(os.path.join(gitdir, REMOVING))
+    if lived and os.path.isdir(path) and not _is_anothers(path, gitdir):
         salvage.salvage_stray(project.git_common, path, branch_ref(task_id), task_id, run_id)
     _clear(project, path, gitdir, fds)
 
@@ -299,14 +301,21 @@ def _clear(project: Project, path: str, gitdir: str, fds: Collection[int]) -> No
 
     Not `git worktree remove` on the files: it refuses submodules, and killed half-way it cannot be called again.
     """
-    if os.path.lexists(path):
-        remove_folder(path)
-    point("worktree.folder_removed")
-    git.git(project.git_common, "worktree", "unlock", path, ok=range(256))
-    git.git(project.git_common, "worktree", "remove", path, ok=range(256), fds=fds)
+    if not _is_anothers(path, gitdir):
+        if os.path.lexists(path):
+            remove_folder(path)
+        point("worktree.folder_removed")
+        git.git(project.git_common, "worktree", "unlock", path, ok=range(256))
+        git.git(project.git_common, "worktree", "remove", path, ok=range(256), fds=fds)
     if os.path.isdir(gitdir):
         remove_folder(gitdir)  # half made: git does not list it
     point("worktree.removed")
+
+
+def _is_anothers(path: str, gitdir: str) -> bool:
+    """Whether the folder belongs to another clone, of which this one is a copy: registrations were copied, worktrees not."""
+    linked = git.linked_gitdir(path)
+    return linked is not None and linked != os.path.realpath(gitdir) and os.path.exists(linked)
 
 
 def remove_folder(path: str) -> None:
@@ -480,7 +489,7 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
 
 def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds: Collection[int]) -> str | None:
     begun = os.path.join(gitdir, REMOVING)
-    if os.path.isdir(path) and not os.path.exists(begun):
+    if os.path.isdir(path) and not os.path.exists(begun) and not _is_anothers(path, gitdir):
         clear_locks(path)
         found = git.status(path, submodules=True)
         if found.entries:
