@@ -28,6 +28,9 @@ __all__ = ["Stamp", "edit_file", "read_stamped", "read_text", "remove_file", "re
 PATIENCE = 2.0
 """Seconds that a change waits for a program which has the file open for writing."""
 
+SETTLED_NS = 2_000_000_000
+"""An empty file that is younger was truncated by somebody who is about to write it."""
+
 TEMPORARY = ".kin.tmp"
 """One name a folder: only the store lock's holder writes it, so what a killed kin left behind goes with the next write."""
 
@@ -120,8 +123,8 @@ def _edit_once(real: str, shown: str, change: Callable[[str], str]) -> str | Non
         if leased is False:
             return None
         raw, stamp = _read(fd)
-        if not raw.strip() and time.time_ns() - stamp.mtime_ns < PATIENCE * 1e9:
-            return None  # truncated a moment ago, and not yet written
+        if not raw.strip() and time.time_ns() - stamp.mtime_ns < SETTLED_NS:
+            return None
         new = change(reader.decode(raw, shown, reader.RECORD_BOUNDS))
         if new.encode() == raw:
             return new
