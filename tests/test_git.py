@@ -1,0 +1,265 @@
+"""The door to git: what git says is understood, whatever the names, the environment and the repository are like."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Repo
+
+from kin import git
+from kin.errors import Invalid, Usage
+
+
+def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a `git` in front of the real one."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "git").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+@pytest.mark.parametrize(
+    ("said", "old"),
+    [
+        ("git version 2.37.9", True),
+        ("git version 1.99.0", True),
+        ("git version 2.38.0", False),
+        ("git version 2.39.5 (Apple Git-154)", False),
+        ("git version 2.50.GIT", False),
+        ("git version 3.0.windows.1", False),
+    ],
+)
+def test_an_old_git_is_refused_by_its_number(
+    repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, old: bool
+) -> None:
+    fake_git(tmp_path, monkeypatch, f"echo '{said}'")
+    if not old:
+        git.require(str(repo.path), {})
+        return
+    with pytest.raises(Invalid, match=r"git is \d\.\d+, kin needs 2\.38"):
+        git.require(str(repo.path), {})
+
+
+def test_a_missing_git_and_a_missing_folder_are_told_apart(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Invalid, match="is gone"):
+        git.git(str(repo.path / "nowhere"), "version")
+    with pytest.raises(Invalid, match="is not a folder"):
+        git.git(str(repo.path / "README.md"), "version")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(Invalid, match="git is not installed"):
+        git.git(str(repo.path), "version")
+
+
+def test_a_git_that_does_not_answer_is_an_error_of_gits(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_git(tmp_path, monkeypatch, "exec sleep 60")
+    with pytest.raises(git.GitError, match=r"no answer within 0\.05 s"):
+        git.git(str(repo.path), "version", timeout=0.05)
+
+
+def test_a_push_in_quarantine_is_refused(repo: Repo) -> None:
+    with pytest.raises(Usage, match="receives a push"):
+        git.require(str(repo.path), {"GIT_QUARANTINE_PATH": "/x"})
+
+
+def test_variables_of_a_hook_do_not_turn_git_to_another_repository(
+    repo: Repo, make_repo: Callable[[str], Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_repo("other")
+    tip = other.commit("elsewhere")
+    monkeypatch.setenv("GIT_DIR", str(repo.path / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(repo.path))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(repo.path / ".git/index.lock"))
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "Nobody")
+    assert git.tip(str(other.path), "HEAD") == tip
+    assert git.is_clean(str(other.path))
+    made = git.commit_tree(str(other.path), git.tree_of(str(other.path), "HEAD"), [tip], "#1 subject\n")
+    assert git.git(str(other.path), "log", "-1", "--format=%an %s", made).text == "Ada Person #1 subject"
+
+
+def test_what_git_said_is_in_the_error(repo: Repo) -> None:
+    with pytest.raises(git.GitError, match="git rev-list nowhere failed: fatal: .*'nowhere'") as caught:
+        git.git(str(repo.path), "rev-list", "nowhere")
+    assert caught.value.exit == 7 and caught.value.out.code == 128
+
+
+def test_status_tells_every_kind_of_difference(repo: Repo) -> None:
+    repo.commit("files", staged="1", both="1", unstaged="1", gone="1", mode="1", moved="long enough to be a rename\n")
+    for name in ("staged", "both"):
+        repo.write(name, "2")
+    repo.git("mv", "moved", "renamed")
+    repo.git("add", "-A")
+    for name in ("both", "unstaged"):
+        repo.write(name, "3")
+    (repo.path / "gone").unlink()
+    (repo.path / "mode").chmod(0o755)
+    repo.write("new\nline/äö", "x")
+    repo.git("init", "-q", "nested")
+    status = git.status(str(repo.path))
+    assert {e.path: e.xy for e in status.entries} == {
+        "staged": "M.",
+        "both": "MM",
+        "unstaged": ".M",
+        "gone": ".D",
+        "mode": ".M",
+        "moved": "D.",
+        "renamed": "A.",
+        "new\nline/äö": "??",
+        "nested/": "??",
+    }
+    mode = next(e for e in status.entries if e.path == "mode")
+    assert (mode.head_mode, mode.index_mode, mode.work_mode) == ("100644", "100644", "100755")
+    assert (status.head, status.branch) == (repo.tip(), "refs/heads/main")
+
+
+def test_status_tells_conflicts_and_where_head_is(repo: Repo) -> None:
+    repo.git("checkout", "-q", "-b", "side")
+    repo.commit("side", **{"README.md": "side\n", "added": "side\n"})
+    repo.git("checkout", "-q", "main")
+    repo.commit("main", **{"README.md": "main\n", "added": "main\n"})
+    repo.git("checkout", "-q", "--detach")
+    repo.git("merge", "side", ok=(1,))
+    status = git.status(str(repo.path))
+    assert {(e.path, e.xy, e.unmerged) for e in status.entries} == {("README.md", "UU", True), ("added", "AA", True)}
+    assert status.branch is None and status.head == repo.tip()
+    assert git.under_way(str(repo.path / ".git")) == "merge"
+
+
+def test_unborn_bare_and_shallow_repositories_are_known(repo: Repo, tmp_path: Path) -> None:
+    unborn, bare, shallow = (str(tmp_path / name) for name in ("unborn", "bare", "shallow"))
+    repo.commit("second")
+    repo.git("init", "-q", unborn)
+    repo.git("clone", "-q", "--bare", ".", bare)
+    repo.git("clone", "-q", "--depth", "1", f"file://{repo.path}", shallow)
+    ask = lambda path: (git.is_unborn(path), git.is_bare(path), git.is_shallow(path))  # noqa: E731
+    assert ask(unborn) == (True, False, False)
+    assert ask(bare) == (False, True, False)
+    assert ask(shallow) == (False, False, True)
+    assert ask(str(repo.path)) == (False, False, False)
+    assert git.status(unborn) == git.Status(None, "refs/heads/main", ())
+
+
+def test_changes_between_trees_are_whole_whatever_the_names(repo: Repo) -> None:
+    old = repo.commit("old", gone="same content here\n", kept="1", turned="file")
+    (repo.path / "turned").unlink()
+    (repo.path / "turned").symlink_to("kept")
+    (repo.path / "gone").rename(repo.path / "with\nline :(top)")
+    new = repo.commit("new", kept="2", sub__a="1")
+    assert git.changed_paths(str(repo.path), old, new) == [
+        ("D", "gone"),
+        ("M", "kept"),
+        ("A", "sub/a"),
+        ("T", "turned"),
+        ("A", "with\nline :(top)"),
+    ]
+    assert git.changes(str(repo.path), old, new, "sub") == [git.Change("A", "sub/a", "000000", "100644")]
+    assert "+2" in git.diff_text(str(repo.path), old, new, paths=["kept"])
+    assert "\x1b[" in git.diff_text(str(repo.path), old, new, colour=True)
+
+
+def test_a_persons_diff_settings_start_no_program(repo: Repo) -> None:
+    repo.git("config", "diff.external", "false")
+    repo.git("config", "color.ui", "always")
+    old, new = repo.tip(), repo.commit("new", a="1\n")
+    assert git.diff_text(str(repo.path), old, new).startswith("diff --git a/a b/a")
+
+
+def test_trailers_are_read_for_many_commits_at_once(repo: Repo) -> None:
+    first = repo.commit("one\n\nKin-Task: KIN-1\nKin-Run: r1")
+    second = repo.commit("two, which only mentions Kin-Task: KIN-9 in its subject")
+    third = repo.commit("three\n\nbody\n\nKin-Task: KIN-2\nOther: x")
+    said = git.log_trailers(str(repo.path), ["Kin-Task", "Kin-Run"], "main", f"^{first}~1")
+    assert said == [(third, {"Kin-Task": "KIN-2"}), (second, {}), (first, {"Kin-Task": "KIN-1", "Kin-Run": "r1"})]
+    assert git.log_trailers(str(repo.path), ["Kin-Task"], "main", limit=1) == [(third, {"Kin-Task": "KIN-2"})]
+
+
+def test_names_on_all_branches_take_three_processes(
+    project: Repo, make_repo: Callable[[str], Repo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cwd = str(project.path)
+    assert git.names_on_branches(cwd, ".kin/tasks") == set()
+    project.commit("one", **{".kin__tasks__KIN-1.yaml": "x"})
+    for number in range(2, 6):
+        project.git("checkout", "-q", "-b", f"b{number}", "main")
+        project.commit("more", **{f".kin__tasks__KIN-{number}.yaml": "x\nKIN-99.yaml\n"})
+    project.git("checkout", "-q", "main")
+    other = make_repo("other")
+    other.commit("far", **{".kin__tasks__KIN-77.yaml": "x"})
+    project.git("fetch", "-q", str(other.path), "main:refs/remotes/origin/main")
+    calls: list[str] = []
+    real = git.git
+    monkeypatch.setattr(git, "git", lambda cwd, *a, **k: (calls.append(a[0]), real(cwd, *a, **k))[1])
+    assert git.names_on_branches(cwd, ".kin/tasks") == {f"KIN-{n}.yaml" for n in (1, 2, 3, 4, 5, 77)}
+    assert len(calls) == 3
+
+
+def test_longer_object_ids_are_understood(tmp_path: Path) -> None:
+    repo = Repo(tmp_path)
+    repo.git("init", "-q", "--object-format=sha256", str(tmp_path / "long"), cwd=tmp_path)
+    long = Repo(tmp_path / "long")
+    tip = long.commit("one", **{".kin__tasks__KIN-1.yaml": "x"})
+    assert len(tip) == 64 and git.names_on_branches(str(long.path), ".kin/tasks") == {"KIN-1.yaml"}
+    assert git.update_ref(str(long.path), "refs/heads/new", tip, None, "why")
+    assert not git.update_ref(str(long.path), "refs/heads/new", tip, None, "why")
+    assert git.status(str(long.path)).head == tip
+
+
+def test_a_ref_moves_only_from_where_it_is_expected(repo: Repo) -> None:
+    cwd, first = str(repo.path), repo.tip()
+    second = repo.commit("second")
+    assert git.update_ref(cwd, "refs/heads/x", first, None, "made")
+    assert not git.update_ref(cwd, "refs/heads/x", second, second, "wrong")
+    assert git.update_ref(cwd, "refs/heads/x", second, first, "moved")
+    assert repo.git("reflog", "--format=%gs", "refs/heads/x").split() == ["moved", "made"]
+    assert not git.delete_ref(cwd, "refs/heads/x", first) and git.delete_ref(cwd, "refs/heads/x", second)
+    assert git.tip(cwd, "refs/heads/x") is None and git.refs(cwd, "refs/heads/") == ["refs/heads/main"]
+
+
+def test_a_tree_gets_one_entry_from_another(repo: Repo) -> None:
+    with_store = repo.commit("store", a="1", **{".kin__kin.yaml": "key: KIN\n"})
+    without = repo.tip("HEAD~1")
+    cwd = str(repo.path)
+    names = lambda tree: git.git(cwd, "ls-tree", "-r", "--name-only", tree).text.split()  # noqa: E731
+    assert names(git.replaced(cwd, with_store, ".kin", without)) == ["README.md", "a"]
+    assert names(git.replaced(cwd, without, ".kin", with_store)) == [".kin/kin.yaml", "README.md"]
+    assert git.replaced(cwd, with_store, ".kin", with_store) == git.tree_of(cwd, with_store)
+
+
+def test_worktrees_are_listed_with_what_locks_them(repo: Repo, tmp_path: Path) -> None:
+    odd = str(tmp_path / "with\nline")
+    repo.git("worktree", "add", "-q", "--lock", "--reason", "kin KIN-1 r", "-b", "side", odd)
+    repo.git("worktree", "add", "-q", "--detach", str(tmp_path / "detached"))
+    main, *linked = git.worktrees(str(repo.path))
+    side, detached = sorted(linked, key=lambda worktree: worktree.branch is None)
+    assert (main.path, main.branch, main.locked) == (str(repo.path), "refs/heads/main", False)
+    assert (side.path, side.branch, side.locked, side.reason) == (odd, "refs/heads/side", True, "kin KIN-1 r")
+    assert (detached.branch, detached.head) == (None, repo.tip())
+    assert git.common_of(git.linked_gitdir(str(tmp_path / "detached")) or "") == str(repo.path / ".git")
+    assert git.is_worktree(str(tmp_path / "detached")) and not git.is_worktree(str(repo.path))
+
+
+def test_parents_and_ancestors(repo: Repo) -> None:
+    cwd, root = str(repo.path), repo.tip()
+    repo.git("checkout", "-q", "-b", "side")
+    side = repo.commit("side", s="1")
+    repo.git("checkout", "-q", "main")
+    main = repo.commit("main", m="1")
+    repo.git("merge", "-q", "--no-edit", "side")
+    assert git.parents(cwd, "HEAD") == [main, side] and git.parents(cwd, root) == []
+    assert git.merge_base(cwd, main, side) == root
+    assert git.is_ancestor(cwd, side, "HEAD") and not git.is_ancestor(cwd, side, main)
+
+
+def test_a_lock_is_handed_to_git(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_git(tmp_path, monkeypatch, 'ls -l /proc/$$/fd/"$FD" | sed "s/.*-> //"')
+    with open(tmp_path / "lock", "w") as lock:
+        said = git.git(str(repo.path), "version", env={"FD": str(lock.fileno())}, fds=(lock.fileno(),))
+        assert said.text == str(tmp_path / "lock")
+
+
+def test_ctrl_c_does_not_reach_git(repo: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_git(tmp_path, monkeypatch, "ps -o sid= -p $$")
+    ours = subprocess.run(["ps", "-o", "sid=", "-p", str(os.getpid())], capture_output=True, text=True, check=True).stdout
+    assert git.git(str(repo.path), "version").text.strip() != ours.strip()
