@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from kin.model.ids import normalise, same_id
+from kin.model.ids import normalise, sort_key
 from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
@@ -45,22 +45,27 @@ def graph_of(tasks: Mapping[str, Task]) -> Graph:
     depends_on: dict[str, list[tuple[str, str | None]]] = {}
     dependents: dict[str, list[str]] = {}
     children: dict[str, list[str]] = {}
+    numbers: dict[tuple[str, str, int], str] = {}
+
+    def meant(word: str, by: Task) -> str | None:
+        if word in tasks:
+            return word
+        found = normalise(word, by.id.partition("-")[0])
+        if found is None or found in tasks:
+            return found
+        if not numbers:
+            numbers.update((sort_key(i)[:3], i) for i in tasks)
+        return numbers.get(sort_key(found)[:3]) if sort_key(found)[2] else None
+
     for task in tasks.values():
         for word in task.depends_on:
-            other = word if word in tasks else _meant(word, task.id, tasks)
+            other = meant(word, task)
             depends_on.setdefault(task.id, []).append((word, other))
             if other is not None:
                 dependents.setdefault(other, []).append(task.id)
-        if task.parent is not None and (parent := _meant(task.parent, task.id, tasks)) is not None:
+        if task.parent is not None and (parent := meant(task.parent, task)) is not None:
             children.setdefault(parent, []).append(task.id)
     return Graph(tasks, depends_on, dependents, children)
-
-
-def _meant(word: str, by: str, tasks: Mapping[str, Task]) -> str | None:
-    found = normalise(word, by.partition("-")[0])
-    if found is None or found in tasks:
-        return found
-    return next((other for other in tasks if same_id(other, found)), None)
 
 
 def in_order(graph: Graph) -> list[str]:
