@@ -1,0 +1,226 @@
+"""Looking: what runs, what it said, what waits for a person and why, and what a branch changes."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Repo, task_text, wait_for
+from test_cli_output import on_terminal
+from test_cli_tasks import data, here, put
+
+from kin.model.record import Live, Run, StepRecord, Waiting
+from kin.model.status import RunStatus, StepStatus, WaitFor
+from kin.runner.logs import StepLog
+from kin.store.locks import Held, lock_path, try_lock
+from kin.store.project import Project, find
+from kin.store.records import logs_folder, save_live, save_record
+
+RUN = "20261124T093200Z-7f3k"
+STARTED = "2026-11-24T09:32:00Z"
+STEPS = (
+    StepRecord("1-developer", "developer", StepStatus.done, started=STARTED, ended=STARTED),
+    StepRecord("2-tester", "tester", StepStatus.running, agent="command", started=STARTED),
+)
+
+
+def project_of(repo: Repo) -> Project:
+    return find(str(repo.path), os.environ)
+
+
+def a_run(repo: Repo, number: int = 1, status: RunStatus = RunStatus.running, **more: Any) -> Run:
+    """A live run of KIN-<number>, saved."""
+    run = Run(RUN, f"KIN-{number}", status, STARTED, base="main", branch=f"kin/KIN-{number}", steps=STEPS, live=Live(), **more)
+    save_live(project_of(repo), run)
+    return run
+
+
+def waiting(repo: Repo, number: int, for_: WaitFor, **more: Any) -> Run:
+    return a_run(repo, number, RunStatus.waiting, waiting=Waiting(for_, **more))
+
+
+def claimed(repo: Repo, number: int = 1) -> AbstractContextManager[Held]:
+    held = try_lock(lock_path(project_of(repo).common, f"KIN-{number}"))
+    assert held is not None
+    return held
+
+
+def log(repo: Repo, step: str, *lines: str, stream: str = "stdout", number: int = 1, at: float = 1_795_000_000.0) -> None:
+    folder = logs_folder(project_of(repo), f"KIN-{number}", RUN)
+    with StepLog(folder, step, lambda text: text, clock=lambda: at) as out:  # type: ignore[arg-type]
+        out.write(stream, lines)
+
+
+# status
+
+
+def test_status_names_the_step_and_its_last_words(project: Repo) -> None:
+    put(project, 1, title="Log in")
+    a_run(project)
+    log(project, "1-developer", "early")
+    log(project, "2-tester", "late \x1b[31mred\x1b[0m", "   ")
+    with claimed(project):
+        (row,) = data(project, "status")["running"]
+        said = here(project, "status")[0]
+    assert (row["task"], row["step"], row["last"], row["agent"]) == ("KIN-1", "2-tester", "late red", "command")
+    assert "KIN-1  Log in\n  2-tester, " in said and "late red" in said
+
+
+def test_status_tells_a_dead_run_from_a_living_one(project: Repo) -> None:
+    put(project, 1)
+    a_run(project)
+    found = data(project, "status")
+    assert found["running"] == [] and "its process died" in found["waiting"][0]["reason"]
+    assert "Nothing runs." in here(project, "status")[0]
+
+
+def test_status_shows_what_a_run_waits_for(project: Repo) -> None:
+    put(project, 1)
+    put(project, 2)
+    waiting(project, 1, WaitFor.limit, until="2999-01-01T00:00:00Z", reason="usage limit")
+    said = here(project, "status")[0]
+    assert "waits for limit until 2999-01-01T00:00:00Z: usage limit" in said
+    assert "1 task is ready: `kin run` starts them." in said
+    assert data(project, "status", "2") == {"running": [], "waiting": [], "ended": []}
+
+
+def test_status_with_all_tells_how_the_last_run_ended(project: Repo) -> None:
+    put(project, 1)
+    save_record(project_of(project), a_run(project, 1, RunStatus.failed, ended=STARTED, reason="the gate\nsaid no"))
+    (row,) = data(project, "status", "--all")["ended"]
+    assert (row["task"], row["status"], row["reason"]) == ("KIN-1", "failed", "the gate\nsaid no")
+    assert ": the gate\n" in here(project, "status", "1")[0]
+
+
+# log
+
+
+def test_log_prints_each_steps_lines_in_order(project: Repo) -> None:
+    put(project, 1)
+    log(project, "1-developer", "one", "\x1b[1mtwo\x1b[0m\x07")
+    log(project, "2-tester", "three", stream="stderr", at=1_795_000_001.0)
+    assert here(project, "log", "1")[0] == (
+        "11:06:40 1-developer  one\n11:06:40 1-developer  two\\x07\n11:06:41 2-tester  three\n"
+    )
+    assert here(project, "log", "1", "--raw", "--step", "1")[0] == "one\n\x1b[1mtwo\x1b[0m\x07\n"
+    lines = [json.loads(line) for line in here(project, "log", "1", "--jsonl", "--step", "tester")[0].splitlines()]
+    assert lines == [{"time": "2026-11-18T11:06:41.000Z", "step": "2-tester", "stream": "stderr", "text": "three"}]
+    assert [line["text"] for line in data(project, "log", "1")][:1] == ["one"]
+
+
+def test_log_says_what_there_is_if_it_is_not_what_was_asked_for(project: Repo) -> None:
+    put(project, 1)
+    assert "has not run in this clone" in here(project, "log", "1", exit=8)[1]
+    log(project, "1-developer", "one")
+    assert "there are 1-developer" in here(project, "log", "1", "--step", "9", exit=8)[1]
+    assert RUN in here(project, "log", "1", "--run", "nosuch", exit=8)[1]
+    assert "--jsonl" in here(project, "log", "1", "-f", "--json", exit=2)[0]
+
+
+def test_log_follows_a_run_to_its_end(project: Repo) -> None:
+    put(project, 1)
+    log(project, "1-developer", "first")
+    with claimed(project):
+        argv = [sys.executable, "-m", "kin", "log", "-f", "1", "--raw"]
+        reader = subprocess.Popen(argv, cwd=project.path, stdout=subprocess.PIPE, text=True)
+        assert reader.stdout is not None and reader.stdout.readline() == "first\n"
+        log(project, "2-tester", "second", at=1_795_000_002.0)
+        assert reader.stdout.readline() == "second\n"
+        assert reader.poll() is None
+    wait_for(lambda: reader.poll() is not None)
+    assert (reader.returncode, reader.stdout.read()) == (0, "")
+    reader.stdout.close()
+
+
+# why and inbox
+
+
+def test_why_tells_every_reason(project: Repo) -> None:
+    put(project, 1, status="blocked", blocked="{kind: gate, reason: pytest said no}")
+    put(project, 2, depends_on="[KIN-1, KIN-9]")
+    reasons = data(project, "why", "2")["reasons"]
+    assert [(r["kind"], r["ref"]) for r in reasons] == [("dependency", "KIN-1"), ("dependency", "KIN-9")]
+    said = here(project, "why", "2")[0]
+    assert "KIN-2 is todo\n" in said and "KIN-1" in said and "KIN-9" in said
+    assert "pytest said no" in here(project, "why", "1")[0]
+    put(project, 3)
+    assert "nothing is in its way: `kin run KIN-3`" in here(project, "why", "3")[0]
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "command"),
+    [
+        (lambda repo: waiting(repo, 1, WaitFor.review), "review", "kin diff KIN-1"),
+        (lambda repo: waiting(repo, 1, WaitFor.plan), "plan", "kin show KIN-1"),
+        (lambda repo: waiting(repo, 1, WaitFor.question, reason="Which one?"), "question", "kin answer KIN-1 -m ..."),
+        (lambda repo: waiting(repo, 1, WaitFor.merge, paths=("a.txt",)), "merge", "kin why KIN-1"),
+        (lambda repo: waiting(repo, 1, WaitFor.limit, until="2999-01-01T00:00:00Z"), None, None),
+        (lambda repo: put(repo, 1, status="blocked", blocked="{kind: gate}"), "gate", "kin log KIN-1"),
+        (lambda repo: put(repo, 1, status="blocked"), "manual", "kin run KIN-1"),
+        (lambda repo: put(repo, 1, status="review"), "review", "kin show KIN-1"),
+        (lambda repo: put(repo, 1, status="done"), None, None),
+    ],
+)
+def test_inbox_lists_what_waits_for_a_person_and_what_to_type(
+    project: Repo, make: Callable[[Repo], object], kind: str | None, command: str | None
+) -> None:
+    put(project, 1)
+    make(project)
+    items = data(project, "inbox")
+    assert [(i["kind"], i["commands"][0]) for i in items] == ([(kind, command)] if kind else [])
+    said = here(project, "inbox")[0]
+    assert (f"`{command}`" in said) if kind else said == "Nothing waits for you.\n"
+
+
+# diff
+
+
+@pytest.fixture
+def branch(project: Repo) -> Repo:
+    """KIN-1 with a branch that changes two files and `.kin/`; main has moved on since."""
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1"))
+    project.commit("task", **{"a.txt": "one\n", "old name.txt": "same\n" * 9})
+    project.git("switch", "-q", "-c", "kin/KIN-1")
+    project.git("mv", "old name.txt", "new.txt")
+    project.commit("work", **{"a.txt": "two\n", "b.bin": "\0", ".kin__x.yaml": "x: 1\n"})
+    project.git("switch", "-q", "main")
+    project.commit("else", **{"else.txt": "else\n"})
+    return project
+
+
+def test_diff_shows_the_branch_without_the_store(branch: Repo) -> None:
+    said = branch.kin("diff", "1").stdout
+    assert "-one\n+two\n" in said and ".kin" not in said and "else.txt" not in said and "\x1b" not in said
+    assert branch.kin("diff", "1", "--name-only").stdout.split() == ["a.txt", "b.bin", "new.txt"]
+    found = data(branch, "diff", "1")
+    assert (found["base"], found["branch"]) == ("main", "kin/KIN-1")
+    assert found["files"] == [
+        {"path": "a.txt", "added": 1, "removed": 1, "old": None},
+        {"path": "b.bin", "added": None, "removed": None, "old": None},
+        {"path": "new.txt", "added": 0, "removed": 0, "old": "old name.txt"},
+    ]
+    assert "+two" in found["patch"]
+
+
+def test_diff_at_a_terminal_goes_through_the_persons_pager(branch: Repo, tmp_path: Path) -> None:
+    pager = {"GIT_PAGER": f"tee {tmp_path / 'paged'}"}
+    assert "\x1b[32m" in on_terminal(branch, "diff", "1", env=pager)
+    assert "two" in (tmp_path / "paged").read_text()
+
+
+def test_diff_after_the_merge_shows_what_it_brought(branch: Repo) -> None:
+    branch.git("merge", "-q", "--no-ff", "-m", "kin: KIN-1 A task", "kin/KIN-1")
+    merge = branch.tip()
+    branch.git("branch", "-q", "-d", "kin/KIN-1")
+    save_record(project_of(branch), a_run(branch, 1, RunStatus.completed, ended=STARTED, merge=merge))
+    assert [f["path"] for f in data(branch, "diff", "1")["files"]] == ["a.txt", "b.bin", "new.txt"]
+
+
+def test_diff_of_a_task_that_never_ran_says_so(project: Repo) -> None:
+    put(project, 1)
+    assert "`kin run KIN-1` makes one" in here(project, "diff", "1", exit=8)[1]
