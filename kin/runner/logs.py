@@ -24,6 +24,8 @@ __all__ = ["LogLine", "StepLog", "follow", "read_lines"]
 LIMIT = 64 * 1024 * 1024
 LONGEST_TEXT = 64 * 1024
 """Characters of a record's text; a longer line is several records."""
+AT_ONCE = 2000
+"""Lines in one write: a step may print half a million lines of one letter at once."""
 LOOK_AGAIN = 0.5
 """Seconds after which `follow` looks without having been woken: whether the run lives is no event in its log folder."""
 
@@ -59,15 +61,15 @@ class StepLog:
 
     def write(self, stream: str, lines: Sequence[str]) -> None:
         """Append lines that are masked already, without their line ends."""
-        if not lines:
-            return
-        if self._size >= (self._limit // 2 if self._part == 1 else self._limit // 4):
-            self._rotate()
-        records = self._records(stream, lines)
-        if self._missing:
-            note = f"up to {self._missing} lines are missing here: the log could not be written"
-            records = self._records("kin", [note]) + records
-        self._append(records, len(lines))
+        for n in range(0, len(lines), AT_ONCE):
+            some = lines[n : n + AT_ONCE]
+            if self._size >= (self._limit // 2 if self._part == 1 else self._limit // 4):
+                self._rotate()
+            records = self._records(stream, some)
+            if self._missing:
+                note = f"up to {self._missing} lines are missing here: the log could not be written"
+                records = self._records("kin", [note]) + records
+            self._append(records, len(some))
 
     def note(self, text: str) -> None:
         """Append what kin itself has to say; masked here."""

@@ -32,7 +32,8 @@ PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.p
 KILLED_WITHIN = 10.0
 """Seconds after KILL in which a step must be gone; what hangs in the kernel, or is another user's, is given up then."""
 CLOSED_WITHIN = 5.0
-DRAIN_READS = 16
+PIPE_SIZE = 1024 * 1024
+DRAIN_READS = 2 * PIPE_SIZE // READ_SIZE
 
 OnLine = Callable[[str, str], None]
 """Called with "stdout" or "stderr" and each whole, masked line."""
@@ -133,7 +134,7 @@ class Supervisor:
     def _start(self) -> "subprocess.Popen[bytes]":
         self._control, theirs = socket.socketpair()
         (self._out, out), (self._err, err) = _output_pipe(), _output_pipe()
-        inherited = (theirs.fileno(), self._kids.fd, out, err)
+        inherited = (theirs.fileno(), out, err, self._kids.fd)
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", PROGRAM, *map(str, inherited), self._run],
             pass_fds=inherited,
@@ -344,5 +345,5 @@ def _output_pipe() -> tuple[int, int]:
         import fcntl
 
         with suppress(OSError):  # the user's pipes hold too much already: a small one works too
-            fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, READ_SIZE)
+            fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, PIPE_SIZE)
     return ours, theirs
