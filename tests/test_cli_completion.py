@@ -16,7 +16,7 @@ def offered(repo: Repo, line: str, shell: str = "bash") -> list[str]:
 
 @pytest.fixture
 def tasks(project: Repo) -> Repo:
-    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", "First: one", labels="[auth, ux]", module="core"))
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", '"First: one"', labels="[auth, ux]", module="core"))
     project.write(".kin/tasks/KIN-2.yaml", task_text("KIN-2", status="done"))
     return project
 
