@@ -16,12 +16,12 @@ from kin.model.task import Task
 if TYPE_CHECKING:
     from kin.store.project import Project
 
-__all__ = ["add_", "new_task", "note_", "rm_"]
+__all__ = ["add_", "add_task", "note_", "rm_"]
 
 
 def add_(call: Call) -> Result:
     """Add a task."""
-    task = new_task(call)
+    task = add_task(call)
     path = os.path.join(".kin", "tasks", f"{task.id}.yaml")
     return Result("task.list", lambda: _entries(call, [task.id]), [f"{task.id}  {path}"], [task.id])
 
@@ -33,7 +33,7 @@ def _entries(call: Call, ids: list[str]) -> list[dict[str, Any]]:
     return [entry(view.seen[task_id]) for task_id in ids if task_id in view.seen]
 
 
-def new_task(call: Call, pipeline: str | None = None) -> Task:
+def add_task(call: Call, pipeline: str | None = None) -> Task:
     """The task that a call's options describe, written to its file; `pipeline` is the one if the call names none.
 
     Raises Usage for a value that does not fit, NotFound for a task that it shall depend on.
