@@ -418,9 +418,30 @@ _ROWS = (
         "trust",
         "trust",
         "Care",
-        "Trust this clone's settings, gates and roles",
-        options=(Opt("forget", "Trust it no longer, and ask again before agents may write", "flag"),),
-        examples=(("kin trust", "shows what would run, then remembers it outside the repository"),),
+        "Show what this clone's settings and roles can start, and agree to it",
+        options=(
+            Opt("yes", "Agree without being asked", "flag", "y"),
+            Opt("forget", "Trust it no longer, and ask again before agents may write", "flag"),
+        ),
+        examples=(
+            ("kin trust", "shows it and asks; a yes is remembered outside the repository"),
+            ("kin trust --yes", "where nobody can be asked"),
+        ),
+    ),
+    Command(
+        "salvage",
+        "salvage",
+        "Care",
+        "Look at interrupted work that kin kept, bring it back, or drop it",
+        args=(
+            Arg("action", "list, show, apply or drop (default: list)", required=False, complete="salvage_action"),
+            Arg("names", "Salvages' names, or tasks' ids", many=True, required=False, complete="salvage"),
+        ),
+        examples=(
+            ("kin salvage list 12", "what was kept of one task"),
+            ("kin salvage show 12", "a diff; a task's id will do if it has just one"),
+            ("kin salvage apply 12", "into this checkout, staged and not committed"),
+        ),
     ),
     Command(
         "completion",

@@ -13,6 +13,7 @@ from kin.cli.commands import COMMANDS, GLOBAL, SORTS, Command, Opt
 from kin.cli.help import TOPICS
 from kin.cli.output import Call, Result
 from kin.cli.parse import flags_of
+from kin.cli.salvage import ACTIONS as SALVAGE_ACTIONS
 from kin.errors import KinError, Usage
 
 if TYPE_CHECKING:
@@ -221,6 +222,13 @@ def _roles(environ: Mapping[str, str]) -> list[Offer]:
     return [Offer(name) for name in role_names(find(os.getcwd(), environ).store, shipped)]
 
 
+def _salvages(environ: Mapping[str, str]) -> list[Offer]:
+    from kin.runner.salvage import list_salvage
+    from kin.store.project import find
+
+    return [Offer(one.name, one.subject) for one in list_salvage(find(os.getcwd(), environ))]
+
+
 def _pipelines(environ: Mapping[str, str]) -> list[Offer]:
     from kin.store.config import load_settings
     from kin.store.project import find
@@ -241,6 +249,8 @@ _SOURCES: dict[str, Callable[[Mapping[str, str]], Iterable[Offer]]] = {
     "pipeline": _pipelines,
     "priority": lambda environ: [Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)],
     "sort": lambda environ: [Offer(key) for key in SORTS],
+    "salvage": _salvages,
+    "salvage_action": lambda environ: [Offer(*action) for action in SALVAGE_ACTIONS.items()],
     "shell": lambda environ: [Offer(shell) for shell in SHELLS],
     "command": lambda environ: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],
 }

@@ -22,7 +22,8 @@ def set_aside(project: Project, task_id: str, run_id: str, why: str, *, path: st
     tip = git.tip(project.root, branch)
     kept = None
     if path is not None and git.is_worktree(path):
-        saved = salvage.salvage(path, task_id, run_id, why, head=tip or target)
+        start = git.merge_base(project.root, tip, target) if tip else None
+        saved = salvage.salvage(path, task_id, run_id, why, head=tip or target, start=start or "")
         if not saved.complete:
             listed = ", ".join(saved.skipped[:5])
             raise Conflict(f"not all of {task_id}'s worktree could be saved ({listed})", f"look at it: `kin show {task_id}`")

@@ -350,7 +350,7 @@ def drop(project: Project, one: Salvaged) -> None:
 
 
 def base_of(project: Project, one: Salvaged) -> str:
-    """What to compare a salvage with: the step's first commit; for a branch put aside where it left all others; else nothing."""
+    """What to compare a salvage with: where the step began, where a branch put aside left all others, else nothing at all."""
     cwd = project.git_common
     if one.start and (oid := git.tip(cwd, one.start)):
         return oid

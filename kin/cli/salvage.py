@@ -1,0 +1,129 @@
+"""`kin salvage`: look at the work of interrupted steps that kin kept, bring it back, or drop it."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, ago, cells, clean, pad
+from kin.errors import Usage
+
+if TYPE_CHECKING:
+    from kin.runner.salvage import Salvaged
+
+__all__ = ["ACTIONS", "salvage_"]
+
+ACTIONS = {
+    "list": "What was kept, newest first",
+    "show": "What one holds, as a diff",
+    "apply": "Bring one into this checkout, staged",
+    "drop": "Delete one",
+}
+
+
+def salvage_(call: Call) -> Result:
+    """List, show, apply or drop."""
+    action = call["action"] or "list"
+    if action not in ACTIONS:
+        raise Usage(f"salvage cannot '{action}'", f"one of {', '.join(ACTIONS)}")
+    if action == "list":
+        return _list(call)
+    names: Sequence[str] = call["names"]
+    if not names:
+        raise Usage(f"salvage {action} needs a name", "`kin salvage list` shows them")
+    if action == "drop":
+        return _drop(call, names)
+    if len(names) > 1:
+        raise Usage(f"salvage {action} takes one name", "`kin salvage list` shows them")
+    return _show(call, names[0]) if action == "show" else _apply(call, names[0])
+
+
+def _list(call: Call) -> Result:
+    from kin.model.times import now
+    from kin.runner.salvage import list_salvage
+
+    wanted = {_task(call, word) for word in call["names"]}
+    found = [one for one in list_salvage(call.project) if not wanted or one.task in wanted]
+    moment = now()
+    files = {one.name: _files(call, one) for one in found}
+
+    def lines(screen: Screen) -> Iterator[str]:
+        if not found:
+            yield "Nothing was salvaged."
+            return
+        width = max(cells(clean(one.name)) for one in found)
+        for one in found:
+            count = len(files[one.name])
+            what = f"{count} file{'' if count == 1 else 's'}"
+            age = screen.paint(f"{ago(one.at, moment)} ago".rjust(12), "dim")
+            yield f"{pad(clean(one.name), width)}  {age}  {what}"
+
+    return Result("salvage.list", [_data(one, files[one.name]) for one in found], lines, [one.name for one in found])
+
+
+def _show(call: Call, word: str) -> Result:
+    from kin import git
+    from kin.runner.salvage import base_of
+
+    one, project = _find(call, word), call.project
+    base = base_of(project, one)
+    if call.screen.terminal and not call.screen.json:
+        color = "--color" if call.screen.color else "--no-color"
+        return Result("", exit=git.on_terminal(project.git_common, "diff", color, "--end-of-options", base, one.oid, "--"))
+    text = git.diff_text(project.git_common, base, one.oid)
+    return Result("salvage", _data(one, _files(call, one)) | {"base": base, "patch": text}, text.splitlines())
+
+
+def _apply(call: Call, word: str) -> Result:
+    from kin.runner.salvage import apply
+
+    one = _find(call, word)
+    paths = apply(call.project, one, call.cwd)
+    count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
+    lines = [f"{one.name}: {count} brought into this checkout, staged and not committed; the salvage stays"]
+    return Result("salvage", _data(one, paths), lines, brief=())
+
+
+def _drop(call: Call, words: Sequence[str]) -> Result:
+    """Typing its name is the yes; what is printed brings it back for as long as git keeps the commit."""
+    from kin.runner.salvage import drop
+
+    found = list({one.ref: one for one in (_find(call, word) for word in words)}.values())
+    data = [_data(one, _files(call, one)) for one in found]
+    for one in found:
+        drop(call.project, one)
+    lines = [f"dropped {one.name} (it was commit {one.oid[:12]})" for one in found]
+    return Result("salvage.list", data, lines, brief=())
+
+
+def _find(call: Call, word: str) -> "Salvaged":
+    from kin.runner.salvage import find
+
+    return find(call.project, _task(call, word))
+
+
+def _task(call: Call, word: str) -> str:
+    """The id that a word means, if it can be one; the task's file may be gone, its salvage is not."""
+    from kin.model.ids import normalise
+    from kin.store.config import quick
+
+    return normalise(word, quick(call.project).key) or word
+
+
+def _files(call: Call, one: "Salvaged") -> list[str]:
+    from kin import git
+    from kin.runner.salvage import base_of
+
+    return [path for _, path in git.changed_paths(call.project.git_common, base_of(call.project, one), one.oid)]
+
+
+def _data(one: "Salvaged", paths: Sequence[str]) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "ref": one.ref,
+        "task": one.task,
+        "commit": one.oid,
+        "created": one.at,
+        "start": one.start,
+        "subject": one.subject,
+        "paths": list(paths),
+    }

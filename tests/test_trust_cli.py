@@ -1,0 +1,83 @@
+"""`kin trust`: what a clone could start is shown, and agreed to only by a person's yes."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Repo, wait_for
+
+GATES = "key: KIN\n\ngates:\n  - make check\n"
+
+
+@pytest.fixture
+def clone(repo: Repo, tmp_path: Path) -> Repo:
+    """A clone that nobody trusts, of a project with a gate and a role of its own."""
+    repo.write(".kin/kin.yaml", GATES)
+    repo.write(".kin/roles/tester.md", "---\nname: tester\n---\nTest it.\n")
+    repo.commit("kin")
+    repo.git("clone", "-q", ".", str(tmp_path / "clone"))
+    return Repo(tmp_path / "clone")
+
+
+def trust(repo: Repo, *words: str, exit: int = 0) -> Any:
+    document = json.loads(repo.kin("trust", *words, "--json", exit=exit).stdout)
+    assert document["kind"] == "trust"
+    return document["data"]
+
+
+def test_where_nobody_can_be_asked_it_shows_and_remembers_nothing(clone: Repo) -> None:
+    said = clone.kin("trust", exit=3).stdout
+    assert "make check" in said and ".kin/roles/tester.md" in said and "`kin trust --yes`" in said
+    data = trust(clone, exit=3)
+    assert not data["trusted"] and data["new"] == ["gates", "role tester", "tasks' own commands"]
+
+
+def test_yes_agrees_to_what_was_shown_and_forget_takes_it_back(clone: Repo) -> None:
+    assert trust(clone, "--yes") == {"trusted": True, "leave": False, "new": [], "texts": ["gates", "role tester"]}
+    assert trust(clone)["trusted"]
+    assert not trust(clone, "--forget")["trusted"]
+    trust(clone, exit=3)
+
+
+def test_only_what_changed_since_is_new(clone: Repo) -> None:
+    trust(clone, "--yes")
+    clone.commit("theirs", **{".kin/kin.yaml": GATES.replace("check", "evil")})
+    assert trust(clone, exit=3)["new"] == ["gates"]
+    said = clone.kin("trust", exit=3).stdout
+    assert "gates:  (not agreed to)" in said and "tester.md\n" in said
+    trust(clone, "--yes")
+    assert "not agreed" not in clone.kin("trust").stdout
+
+
+def test_the_settings_on_the_target_are_shown_too_when_another_branch_is_checked_out(clone: Repo) -> None:
+    clone.git("checkout", "-q", "-b", "side")
+    clone.commit("side", **{".kin/kin.yaml": "key: KIN\nbase: main\ngates: [make side]\n"})
+    said = clone.kin("trust", "--yes").stdout
+    assert "gates on main:" in said and "make check" in said and "make side" in said
+    clone.git("checkout", "-q", "main")
+    assert trust(clone)["new"] == []
+
+
+@pytest.mark.parametrize(("answer", "exit"), [("y", 0), ("n", 3), ("", 3)])
+def test_at_a_terminal_it_asks(clone: Repo, answer: str, exit: int) -> None:
+    parent, child = pty.openpty()
+    kin = subprocess.Popen([sys.executable, "-m", "kin", "trust"], cwd=clone.path, stdin=child, stdout=child, stderr=child)
+    os.close(child)
+    said = b""
+
+    def asked() -> bool:
+        nonlocal said
+        said += os.read(parent, 4096)
+        return b"[y/N]" in said
+
+    wait_for(asked)
+    os.write(parent, f"{answer}\n".encode())
+    assert kin.wait(20) == exit
+    os.close(parent)
+    assert b"make check" in said
+    assert trust(clone, exit=exit)["trusted"] is (exit == 0)
