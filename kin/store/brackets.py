@@ -16,7 +16,7 @@ class Brackets:
         if isinstance(node, Items):
             spans = [(item.start, item.end) for item in node.items]
         else:
-            spans = [(key.start, max(key.end, value.end)) for key, value in node.pairs]
+            spans = [(key.start, value.end) for key, value in node.pairs]
         self.start, self.end = node.body + 1, node.end - 1
         self.elements = [text[start:end] for start, end in spans]
         edges = [self.start, *(offset for span in spans for offset in span), self.end]

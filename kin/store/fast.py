@@ -9,16 +9,16 @@ import re
 from kin.model.fields import Plain
 from kin.store.nodes import NULLS, TASK_BOUNDS, Bounds
 
-__all__ = ["read_fast"]
+__all__ = ["BLOCK", "KEY", "QUOTED", "read_fast", "unescaped", "value_of"]
 
 _FOREIGN = re.compile("[^\t\n -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-_KEY = re.compile(r'(?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,200})|"((?:[^"\\\t]|\\.){1,400})"):(?: +(.*))?')
-_QUOTED = re.compile(r'"((?:[^"\\\t]|\\.)*)"(?: +#.*| *)')
+KEY = re.compile(r'(?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,200})|"((?:[^"\\\t]|\\.){1,400})"):(?: +(.*))?')
+QUOTED = re.compile(r'"((?:[^"\\\t]|\\.)*)"(?: +#.*| *)')
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _SHORT = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _WORDS = re.compile(r"\[((?:[A-Za-z0-9_][A-Za-z0-9_./-]*(?:, (?=[A-Za-z0-9_]))?)*)\](?: +#.*| *)")
 _EMPTY = re.compile(r"\{\}(?: +#.*| *)")
-_BLOCK = re.compile(r"\|(-?)(?: +#.*| *)")
+BLOCK = re.compile(r"\|(-?)(?: +#.*| *)")
 _INDICATORS = frozenset("-?:,[]{}#&*!|>'\"%@`\t ")
 
 
@@ -57,12 +57,12 @@ def _mapping(lines: list[str], at: int, indent: int, depth: int) -> tuple[dict[s
             if len(line) - len(body) > indent:
                 raise _NotMine
             break
-        match = _KEY.fullmatch(body)
+        match = KEY.fullmatch(body)
         if not match:
             raise _NotMine
         key, quoted, rest = match.groups()
         if key is None:
-            key = _unescaped(quoted)
+            key = unescaped(quoted)
         if key in data:
             raise _NotMine
         if not rest or rest[0] == "#":
@@ -70,7 +70,7 @@ def _mapping(lines: list[str], at: int, indent: int, depth: int) -> tuple[dict[s
         elif rest[0] == "|":
             data[key], at = _text(lines, at, rest, indent + 2)
         else:
-            data[key] = _value(rest)
+            data[key] = value_of(rest)
             at += 1
     return data, at
 
@@ -110,13 +110,13 @@ def _list(lines: list[str], at: int, indent: int, depth: int) -> tuple[list[Plai
         rest = body[2:]
         if len(line) - len(body) > indent or body[:2] != "- " or not rest:
             raise _NotMine
-        if rest[:2] == "- " or _KEY.fullmatch(rest):
+        if rest[:2] == "- " or KEY.fullmatch(rest):
             lines[at] = f"{' ' * (indent + 2)}{rest}"
             item, at = (_list if rest[0] == "-" else _mapping)(lines, at, indent + 2, depth - 1)
         elif rest[0] == "|":
             item, at = _text(lines, at, rest, indent + 2)
         else:
-            item = _value(rest)
+            item = value_of(rest)
             at += 1
         items.append(item)
     return items, at
@@ -124,7 +124,7 @@ def _list(lines: list[str], at: int, indent: int, depth: int) -> tuple[list[Plai
 
 def _text(lines: list[str], at: int, header: str, indent: int) -> tuple[str, int]:
     """The block of lines at column `indent` under `header` (`|` or `|-`), and the line after it."""
-    match = _BLOCK.fullmatch(header)
+    match = BLOCK.fullmatch(header)
     if not match:
         raise _NotMine
     pad = " " * indent
@@ -150,7 +150,7 @@ def _text(lines: list[str], at: int, header: str, indent: int) -> tuple[str, int
     return "\n".join(content) + ("" if match[1] else "\n"), at
 
 
-def _value(rest: str) -> Plain:
+def value_of(rest: str) -> Plain:
     """What stands behind a colon or a dash, a comment cut off."""
     first = rest[0]
     if first in _INDICATORS:
@@ -165,19 +165,19 @@ def _value(rest: str) -> Plain:
 
 def _marked(rest: str, first: str) -> Plain:
     """What begins with a character that means something: quotes, brackets, a negative number."""
-    if first == '"' and (match := _QUOTED.fullmatch(rest)):
-        return _unescaped(match[1])
+    if first == '"' and (match := QUOTED.fullmatch(rest)):
+        return unescaped(match[1])
     if first == "[" and (match := _WORDS.fullmatch(rest)):
         words = match[1].split(", ") if match[1] else []
         return [None if word in NULLS else word for word in words]
     if first == "{" and _EMPTY.fullmatch(rest):
         return {}
     if first == "-" and rest[1:2].isdigit():
-        return _value(rest[1:]) and f"-{_value(rest[1:])}"
+        return value_of(rest[1:]) and f"-{value_of(rest[1:])}"
     raise _NotMine
 
 
-def _unescaped(text: str) -> str:
+def unescaped(text: str) -> str:
     return _ESCAPE.sub(_unescape, text) if "\\" in text else text
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from kin.model.fields import Plain
 
-__all__ = ["NULLS", "RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "Items", "Node", "Pairs", "Scalar", "plain"]
+__all__ = ["BY_HAND_BOUNDS", "NULLS", "RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "Items", "Node", "Pairs", "Scalar", "plain"]
 
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 """What an empty value is spelled like, unquoted."""
@@ -24,6 +24,8 @@ class Bounds(NamedTuple):
 
 TASK_BOUNDS = Bounds()
 RECORD_BOUNDS = Bounds(40, 200_000, 8 * 1024 * 1024)
+BY_HAND_BOUNDS = Bounds(40, 20_000, 512 * 1024)
+"""What the parser of record reads in less than a second; larger files have to be in kin's own layout."""
 
 
 class Scalar(NamedTuple):

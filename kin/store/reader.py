@@ -1,12 +1,14 @@
 """Files as plain data: bytes to text, text to keys, and where in the file a key stands.
 
-Two parsers: `kin.store.fast` for the layout that kin writes, `kin.store.strict` (the one of record) for everything else.
+Two parsers: `kin.store.fast` and `kin.store.outline` for the layout that kin writes, `kin.store.strict`, the one of record,
+for everything else.
 """
 
 from kin.errors import Invalid, Place
 from kin.model.fields import KeyPath, Plain
 from kin.store.fast import read_fast
-from kin.store.nodes import RECORD_BOUNDS, TASK_BOUNDS, Bounds, Items, Node, Pairs, plain
+from kin.store.nodes import BY_HAND_BOUNDS, RECORD_BOUNDS, TASK_BOUNDS, Bounds, Items, Node, Pairs, plain
+from kin.store.outline import outline
 
 __all__ = ["RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "decode", "place_of", "read", "read_fast", "read_tree"]
 
@@ -28,13 +30,17 @@ def read(text: str, path: str, bounds: Bounds = TASK_BOUNDS) -> dict[str, Plain]
     found = read_fast(text, bounds)
     if found is not None:
         return found
-    data = plain(read_tree(text, path, bounds))
+    data = plain(_parsed(text, path, Bounds(*map(min, bounds, BY_HAND_BOUNDS))))
     assert isinstance(data, dict)
     return data
 
 
 def read_tree(text: str, path: str, bounds: Bounds = TASK_BOUNDS) -> Pairs:
     """The mapping that `text` is, as a tree of spans. Raises Invalid with the place of what is wrong."""
+    return outline(text, bounds) or _parsed(text, path, bounds)
+
+
+def _parsed(text: str, path: str, bounds: Bounds) -> Pairs:
     from kin.store.strict import parse
 
     if len(text) > bounds.size:

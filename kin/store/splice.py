@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kin.errors import Invalid, Place
 from kin.model.fields import KeyPath, Plain, fields_of
 from kin.model.task import TASK_KEYS, Task
-from kin.store import cuts, emit
+from kin.store import cuts, emit, lines
 from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar, plain
 from kin.store.reader import read_tree
 
@@ -72,7 +72,7 @@ def edit(
             if wanted == plain(tree):
                 continue
             where = Place(path, tree.line, tree.column)
-            new = cuts.apply(text, _cuts(text, tree, step, _ranking(order, aliases), where))
+            new = lines.apply(text, _cuts(text, tree, step, _ranking(order, aliases), where))
             text, tree = _checked(new, wanted, step, where, bounds)
     return text
 
@@ -128,15 +128,20 @@ def _follow(node: Node, path: KeyPath) -> Node | None:
 
 def meant(data: Plain, change: Change) -> Plain:
     """`data` with the change made: what the edited text must say."""
+    step = _on_whole_list(data, change) if isinstance(change, (AddItem, DropItem)) else change
+    return _put(data, step.path, step) if step else data
+
+
+def _on_whole_list(data: Plain, change: AddItem | DropItem) -> Set | Remove | None:
+    """The change to one item as a change to its list; None if nothing is to be done."""
+    old = _value(data, change.path)
     if isinstance(change, AddItem):
-        change = Set(change.path, _with_item(_value(data, change.path), change))
-    elif isinstance(change, DropItem):
-        old = _value(data, change.path)
-        left = [item for item in old if item != change.item] if isinstance(old, list) else [] if old == change.item else None
-        if left is None or left == old:
-            return data
-        change = Set(change.path, left) if left else Remove(change.path)
-    return _put(data, change.path, change)
+        there = change.item == old or (isinstance(old, list) and change.item in old)
+        return None if there else Set(change.path, _with_item(old, change))
+    if isinstance(old, list):
+        left = [item for item in old if item != change.item]
+        return None if left == old else Set(change.path, left) if left else Remove(change.path)
+    return Remove(change.path) if old == change.item else None
 
 
 def _value(data: Plain, path: KeyPath) -> Plain:
@@ -154,8 +159,6 @@ def _with_item(old: Plain, change: AddItem) -> list[Any]:
     if isinstance(old, dict):
         raise Invalid(f"`{_dotted(change.path)}` is a mapping, no list", "set its keys")
     items = [] if old is None else old if isinstance(old, list) else [old]
-    if change.item in items:
-        return items
     at = next(
         (i for i, item in enumerate(items) if isinstance(item, str) and _natural(item) > _natural(change.item)), len(items)
     )
@@ -171,33 +174,37 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 def _put(data: Plain, path: KeyPath, change: Set | Remove) -> Plain:
     """`data` with `change` made at `path`, on the way there."""
     key, rest = path[0], path[1:]
-    if isinstance(data, list):
-        return _put_in_list(data, path, change)
-    if data is None and isinstance(change, Set):
+    if isinstance(change, Set) and data is None:
         data = {}
-    if not isinstance(data, dict):
-        if isinstance(change, Remove):
+    inside = isinstance(data, dict) or (isinstance(data, list) and isinstance(key, int) and 0 <= key < len(data))
+    if isinstance(change, Remove):
+        if not inside or (isinstance(data, dict) and str(key) not in data):
             return data
-        raise Invalid(f"`{_dotted(change.path)}`: what it would be put into is text, not a mapping", "remove that first")
-    out = dict(data)
-    new = _put(out.get(str(key)), rest, change) if rest else _as_plain(change.value) if isinstance(change, Set) else None
-    if isinstance(change, Remove) and (not rest or (str(key) in out and new in ({}, []))):
-        out.pop(str(key), None)
-    elif str(key) in out or isinstance(change, Set):
-        out[str(key)] = new
-    return out
+        old = data[str(key)] if isinstance(data, dict) else data[int(key)]  # type: ignore[index]
+        new = _put(old, rest, change) if rest else None
+        return _without(data, key) if not rest or (new != old and not new) else _with(data, key, new)
+    if not inside:
+        raise Invalid(f"`{_dotted(change.path)}` cannot be set: `{key}` would be in {_kind(data)}", "set a key above it")
+    old = data.get(str(key)) if isinstance(data, dict) else data[int(key)]  # type: ignore[index]
+    return _with(data, key, _put(old, rest, change) if rest else _as_plain(change.value))
 
 
-def _put_in_list(data: list[Any], path: KeyPath, change: Set | Remove) -> list[Any]:
-    key, rest = path[0], path[1:]
-    if not isinstance(key, int) or not 0 <= key < len(data):
-        if isinstance(change, Remove):
-            return data
-        raise Invalid(f"`{_dotted(change.path)}`: the list has no item {key}", f"it has {len(data)}, counted from 0")
-    new = _put(data[key], rest, change) if rest else _as_plain(change.value) if isinstance(change, Set) else None
-    if isinstance(change, Remove) and (not rest or new in ({}, [])):
-        return data[:key] + data[key + 1 :]
-    return [*data[:key], new, *data[key + 1 :]]
+def _with(data: Plain, key: str | int, value: Plain) -> Plain:
+    if isinstance(data, dict):
+        return {**data, str(key): value}
+    assert isinstance(data, list) and isinstance(key, int)
+    return [*data[:key], value, *data[key + 1 :]]
+
+
+def _without(data: Plain, key: str | int) -> Plain:
+    if isinstance(data, dict):
+        return {name: value for name, value in data.items() if name != str(key)}
+    assert isinstance(data, list) and isinstance(key, int)
+    return data[:key] + data[key + 1 :]
+
+
+def _kind(data: Plain) -> str:
+    return "a list without that item" if isinstance(data, list) else "a text"
 
 
 def _as_plain(value: Any) -> Plain:
@@ -215,11 +222,12 @@ def _dotted(path: KeyPath) -> str:
 # How it is done
 
 
-def _cuts(text: str, tree: Pairs, change: Change, rank: Callable[[str], Any] | None, where: Place) -> list[cuts.Cut]:
+def _cuts(text: str, tree: Pairs, change: Change, rank: Callable[[str], Any] | None, where: Place) -> list[lines.Cut]:
     """The cuts that make `change`, which does change something."""
     if isinstance(change, (AddItem, DropItem)):
-        value = _value(meant(plain(tree), change), change.path)
-        change = Set(change.path, value) if value else Remove(change.path)
+        step = _on_whole_list(plain(tree), change)
+        assert step is not None
+        change = step
     trail = _trail(tree, change.path)
     if isinstance(change, Remove):
         return _remove(text, trail, where)
@@ -253,7 +261,7 @@ def _trail(tree: Pairs, path: KeyPath) -> list[cuts.Spot]:
     return trail
 
 
-def _remove(text: str, trail: list[cuts.Spot], where: Place) -> list[cuts.Cut]:
+def _remove(text: str, trail: list[cuts.Spot], where: Place) -> list[lines.Cut]:
     """Remove the last spot, or the nearest above it that holds something else besides."""
     for spot in reversed(trail):
         parent = spot.parent
@@ -266,7 +274,7 @@ def _remove(text: str, trail: list[cuts.Spot], where: Place) -> list[cuts.Cut]:
 
 def _checked(new: str, wanted: Plain, change: Change, where: Place, bounds: Bounds) -> tuple[str, Pairs]:
     """The new text and its tree, if it says exactly what was meant."""
-    endings = ("",) if new.endswith("\n") else ("", cuts.end_of_line(new))  # a block of lines may need one at the file's end
+    endings = ("",) if new.endswith("\n") else ("", lines.end_of_line(new))  # a block of lines may need one at the file's end
     for ending in endings:
         try:
             tree = read_tree(new + ending, where.path, bounds)

@@ -23,6 +23,8 @@ _NOT_BREAKS = "\x85\u2028\u2029"  # line breaks for the parser; plain characters
 _FORBIDDEN = re.compile("\r(?!\n)|[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKER = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: .*)?\r?$|^={7}\r?$", re.M)
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+(?:\s|(?<=\s)#.*)*")
+_TABS = re.compile(r"[|>][0-9+-]{0,2}( *\t[ \t]*)")
+_COLON = re.compile(r"(?:\s|(?<=\s)#.*)*:")
 _HEADER = re.compile(r"[|>][+-]?([1-9])?([+-]?)")
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
@@ -37,6 +39,8 @@ _SAYS = (  # words of the parser's message, what a person is told, how to mend i
     ("while parsing a flow", "a bracket that is never closed, or a missing comma", "close it"),
     ("sequence entries are not allowed", "a list item where none can stand", "begin the list on a line of its own"),
     ("expected <block end>", "something that does not belong to the value before it", f"{_INDENT}; {_QUOTES} as a whole"),
+    ("a tag", "a tag", f"remove it, or {_QUOTES} if it begins with `!`"),
+    ("nested too deep", "brackets nested too deep", "flatten them"),
     ("expected '<document start>'", "something that does not belong to the mapping before it", _INDENT),
 )
 
@@ -113,6 +117,18 @@ class _Scanner(Scanner):
                 self.allow_simple_key = False  # in `-<tab>key: value` a tab would indent
             return
 
+    def fetch_block_scalar(self, style: str, **named: Any) -> None:
+        """Read a block of lines; tabs behind its header, which the parser refuses, count as blanks."""
+        reader = self.reader
+        if match := _TABS.match(reader.buffer, reader.pointer):
+            blanks = " " * (match.end() - match.start(1))
+            reader.buffer = reader.buffer[: match.start(1)] + blanks + reader.buffer[match.end() :]
+        super().fetch_block_scalar(style, **named)
+
+    def fetch_tag(self) -> NoReturn:
+        """Refuse a tag, before it is taken apart."""
+        raise MarkedYAMLError(problem="a tag", problem_mark=self.reader.get_mark())
+
     def fetch_flow_collection_start(self, *arguments: Any, **named: Any) -> None:
         """Begin a `[` or `{`. The parser looks ahead over a thousand of them before it tells of the first one."""
         if self.flow_level > self.depth:
@@ -158,8 +174,6 @@ class _Builder:
             self.refuse(f"more than {self.bounds.nodes} values", "split the file, or keep long lists elsewhere")
         if isinstance(event, AliasEvent):
             self.refuse(f"the alias `*{event.anchor}`", f"write the value again, or {_QUOTES} if it begins with `*`")
-        if event.tag is not None:
-            self.refuse("a tag", f"remove it, or {_QUOTES} if it begins with `!`")
         start = event.start_mark.index + self.shift
         body = start
         if event.anchor is not None and (match := _ANCHOR.match(self.text, start)):
@@ -169,7 +183,8 @@ class _Builder:
         if depth > self.bounds.depth:
             self.refuse(f"nested deeper than {self.bounds.depth} levels", "flatten it")
         if not event.flow_style:
-            indent = body - self.text.rfind("\n", 0, body) - 1
+            begin = self.text.rfind("\n", 0, body) + 1
+            indent = body - (begin or self.shift)
         span = (start, event.start_mark.line + 1, event.start_mark.column + 1, body, bool(event.flow_style))
         if isinstance(event, MappingStartEvent):
             return self.pairs(span, events, depth, indent)
@@ -201,10 +216,12 @@ class _Builder:
             assert isinstance(key, Scalar)
             value = self.node(next(events), events, depth + 1, indent)
             if isinstance(value, Scalar) and value.start == value.end:
-                # The parser puts what is empty behind the blanks and comments that follow it.
-                value = value._replace(start=key.end, end=key.end, body=key.end, line=key.line, column=key.column)
+                # The parser puts what is empty behind the blanks and comments that follow it; its place is the colon.
+                colon = _COLON.match(self.text, key.end)
+                at = colon.end() if colon else key.end
+                value = value._replace(start=at, end=at, body=at, line=key.line, column=key.column)
             pairs.append((key, value))
-        end = event.end_mark.index + self.shift if flow else max(pairs[-1][1].end, pairs[-1][0].end)
+        end = event.end_mark.index + self.shift if flow else pairs[-1][1].end
         return Pairs(start, end, line, column, body, flow, pairs)
 
     def check_key(self, key: Node, seen: dict[str, int]) -> None:
