@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from kin.errors import Invalid, Usage
 
@@ -116,6 +116,20 @@ def git(
     if out.code not in ok:
         raise GitError(arguments, out)
     return out
+
+
+def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = ()) -> "subprocess.Popen[bytes]":
+    """Start a git that is talked to over its standard input and output; what it complains of goes into `errors`."""
+    return subprocess.Popen(
+        ["git", *QUIET, *arguments],
+        cwd=cwd,
+        env=clean_env(os.environ),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        pass_fds=tuple(fds),
+        start_new_session=True,
+    )
 
 
 def on_terminal(cwd: str, *arguments: str) -> int:
@@ -262,7 +276,7 @@ def is_clean(cwd: str) -> bool:
 class Entry(NamedTuple):
     """A path that differs: `xy` as `git status` prints it (`??` untracked), file modes in HEAD, index and work tree.
 
-    An untracked path that ends in a slash is a repository of its own.
+    An untracked path that ends in a slash is a repository of its own; `inside` is true for a submodule with changed files.
     """
 
     path: str
@@ -270,6 +284,7 @@ class Entry(NamedTuple):
     head_mode: str = ABSENT
     index_mode: str = ABSENT
     work_mode: str = ABSENT
+    inside: bool = False
 
     @property
     def unmerged(self) -> bool:
@@ -284,15 +299,15 @@ class Status(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-def status(cwd: str, *, env: Mapping[str, str] | None = None, submodules: bool = False) -> Status:
+def status(cwd: str, *, env: Mapping[str, str] | None = None, submodules: bool = False, refresh: bool = False) -> Status:
     """Where the worktree that `cwd` is the root of stands: one process, untracked files too, renames as delete and add.
 
-    `submodules` looks into them whatever the person's settings say. The index may be refreshed on disk: without that every
-    call would read again each file as young as the index.
+    `submodules` looks into them whatever the person's settings say. `refresh` writes the index, in kin's own worktrees:
+    without that every call would read again each file as young as the index.
     """
     arguments = ["--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames", "--no-ahead-behind"]
     arguments += ["--ignore-submodules=none"] if submodules else []
-    out = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": "1"} | dict(env or {})).out
+    out = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": str(int(refresh))} | dict(env or {})).out
     head: str | None = None
     branch: str | None = None
     entries: list[Entry] = []
@@ -301,8 +316,8 @@ def status(cwd: str, *, env: Mapping[str, str] | None = None, submodules: bool =
         if kind == "?":
             entries.append(Entry(rest, "??"))
         elif kind == "1":
-            xy, _, in_head, in_index, in_work, _, _, path = rest.split(" ", 7)
-            entries.append(Entry(path, xy, in_head, in_index, in_work))
+            xy, module, in_head, in_index, in_work, _, _, path = rest.split(" ", 7)
+            entries.append(Entry(path, xy, in_head, in_index, in_work, "M" in module or "U" in module))
         elif kind == "u":
             xy, _, _, _, _, in_work, _, _, _, path = rest.split(" ", 9)
             entries.append(Entry(path, xy, ABSENT, ABSENT, in_work))

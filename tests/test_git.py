@@ -80,7 +80,7 @@ def test_variables_of_a_hook_do_not_turn_git_to_another_repository(
 
 
 def test_what_git_said_is_in_the_error(repo: Repo) -> None:
-    with pytest.raises(git.GitError, match="git rev-list nowhere failed: fatal: .*'nowhere'") as caught:
+    with pytest.raises(git.GitError, match=r"git rev-list nowhere failed: fatal: .*'nowhere'") as caught:
         git.git(str(repo.path), "rev-list", "nowhere")
     assert caught.value.exit == 7 and caught.value.out.code == 128
 

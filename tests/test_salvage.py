@@ -12,7 +12,7 @@ from desk import RUN, TASK, Desk
 
 from kin import git
 from kin.errors import Conflict, NotFound, Usage
-from kin.runner import salvage
+from kin.runner import kept, salvage
 
 REF = f"refs/kin/salvage/{TASK}/{RUN}-1-dev"
 
@@ -184,7 +184,7 @@ def test_it_needs_no_identity(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from kin.runner import salvage
+from kin.runner import kept, salvage
 salvage.salvage(sys.argv[2], "KIN-12", sys.argv[3], "1-dev", head=sys.argv[4])
 """
 
@@ -199,7 +199,7 @@ def test_a_salvage_that_was_killed_is_made_once_by_the_next(desk: Desk, place: s
     assert git.refs(str(desk.repo.path), "refs/kin/salvage/") == [REF]
 
 
-def saved_work(desk: Desk) -> salvage.Salvaged:
+def saved_work(desk: Desk) -> kept.Salvaged:
     desk.tree.write("src/a", "saved\n")
     desk.git("commit", "-qam", "committed by the agent")
     desk.tree.write("new", "saved\n")
@@ -207,48 +207,74 @@ def saved_work(desk: Desk) -> salvage.Salvaged:
     desk.tree.write(".kin/notes.md", "x\n")
     desk.salvage()
     desk.reset(desk.base)
-    return salvage.find(desk.project, TASK)
+    return kept.find(desk.project, TASK)
 
 
 def test_salvages_are_listed_found_shown_and_dropped(desk: Desk) -> None:
     one = saved_work(desk)
     assert (one.ref, one.task, one.start, one.subject) == (REF, TASK, desk.base, f"kin: interrupted work of {TASK}")
-    assert salvage.list_salvage(desk.project) == salvage.list_salvage(desk.project, TASK) == [one]
-    assert salvage.list_salvage(desk.project, "KIN-1") == []
-    assert salvage.find(desk.project, one.name) == salvage.find(desk.project, f"{RUN}-1-dev") == one
-    text = salvage.show(desk.project, one)
+    assert kept.list_salvage(desk.project) == kept.list_salvage(desk.project, TASK) == [one]
+    assert kept.list_salvage(desk.project, "KIN-1") == []
+    assert kept.find(desk.project, one.name) == kept.find(desk.project, f"{RUN}-1-dev") == one
+    text = kept.show(desk.project, one)
     assert "-one" in text and "+saved" in text and "deleted file" in text
     second = salvage.keep(desk.project.git_common, TASK, f"{RUN}-rejected", desk.base)
     with pytest.raises(Usage, match="2 salvages"):
-        salvage.find(desk.project, TASK)
-    salvage.drop(desk.project, one)
+        kept.find(desk.project, TASK)
+    kept.drop(desk.project, one)
     assert git.refs(str(desk.repo.path), "refs/kin/") == [second]
     with pytest.raises(Conflict):
-        salvage.drop(desk.project, one._replace(oid=desk.repo.tip("main~1"), ref=second))
+        kept.drop(desk.project, one._replace(oid=desk.repo.tip("main~1"), ref=second))
     with pytest.raises(NotFound):
-        salvage.find(desk.project, "KIN-99")
+        kept.find(desk.project, "KIN-99")
 
 
 def test_applying_brings_the_changes_to_a_newer_checkout_but_not_the_store(desk: Desk) -> None:
     one = saved_work(desk)
     desk.repo.commit("main moves on", other="x\n")
-    assert salvage.apply(desk.project, one, str(desk.repo.path)) == ["new", "src/a", "src/b"]
+    assert kept.apply(desk.project, one, str(desk.repo.path)) == ["new", "src/a", "src/b"]
     assert desk.repo.status().splitlines() == ["A  new", "M  src/a", "D  src/b"]
     assert not (desk.repo.path / ".git/CHERRY_PICK_HEAD").exists()
 
 
 def test_applying_refuses_a_checkout_with_changes_of_its_own(desk: Desk) -> None:
     one = saved_work(desk)
+    apply = lambda: kept.apply(desk.project, one, str(desk.repo.path))  # noqa: E731
     desk.repo.write("README.md", "mine\n")
-    with pytest.raises(Usage, match="uncommitted changes"):
-        salvage.apply(desk.project, one, str(desk.repo.path))
-    assert desk.repo.status() == " M README.md"
+    with pytest.raises(Usage, match=r"uncommitted changes: README\.md"):
+        apply()
+    desk.repo.git("checkout", "-q", "README.md")
+    desk.repo.write("new", "mine, in the way\n")
+    with pytest.raises(Usage, match="uncommitted changes: new"):
+        apply()
+    (desk.repo.path / "new").unlink()
+    Path(desk.repo.path, ".git/REVERT_HEAD").write_text(desk.base)
+    with pytest.raises(Usage, match="in the middle of a revert"):
+        apply()
+    assert desk.repo.status() == ""
+
+
+def test_applying_minds_neither_the_stores_edits_nor_files_out_of_the_way(desk: Desk) -> None:
+    one = saved_work(desk)
+    desk.repo.write(".kin/kin.yaml", "key: KIN # edited\n")
+    desk.repo.write(".kin/tasks/KIN-1.yaml", "id: KIN-1\n")
+    desk.repo.git("add", ".kin/tasks")
+    desk.repo.write("elsewhere", "untracked\n")
+    kept.apply(desk.project, one, str(desk.repo.path))
+    assert sorted(desk.repo.status().splitlines()) == [
+        " M .kin/kin.yaml",
+        "?? elsewhere",
+        "A  .kin/tasks/KIN-1.yaml",
+        "A  new",
+        "D  src/b",
+        "M  src/a",
+    ]
 
 
 def test_applying_what_clashes_leaves_markers_and_says_where(desk: Desk) -> None:
     one = saved_work(desk)
     desk.repo.commit("clash", src__a="theirs\n")
     with pytest.raises(Conflict, match="clash in src/a") as caught:
-        salvage.apply(desk.project, one, str(desk.repo.path))
+        kept.apply(desk.project, one, str(desk.repo.path))
     assert caught.value.data["paths"] == ["src/a"]
     assert "<<<<<<<" in desk.repo.read("src/a") and "A  new" in desk.repo.status()

@@ -14,7 +14,7 @@ from desk import BRANCH, RUN, TASK, Desk
 
 from kin import git
 from kin.errors import Busy, Conflict, Invalid
-from kin.runner import worktree
+from kin.runner import salvage, worktree
 from kin.store import locks
 from kin.store.project import find_repository
 
@@ -122,6 +122,48 @@ def test_a_copy_of_the_clone_leaves_the_worktrees_of_the_original_alone(desk: De
     assert desk.tree.git("status", "--porcelain") == " M src/a"
 
 
+def test_a_project_of_nothing_but_a_store_has_an_empty_worktree(project: Repo) -> None:
+    project.git("rm", "-q", "README.md")
+    project.commit("only the store")
+    desk = Desk(project)
+    assert desk.files() == set() and desk.look().clean
+    before = desk.look()
+    desk.tree.write("first", "x")
+    oid = desk.commit(before)
+    assert oid and desk.look().clean
+    (desk.path / "first").unlink()
+    assert desk.commit(desk.look()) and desk.look().clean
+    desk.reset(desk.base)
+    assert desk.look().clean and desk.files() == set()
+
+
+def test_hooks_that_fail_stop_nothing_of_kins(coded: Repo) -> None:
+    names = ("post-checkout", "pre-commit", "commit-msg", "post-commit", "post-index-change", "post-merge")
+    for name in names:
+        coded.write(f".git/hooks/{name}", "#!/bin/sh\nexit 1\n").chmod(0o755)
+    desk = Desk(coded)
+    desk.tree.write("src/a", "work\n")
+    oid = desk.commit(desk.look()) or ""
+    desk.reset(desk.base)
+    assert worktree.fast_forward(desk.made.path, BRANCH, desk.base, oid)
+    assert worktree.remove(desk.project, desk.made.path, BRANCH, oid) is None
+
+
+def test_a_hook_that_forbids_the_branch_leaves_nothing_behind(coded: Repo) -> None:
+    script = '#!/bin/sh\n[ "$1" = prepared ] && grep -q refs/heads/kin/ && exit 1\nexit 0\n'
+    coded.write(".git/hooks/reference-transaction", script).chmod(0o755)
+    with pytest.raises(git.GitError):
+        Desk(coded)
+    assert listed(coded) == [] and coded.git("branch", "--list", "kin/*") == ""
+    (coded.path / ".git/hooks/reference-transaction").unlink()
+    assert Desk(coded).look().clean
+
+
+def test_a_persons_own_worktree_with_such_a_name_is_whole(desk: Desk, tmp_path: Path) -> None:
+    desk.repo.git("worktree", "add", "-q", "--detach", str(tmp_path / "KIN-foo"))
+    assert (tmp_path / "KIN-foo/.kin/kin.yaml").exists()
+
+
 def test_without_a_commit_there_is_nothing_to_start_from(desk: Desk) -> None:
     with pytest.raises(Invalid, match="no commit to start from") as caught:
         worktree.ensure(desk.project, desk.settings, "KIN-13", RUN, None, os.environ)
@@ -187,8 +229,10 @@ def test_a_commit_that_only_a_deleted_worktree_held_is_kept(desk: Desk) -> None:
 def test_a_deleted_branch_comes_back_where_the_worktree_had_it(desk: Desk) -> None:
     desk.tree.write("src/a", "work\n")
     oid = desk.commit(desk.look())
-    desk.repo.git("update-ref", "-d", BRANCH)
+    desk.git("update-ref", "-d", BRANCH)
     desk.tree.write("src/b", "uncommitted\n")
+    saved = desk.salvage(oid)
+    assert saved.complete and git.parents(str(desk.repo.path), saved.ref or "") == [oid]
     desk.sit()
     assert desk.made.start == oid == desk.repo.tip(BRANCH)
     assert desk.tree.git("status", "--porcelain") == " M src/b"
@@ -223,7 +267,16 @@ def test_a_folder_that_git_forgot_is_saved_before_it_makes_place(desk: Desk) -> 
     shutil.rmtree(desk.made.gitdir)
     desk.sit()
     assert desk.tree.read("src/a") == "one\n"
-    assert desk.repo.git("show", f"refs/kin/salvage/{TASK}/{RUN}-stray:src/a") == "work"
+    assert desk.repo.git("diff", "--name-only", desk.base, f"refs/kin/salvage/{TASK}/{RUN}-stray") == "src/a"
+
+
+def test_a_forgotten_folder_that_cannot_be_saved_whole_stays(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(salvage, "SIZE_LIMIT", 10)
+    desk.tree.write("big", "x" * 11)
+    shutil.rmtree(desk.made.gitdir)
+    with pytest.raises(Invalid, match=r"could not be saved whole \(big\)"):
+        desk.sit()
+    assert desk.tree.read("big") == "x" * 11
 
 
 def test_ignored_files_that_are_named_are_copied_once(coded: Repo) -> None:
@@ -290,10 +343,10 @@ def test_reset_ends_a_rebase_and_a_disabled_sparse_checkout(desk: Desk) -> None:
 
 def test_a_branch_without_work_follows_the_target(desk: Desk) -> None:
     desk.tree.write("build/cache", "kept")
-    tip = desk.repo.commit("target moves", src__a="theirs\n", src__new="new\n")
+    tip = desk.repo.commit("target moves", src__a="theirs\n", src__new="new\n", **{".kin__tasks__KIN-13.yaml": "x\n"})
     assert worktree.fast_forward(desk.made.path, BRANCH, desk.base, tip)
     assert desk.tree.read("src/a") == "theirs\n" and desk.tree.read("build/cache") == "kept"
-    assert desk.look().clean and desk.repo.tip(BRANCH) == tip
+    assert desk.look().clean and desk.repo.tip(BRANCH) == tip and not (desk.path / ".kin").exists()
     assert not worktree.fast_forward(desk.made.path, BRANCH, desk.base, tip)
 
 
@@ -369,6 +422,11 @@ def test_commits_that_only_a_submodule_of_the_worktree_holds_keep_it(desk: Desk,
     with pytest.raises(Conflict, match="lib has commits"):
         worktree.discard(desk.project, desk.made.path)
     desk.git("branch", "-D", "mine", cwd=desk.path / "lib")
+    (desk.path / "lib/new").write_text("x")
+    assert worktree.remove(desk.project, desk.made.path, BRANCH, tip) == "the worktree has uncommitted files: lib"
+    with pytest.raises(Conflict, match="lib has changed files"):
+        worktree.discard(desk.project, desk.made.path)
+    (desk.path / "lib/new").unlink()
     assert worktree.remove(desk.project, desk.made.path, BRANCH, tip) is None
     assert not desk.path.exists()
 
@@ -393,7 +451,7 @@ MAKE = """
 import os, sys
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
 from kin.model.settings import Settings
-from kin.runner import worktree
+from kin.runner import salvage, worktree
 from kin.store.project import find_repository
 project, settings = find_repository(sys.argv[2], os.environ), Settings(key="KIN")
 made = worktree.ensure(project, settings, sys.argv[3], "r", sys.argv[4], os.environ)

@@ -223,7 +223,7 @@ def _roles(environ: Mapping[str, str]) -> list[Offer]:
 
 
 def _salvages(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.runner.salvage import list_salvage
+    from kin.runner.kept import list_salvage
     from kin.store.project import find
 
     return [Offer(one.name, one.subject) for one in list_salvage(find(os.getcwd(), environ))]

@@ -8,7 +8,7 @@ from kin.cli.screen import Screen, ago, cells, clean, pad
 from kin.errors import Usage
 
 if TYPE_CHECKING:
-    from kin.runner.salvage import Salvaged
+    from kin.runner.kept import Salvaged
 
 __all__ = ["ACTIONS", "salvage_"]
 
@@ -39,7 +39,7 @@ def salvage_(call: Call) -> Result:
 
 def _list(call: Call) -> Result:
     from kin.model.times import now
-    from kin.runner.salvage import list_salvage
+    from kin.runner.kept import list_salvage
 
     wanted = {_task(call, word) for word in call["names"]}
     found = [one for one in list_salvage(call.project) if not wanted or one.task in wanted]
@@ -62,7 +62,7 @@ def _list(call: Call) -> Result:
 
 def _show(call: Call, word: str) -> Result:
     from kin import git
-    from kin.runner.salvage import base_of
+    from kin.runner.kept import base_of
 
     one, project = _find(call, word), call.project
     base = base_of(project, one)
@@ -74,7 +74,7 @@ def _show(call: Call, word: str) -> Result:
 
 
 def _apply(call: Call, word: str) -> Result:
-    from kin.runner.salvage import apply
+    from kin.runner.kept import apply
 
     one = _find(call, word)
     paths = apply(call.project, one, call.cwd)
@@ -85,7 +85,7 @@ def _apply(call: Call, word: str) -> Result:
 
 def _drop(call: Call, words: Sequence[str]) -> Result:
     """Typing its name is the yes; what is printed brings it back for as long as git keeps the commit."""
-    from kin.runner.salvage import drop
+    from kin.runner.kept import drop
 
     found = list({one.ref: one for one in (_find(call, word) for word in words)}.values())
     data = [_data(one, _files(call, one)) for one in found]
@@ -96,7 +96,7 @@ def _drop(call: Call, words: Sequence[str]) -> Result:
 
 
 def _find(call: Call, word: str) -> "Salvaged":
-    from kin.runner.salvage import find
+    from kin.runner.kept import find
 
     return find(call.project, _task(call, word))
 
@@ -111,7 +111,7 @@ def _task(call: Call, word: str) -> str:
 
 def _files(call: Call, one: "Salvaged") -> list[str]:
     from kin import git
-    from kin.runner.salvage import base_of
+    from kin.runner.kept import base_of
 
     return [path for _, path in git.changed_paths(call.project.git_common, base_of(call.project, one), one.oid)]
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 from kin import git
 from kin.errors import Failed
 from kin.faults import point
+from kin.runner.registry import clear_locks
 from kin.runner.salvage import read_status
-from kin.runner.worktree import clear_locks
 from kin.store.project import Project
 
 __all__ = ["State", "commit_step", "found_out", "has_own_commits", "is_committed", "look", "look_head"]

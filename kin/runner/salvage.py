@@ -1,4 +1,4 @@
-"""Saves what an interrupted or failed step left in its worktree, before anything else touches it; and gives it back.
+"""Saves what an interrupted or failed step left in its worktree, before anything else touches it (kept.py gives it back).
 
 A salvage is a commit under `refs/kin/salvage/<task>/`: staged, unstaged and untracked files as they lay there, on top of
 what the agent had committed. It is made with an index of its own, so the worktree is exactly as it was (docs/git.md, H).
@@ -10,16 +10,13 @@ import re
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from kin import git
-from kin.errors import Conflict, NotFound, Usage
+from kin.errors import Conflict, Invalid
 from kin.faults import point
-from kin.model import times
-from kin.store.project import Project
 
-__all__ = ["Salvaged", "Saved", "apply", "base_of", "drop", "find", "keep", "list_salvage", "salvage", "salvage_stray", "show"]
+__all__ = ["PREFIX", "Saved", "branch_ref", "keep", "last_head", "read_status", "rebuild_index", "salvage", "save_stray"]
 
 PREFIX = "refs/kin/salvage/"
 
@@ -41,18 +38,6 @@ class Saved(NamedTuple):
     ref: str | None
     complete: bool
     skipped: list[str]
-
-
-class Salvaged(NamedTuple):
-    """A salvage as `kin salvage list` shows it; `start` is the commit that the step began on, `at` RFC 3339."""
-
-    ref: str
-    name: str
-    task: str
-    oid: str
-    at: str
-    subject: str
-    start: str | None
 
 
 def branch_ref(task: str) -> str:
@@ -96,12 +81,12 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, start: str 
 def read_status(path: str, gitdir: str) -> git.Status:
     """`git status` of a worktree; an index that cannot be read any more (a killed git, a full disk) is made anew."""
     try:
-        return git.status(path)
+        return git.status(path, refresh=True)
     except git.GitError as error:
         if "index" not in error.out.err:
             raise
     rebuild_index(path, gitdir)
-    return git.status(path)
+    return git.status(path, refresh=True)
 
 
 def rebuild_index(path: str, gitdir: str) -> None:
@@ -118,7 +103,18 @@ def _tips(path: str, gitdir: str, found: git.Status, branch: str) -> list[str]:
     tips = [found.head, git.tip(path, branch) if found.branch != branch else None]
     with suppress(FileNotFoundError), open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
         tips += file.read().split()
-    return list(dict.fromkeys(tip for tip in tips if tip))
+    known = list(dict.fromkeys(tip for tip in tips if tip))
+    return known or [tip for tip in (git.tip(path, last_head(gitdir) or "HEAD"),) if tip]
+
+
+def last_head(gitdir: str) -> str | None:
+    """The commit that a worktree was at last, as its reflog says: all that is left once somebody deleted its branch."""
+    with suppress(OSError), open(os.path.join(gitdir, "logs", "HEAD"), "rb") as file:
+        for line in reversed(file.read().splitlines()):
+            ids = [oid.decode("ascii", "replace") for oid in line.split(b" ", 2)[:2]]
+            if found := [oid for oid in reversed(ids) if oid.strip("0")]:
+                return found[0]
+    return None
 
 
 def _copy_index(path: str, gitdir: str, index: str, found: git.Status) -> None:
@@ -227,7 +223,8 @@ def _record(
     path: str, task: str, label: str, tree: str, parents: Sequence[str], start: str | None, skipped: Sequence[str]
 ) -> str | None:
     """Write the salvage commit and its ref; None if there is nothing in it, the old ref if it was saved before."""
-    if start and tree == git.tree_of(path, parents[0]) and all(git.is_ancestor(path, p, start) for p in parents):
+    first = git.tree_of(path, parents[0]) if parents else None
+    if start and tree == first and all(git.is_ancestor(path, parent, start) for parent in parents):
         return None
     for old in _of_label(path, task, label):
         if git.tree_of(path, old) == tree and git.parents(path, old) == list(parents):
@@ -260,11 +257,15 @@ def _free_name(cwd: str, task: str, label: str) -> str:
     return next(name for name in names if name not in taken)
 
 
-def salvage_stray(common: str, folder: str, branch: str, task: str, run: str) -> Saved:
-    """Save a folder that was a worktree of `branch` and that git forgot: what differs from the branch's tip."""
-    tip = git.tip(common, branch)
+def save_stray(common: str, folder: str, task: str, run: str) -> None:
+    """Save a folder that was the task's worktree and that git forgot: what differs from the branch's tip.
+
+    Raises Invalid if not all of it could be saved; the folder must then stay.
+    """
+    tip = git.tip(common, branch_ref(task))
     index = os.path.join(common, "kin", "stray-index")
     env = {"GIT_DIR": common, "GIT_WORK_TREE": folder, "GIT_INDEX_FILE": index}
+    saved = _Files(folder, env, ())
     with suppress(FileNotFoundError):
         os.unlink(index)
     try:
@@ -272,7 +273,6 @@ def salvage_stray(common: str, folder: str, branch: str, task: str, run: str) ->
             git.git(folder, "read-tree", tip, env=env)
         entries = git.status(folder, env=env).entries
         nested = [e.path.rstrip("/") for e in entries if e.path.endswith("/")]
-        saved = _Files(folder, env, ())
         saved.add_all(entries, nested)
         for name in nested:
             saved.add_nested(name)
@@ -280,80 +280,12 @@ def salvage_stray(common: str, folder: str, branch: str, task: str, run: str) ->
     finally:
         with suppress(FileNotFoundError):
             os.unlink(index)
+    if tip and not os.path.lexists(os.path.join(folder, ".kin")):
+        tree = git.replaced(common, tree, ".kin", tip)  # hidden, not deleted
     label = f"{run}-stray"
     ref = _record(common, task, label, tree, [tip] if tip else [], tip, saved.skipped)
     inner = [".", *nested] if os.path.isdir(os.path.join(folder, ".git")) else nested
     saved.fetch_all(inner, ref or _free_name(common, task, label))
-    return Saved(ref, not saved.skipped, saved.skipped)
-
-
-def list_salvage(project: Project, task: str | None = None) -> list[Salvaged]:
-    """What was saved, of one task or of all, newest first."""
-    fields = ("refname", "objectname", "committerdate:unix", "subject", "trailers:key=Kin-Start,valueonly")
-    shape = "%1f".join(f"%({field})" for field in fields) + "%00"
-    pattern = f"{PREFIX}{task}/" if task else PREFIX
-    out = git.git(project.git_common, "for-each-ref", "--sort=-committerdate", f"--format={shape}", pattern).text
-    found = []
-    for record in out.split("\0\n" if "\0\n" in out else "\0"):
-        if record.strip("\0\n"):
-            ref, oid, at, subject, start = record.strip("\0\n").split("\x1f")
-            name = ref.removeprefix(PREFIX)
-            saved = times.rfc3339(datetime.fromtimestamp(int(at), UTC))
-            found.append(Salvaged(ref, name, name.partition("/")[0], oid, saved, subject, start.strip() or None))
-    return found
-
-
-def find(project: Project, word: str) -> Salvaged:
-    """The salvage that `word` names: its name, its ref, or a task's id if that has just one. Raises NotFound, Usage."""
-    everything = list_salvage(project)
-    exact = [s for s in everything if word in (s.name, s.ref)]
-    found = exact or [s for s in everything if s.task == word or s.name.endswith(f"/{word}")]
-    if not found:
-        raise NotFound(f"nothing was salvaged under the name {word}", "`kin salvage list` shows what was")
-    if len(found) > 1:
-        raise Usage(f"{word} has {len(found)} salvages: {', '.join(s.name for s in found)}", "name one of them")
-    return found[0]
-
-
-def show(project: Project, one: Salvaged, *, colour: bool = False) -> str:
-    """What the salvaged step had done, as a diff: its commits and its uncommitted files together."""
-    base = base_of(project, one)
-    return git.diff_text(project.git_common, base, one.oid, colour=colour)
-
-
-def apply(project: Project, one: Salvaged, path: str) -> list[str]:
-    """Bring the changes of a salvage into the worktree at `path`, staged and uncommitted; the paths that it changed.
-
-    What it holds of `.kin/` stays out. Raises Usage if the worktree has changes of its own, Conflict if the changes clash:
-    then the clashing files hold conflict markers, as after any `git cherry-pick`.
-    """
-    root = git.git(path, "rev-parse", "--show-toplevel").text
-    if doing := git.under_way(git.git_dir(root)):
-        raise Usage(f"git is in the middle of a {doing} here", "finish it first")
-    if any(not entry.path.startswith(".kin/") for entry in git.status(root).entries):  # kin's own states lie there all day
-        raise Usage("this checkout has uncommitted changes", "commit or stash them first")
-    base = base_of(project, one)
-    changed = [c.path for c in git.changes(root, base, one.oid) if not c.path.startswith(".kin/")]
-    tree = git.replaced(root, one.oid, ".kin", base)
-    pick = git.commit_tree(root, tree, [base], f"kin: {one.name}\n", env=SOMEBODY)
-    out = git.git(root, "cherry-pick", "--no-commit", "--allow-empty", pick, ok=(0, 1))
-    if out.code:
-        clash = [e.path for e in git.status(root).entries if e.unmerged]
-        raise Conflict(f"the salvaged changes clash in {', '.join(clash)}", "mend the marked places and `git add`", paths=clash)
-    return changed
-
-
-def drop(project: Project, one: Salvaged) -> None:
-    """Forget a salvage. Raises Conflict if it changed meanwhile."""
-    if not git.delete_ref(project.git_common, one.ref, one.oid):
-        raise Conflict(f"{one.name} could not be deleted", "it changed, or a hook forbids it")
-
-
-def base_of(project: Project, one: Salvaged) -> str:
-    """What to compare a salvage with: where the step began, where a branch put aside left all others, else nothing at all."""
-    cwd = project.git_common
-    if one.start and (oid := git.tip(cwd, one.start)):
-        return oid
-    heads = [ref for ref in git.refs(cwd, "refs/heads/") if not ref.startswith("refs/heads/kin/")]
-    found = git.git(cwd, "merge-base", one.oid, *heads, ok=(0, 1)).text if heads else ""
-    return found or git.tip(cwd, f"{one.oid}^1") or git.git(cwd, "hash-object", "-t", "tree", "--stdin", input=b"").text
+    if saved.skipped:
+        what = f"the folder {folder} could not be saved whole ({', '.join(saved.skipped[:5])})"
+        raise Invalid(what, "move it away, or what is in it")
