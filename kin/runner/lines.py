@@ -13,7 +13,7 @@ LONGEST_LINE = 2 * 1024 * 1024
 """Bytes: a longer line is handed on in pieces. A model's client prints JSON lines of some MB, and those must stay whole."""
 TAIL = 4000
 """Characters of a stream's end that are kept for reasons and summaries."""
-FLOOD_AFTER = 32 * 1024 * 1024
+FLOOD_AFTER = 16 * 1024 * 1024
 """Bytes of a stream that are always handed on in full."""
 FLOOD_RATE = 512 * 1024
 """Bytes a second that are handed on past that. Of what comes faster only the end is kept: handling it holds up the agent."""

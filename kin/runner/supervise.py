@@ -172,8 +172,7 @@ class Supervisor:
                         self._read(step, key.fd)
                 if answer:
                     return answer
-                # After reading: output that came while we were stopped or busy counts before the limits do.
-                if number := step.due(time.monotonic(), self._cancel.level, self._stop):
+                if number := step.due(time.monotonic(), bool(events), self._cancel.level, self._stop):
                     self._send(int(number))
                 if step.hopeless:
                     raise _Gone
@@ -314,11 +313,16 @@ class _Step:
         due = min(self.deadlines())[0] if not self.ending else min(self._kill_at, self._give_up_at)
         return None if due == math.inf else max(0.0, due - time.monotonic())
 
-    def due(self, now: float, cancel: int, stop: str) -> int:
-        """The signal that the step must be sent now, or 0."""
+    def due(self, now: float, stirred: bool, cancel: int, stop: str) -> int:
+        """The signal that the step must be sent now, or 0.
+
+        `stirred`: something just came in. Then it is not silent, however late it is: kin may have been stopped or busy, and
+        the step's output have waited in the pipe.
+        """
         if not self.ending:
             when, limit = min(self.deadlines())
-            self.ending = "cancelled" if cancel else stop or (limit if now >= when else "")
+            over = now >= when and (limit == "timeout" or not stirred)
+            self.ending = "cancelled" if cancel else stop or (limit if over else "")
             if not self.ending:
                 return 0
             self._kill_at = now + self._grace
