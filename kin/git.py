@@ -128,6 +128,7 @@ def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = (
         stdout=subprocess.PIPE,
         stderr=errors,
         pass_fds=tuple(fds),
+        bufsize=0,  # what is said must arrive before its answer is waited for
         start_new_session=True,
     )
 
