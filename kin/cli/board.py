@@ -1,11 +1,12 @@
 """`kin board`: tasks in columns by status, as many side by side as the terminal holds."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kin.cli.listing import entry, select
 from kin.cli.output import Call, Result
 from kin.cli.screen import STATUS_STYLES, Screen, cells, clean, fit, pad
+from kin.model.ids import sort_key
 from kin.model.status import OPEN, TaskStatus
 
 if TYPE_CHECKING:
@@ -13,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["board_"]
 
-LIMIT = 8
-"""Tasks of a finished kind that a board shows unless it is asked for all."""
+OPEN_LIMIT, ENDED_LIMIT = 40, 8
+"""Tasks that a column shows unless it is asked for all; the newest of those that ended."""
 NARROW, WIDE = 22, 40
 """Columns of text that a status gets at least and at most."""
 
@@ -25,12 +26,17 @@ def board_(call: Call) -> Result:
     from kin.store.view import see
 
     settings = quick(call.project)
-    view = see(call.project)
+    view = see(call.project, bodies=call.screen.json)
     found = select(view, {"all": True, "label": call["label"]}, settings.key)
     columns = {status: [s for s in found if s.status == status] for status in TaskStatus}
-    data = [{"status": status, "tasks": [entry(s) for s in seen]} for status, seen in columns.items()]
-    limits = {s: None if call["all"] or s in OPEN else LIMIT for s in TaskStatus}
+    for status in set(TaskStatus) - OPEN:
+        columns[status].sort(key=lambda s: sort_key(s.task.id), reverse=True)
+    limits = {s: None if call["all"] else OPEN_LIMIT if s in OPEN else ENDED_LIMIT for s in TaskStatus}
     shown = {s: seen for s, seen in columns.items() if seen}
+
+    def data() -> list[dict[str, Any]]:
+        return [{"status": status, "tasks": [entry(s) for s in seen]} for status, seen in columns.items()]
+
     return Result("board", data, lambda screen: _board(shown, limits, screen), warnings=(*settings.warnings, *view.warnings))
 
 
@@ -57,7 +63,7 @@ def _column(status: TaskStatus, seen: Sequence["Seen"], limit: int | None, width
     """The lines of one column, each with its style."""
     style = STATUS_STYLES.get(status, "bold")
     lines = [(fit(f"{status.upper()} {len(seen)}", width), style), ("─" * width, "dim")]
-    kept = seen if limit is None else seen[-limit:]
+    kept = seen[:limit]
     for one in kept:
         mark = "› " if one.ready else ""
         lines.append((fit(f"{mark}{one.task.id}", width), "bold"))

@@ -21,18 +21,19 @@ COLUMNS = ("id", "status", "priority", "title")
 
 def entry(seen: "Seen") -> dict[str, Any]:
     """A task as JSON: the file's keys, `status` as shown, and beside it what the file says, whether it is ready, its run."""
-    from kin.model.fields import data_of
-
     task = seen.task
-    out: dict[str, Any] = task._asdict()
-    extra = out.pop("extra")
+    out: dict[str, Any] = dict(zip(TASK_KEYS, task, strict=False))
     out["description"] = task.description or None
     out["status"] = seen.status
     out["stored_status"] = task.status
     out["ready"] = seen.ready
     out["run"] = seen.run
-    out["blocked"] = task.blocked._asdict() if task.blocked and task.status == TaskStatus.blocked else None
-    out.update((key, data_of(value)) for key, value in extra.items())
+    if task.blocked is not None:
+        out["blocked"] = task.blocked._asdict() if task.status == TaskStatus.blocked else None
+    if task.extra:
+        from kin.model.fields import data_of
+
+        out.update((key, data_of(value)) for key, value in task.extra.items())
     return out
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, ago, clean, fit
+from kin.cli.screen import Screen, ago, clean, fit, gist
 from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _running(project: "Project", run: "Run", view: "View") -> dict[str, Any]:
 
 def _waiting(run: "Run", view: "View") -> dict[str, Any]:
     waits = run.waiting if run.status == RunStatus.waiting else None
-    died = f"its process died; `kin run {run.task}` goes on from its last finished step"
+    died = "its process died; the next `kin run` goes on from its last finished step"
     return _row(run, view) | {
         "for": waits.for_ if waits else None,
         "until": waits.until if waits else None,
@@ -100,14 +100,14 @@ def _status(data: Mapping[str, list[dict[str, Any]]], ready: int, screen: Screen
         lines += [_head(row, screen), f"  {screen.paint(_waits(row), 'yellow')}"]
     for row in data["ended"]:
         said = f"{row['status']}, {ago(row['ended'], moment)} ago" if row["ended"] else str(row["status"])
-        lines += [_head(row, screen), f"  {said}" + (f": {clean(_first(row['reason']))}" if row["reason"] else "")]
+        lines += [_head(row, screen), f"  {said}" + (f": {gist(row['reason'])}" if row["reason"] else "")]
     if not data["running"]:
         lines.append("Nothing runs." + (f" {_counted(ready)} ready: `kin run` starts them." if ready else ""))
     return lines
 
 
 def _waits(row: Mapping[str, Any]) -> str:
-    why = clean(_first(row["reason"] or ""))
+    why = gist(row["reason"] or "")
     if row["for"] is None:
         return why
     return f"waits for {row['for']}" + (f" until {row['until']}" if row["until"] else "") + (f": {why}" if why else "")
@@ -115,10 +115,6 @@ def _waits(row: Mapping[str, Any]) -> str:
 
 def _head(row: Mapping[str, Any], screen: Screen) -> str:
     return f"{screen.paint(row['task'], 'bold')}  {clean(row['title'])}"
-
-
-def _first(text: str) -> str:
-    return text.strip().splitlines()[0] if text.strip() else ""
 
 
 def _counted(number: int) -> str:
@@ -210,7 +206,7 @@ def _inbox(items: Sequence[Item], screen: Screen) -> list[str]:
         return ["Nothing waits for you."]
     lines: list[str] = []
     for item in items:
-        why = clean(_first(item.reason))
+        why = gist(item.reason)
         lines.append(f"{screen.paint(item.task, 'bold')}  {clean(item.title)}")
         lines.append(f"  {screen.paint(item.kind, 'yellow')}" + (f": {why}" if why else ""))
         lines.append("  " + "   ".join(f"`{command}`" for command in item.commands))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["STATUS_STYLES", "Screen", "ago", "cells", "clean", "fit", "indent", "pad"]
+__all__ = ["STATUS_STYLES", "Screen", "ago", "cells", "clean", "fit", "gist", "indent", "pad"]
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
 STATUS_STYLES = {
@@ -136,6 +136,12 @@ def pad(text: str, width: int) -> str:
 def indent(lines: Iterable[str], by: str = "  ") -> list[str]:
     """Lines moved to the right; empty ones stay empty."""
     return [by + line if line else line for line in lines]
+
+
+def gist(text: str) -> str:
+    """The first line of a reason, without the hint behind it: where the commands to type are listed anyway."""
+    lines = text.strip().splitlines()
+    return clean(lines[0].partition("; `kin ")[0]) if lines else ""
 
 
 def ago(since: str, moment: "datetime") -> str:

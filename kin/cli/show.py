@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.listing import entry
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, clean, indent
+from kin.cli.screen import Screen, clean, gist, indent
 from kin.model.status import TaskStatus
 
 if TYPE_CHECKING:
@@ -122,12 +122,12 @@ def _short(value: Any) -> str:
 def _run(run: "Run") -> list[str]:
     """A run: where it stands, its steps with what they said, its gates."""
     ended = f", ended {run.ended}" if run.ended else ""
-    lines = [f"{run.status}, started {run.started}{ended}" + (f": {run.reason}" if run.reason else "")]
-    if run.waiting:
-        lines += [f"waits for {run.waiting.for_}" + (f": {run.waiting.reason}" if run.waiting.reason else "")]
-        lines += [f"  {path}" for path in run.waiting.paths]
+    state = f"waits for {run.waiting.for_}" if run.waiting else str(run.status)
+    why = gist(run.waiting.reason if run.waiting else run.reason)
+    lines = [f"{state}, started {run.started}{ended}" + (f": {why}" if why else "")]
+    lines += [f"  in the way: {path}" for path in (run.waiting.paths if run.waiting else ())]
     for step in run.steps:
-        said = " ".join((step.reason or step.summary).split())
+        said = gist(step.reason or step.summary)
         lines.append(f"{step.id}  {step.status}" + (f"  {said[:160]}" if said else ""))
     lines += [f"gate {gate.name}  {gate.verdict}" for gate in run.gates]
     return [*lines, f"merged as {run.merge[:12]}"] if run.merge else lines
