@@ -119,7 +119,7 @@ def git(
 
 
 def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = ()) -> "subprocess.Popen[bytes]":
-    """Start a git that is talked to over its standard input and output; what it complains of goes into `errors`."""
+    """Start a git that is talked to over its standard input and output, unbuffered; its complaints go into `errors`."""
     return subprocess.Popen(
         ["git", *QUIET, *arguments],
         cwd=cwd,

@@ -50,7 +50,7 @@ def _new_texts(call: Call, plans: Sequence[Plan]) -> dict[str, str]:
     for plan in plans:
         if not plan.target.here:
             settings = git.blob(call.project.root, plan.target.oid, ".kin/kin.yaml") or b""
-            texts |= trust.texts_of(settings.decode("utf-8", "replace"), role_texts(call.project.store))
+            texts |= trust.texts_of(settings.decode("utf-8", "replace"), role_texts(call.project.store), plan.target.name)
     return trust.not_agreed(call.project, texts, call.environ)
 
 

@@ -49,7 +49,10 @@ def _scenes() -> list[Scene]:
         Scene("", f'kin add "Name the project" --mode review --run "{_sh(TITLE)}"'),
         Scene("", "git add . && git commit -q -m 'Plan four tasks'"),
         Scene("1 and 3 run side by side, 2 after 1; the gate says no to 3", "kin run 1 2 3 --allow-write", 1),
-        Scene("A person says what is wrong; the step reads it and does better", 'kin revise 3 -m "without the TODO" --run'),
+        Scene(
+            "A person says what is wrong; the step reads it and does better",
+            'kin revise 3 -m "without the TODO" --run --allow-write',
+        ),
         Scene("4 wants a person's word before it is merged", "kin run 4 --allow-write", 3),
         Scene("Meanwhile somebody changes the same line on main", "echo '# Hello' > README.md && git commit -q -am 'Rename'"),
         Scene("so the approval meets a conflict, and nothing is merged", "kin approve 4", 4),
@@ -58,7 +61,7 @@ def _scenes() -> list[Scene]:
             'cd "$(kin show 4 --json | sed \'s/.*"worktree": "\\([^"]*\\)".*/\\1/\')" && git merge -q main >/dev/null; '
             "echo '# Greetings' > README.md && git commit -q -am 'Merge main'",
         ),
-        Scene("the gates pass on what is merged now", "kin run 4", 3),
+        Scene("the gates pass on what is merged now", "kin run 4 --allow-write", 3),
         Scene("and it is approved", "kin approve 4"),
         Scene(
             "State is code: reverting the merge of 2 reopens the task",
@@ -119,6 +122,7 @@ def _environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
     env |= {"XDG_STATE_HOME": os.path.join(folder, "state"), "XDG_CONFIG_HOME": os.path.join(folder, "config")}
     env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_PAGER": "cat"}
     env.pop("GIT_LITERAL_PATHSPECS")
+    env["KIN_TRUST"] = "1"
     env.pop("CI", None)
     return env
 

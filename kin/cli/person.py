@@ -62,7 +62,7 @@ def approve_(call: Call) -> Result:
                     raise
                 outcome = Outcome(task_id, None, "unknown", error.exit, reason=str(error))
             outcomes.append(outcome)
-    return report(outcomes, said)
+    return report(outcomes, said, told=len(outcomes) == 1)
 
 
 def revise_(call: Call) -> Result:

@@ -82,7 +82,7 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
     alone = len(ids) == 1 and not more_ready
     with Display(call.screen, alone=alone) as display:
         outcomes = _alone(call, ids[0], asked, display) if alone else _many(call, ids, asked, display, more_ready)
-    return report(outcomes, warnings)
+    return report(outcomes, warnings, told=alone)
 
 
 def _alone(call: Call, task_id: str, asked: Asked, display: Display) -> list[Outcome]:
@@ -116,14 +116,15 @@ def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_r
     )
 
 
-def report(outcomes: Sequence[Outcome], warnings: Sequence[str] = ()) -> Result:
+def report(outcomes: Sequence[Outcome], warnings: Sequence[str] = (), *, told: bool = False) -> Result:
+    """The result of runs; a single one whose end the display has `told` needs no summary."""
     from kin.runner.many import exit_of
 
     code = outcomes[0].exit if len(outcomes) == 1 else exit_of(outcomes)
     return Result(
         "pipeline.list",
         [as_data(o) for o in outcomes],
-        lambda screen: outcome_lines(outcomes, screen),
+        () if told else lambda screen: outcome_lines(outcomes, screen),
         brief=[],
         warnings=warnings,
         exit=code,

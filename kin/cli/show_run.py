@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Display", "as_data", "outcome_lines"]
 
+SUMMARY = 160
+"""Columns of a reason in the list of outcomes; `kin why` has all of it."""
 TICK = 0.25
 """Seconds between two pictures at a terminal."""
 
@@ -127,7 +129,7 @@ def outcome_lines(outcomes: Sequence[Outcome], screen: Screen) -> list[str]:
     """A line a task: how it stands now, and why."""
     lines = []
     for o in outcomes:
-        first = o.reason.splitlines()[0] if o.reason else ""
+        first = fit(" ".join(o.reason.split()), SUMMARY)
         kind = f" ({o.blocked})" if o.blocked else ""
         lines.append(f"{o.task}  {screen.status(o.status)}{kind}{'  ' + clean(first) if first else ''}")
     return lines

@@ -16,6 +16,8 @@ from kin.model.task import FORMAT, Mode
 __all__ = ["Budget", "Gate", "Limits", "RoleSettings", "Settings", "StepSpec", "check_settings", "plan_steps"]
 
 BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"]}
+BUILT_IN_AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
+"""Programs that kin can start as agents without being told how; `command` is not one."""
 MAX_STEPS = 100
 
 

@@ -99,7 +99,7 @@ def retire(project: Project, run: Run) -> str | None:
     path = run.live.worktree if run.live else None
     branch, target = f"refs/heads/{run.branch}", git.tip(project.root, f"refs/heads/{run.base}")
     kept = None
-    if target is not None and path is not None and git.is_worktree(path):
+    if target is not None and path is not None:
         kept = worktree.remove(project, path, branch, target)
     elif target is not None and (tip := git.tip(project.root, branch)) and git.is_ancestor(project.root, tip, target):
         git.delete_ref(project.root, branch, tip)

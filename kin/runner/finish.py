@@ -165,7 +165,7 @@ def review_reasons(p: Passage, built: Built) -> list[str]:
     """Why a person must approve this merge; empty if gates are enough."""
     reasons = []
     if mode_of(p.task, p.settings) == Mode.review:
-        reasons.append(f"{p.task.id} is ready for review")
+        reasons.append("ready for review")
     # the merged tree, against what the target holds now: what the merge would change, deleted and renamed paths too
     changed = [path for _, path in git.changed_paths(p.project.root, built.old, built.new) if not path.startswith(".kin/")]
     touched = protected(changed, p.settings.protect)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from kin.errors import Invalid, Place
 from kin.model.record import Run, committed, run_from_data, run_to_data
-from kin.store import emit, files, reader
+from kin.store import files, reader
 from kin.store.project import STORE, Project
 
 __all__ = [
@@ -55,20 +55,31 @@ def parse(text: str, path: str) -> Run:
 
 def record_text(run: Run) -> str:
     """The committed record: what is history, and nothing of this machine."""
-    return emit.document(run_to_data(committed(run)), ORDER)
+    return _text(committed(run))
+
+
+def _text(run: Run) -> str:
+    from kin.store import emit  # views read records and never write one
+
+    return emit.document(run_to_data(run), ORDER)
 
 
 def save_live(project: Project, run: Run) -> None:
     """Write the live record, durable when this returns. The caller holds the task's lock."""
-    files.write_own(live_path(project, run.task, run.run), emit.document(run_to_data(run), ORDER))
+    files.write_own(live_path(project, run.task, run.run), _text(run))
 
 
 def drop_live(project: Project, run: Run) -> None:
-    """Remove the live record once the run's end is recorded elsewhere; one that is gone already is fine."""
+    """Remove the live record once the run's end is recorded elsewhere; the caller holds the task's lock. Gone already is fine."""
     path = live_path(project, run.task, run.run)
     files.remove_own(path)
+    folder = os.path.dirname(path)
+    with suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if name.startswith(".") and name.endswith(".tmp"):
+                os.unlink(os.path.join(folder, name))  # of a kin killed in its write; the lock says that nobody writes now
     with suppress(OSError):  # not empty: the task has another record
-        os.rmdir(os.path.dirname(path))
+        os.rmdir(folder)
 
 
 def live(project: Project, task: str) -> Run | None:
