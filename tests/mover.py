@@ -1,4 +1,4 @@
-"""The process that tests of recovery kill: it moves or recovers in the folder that it is started in (moving.run_killed)."""
+"""The process that tests of recovery kill: it moves, recovers or undoes where it is started (moving.run_killed)."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import sys
 from kin.runner.build import Built
 from kin.runner.move import move
 from kin.runner.recover import recover_moves
+from kin.runner.undo import undo
 from kin.store.project import find
 
 
@@ -34,5 +35,7 @@ if __name__ == "__main__":
     project = find(".", os.environ)
     if what == "move":
         print(move(project, Built(*json.loads(made)), message="kin: merge KIN-1"))
+    elif what == "undo":
+        print(undo(project, "KIN-1", "refs/heads/main"))
     else:
         print(recover_moves(project))

@@ -84,8 +84,10 @@ def litter(repo: Repo) -> list[str]:
     return found
 
 
-def run_killed(repo: Repo, what: str, made: Built, fault: str = "", *, everything: bool = False, **environ: str) -> int:
-    """Move or recover in a process of its own that dies at `fault`, its living git children with it if `everything`.
+def run_killed(
+    repo: Repo, what: str, made: Built | None = None, fault: str = "", *, everything: bool = False, **environ: str
+) -> int:
+    """Move, recover or undo in a process of its own that dies at `fault`, its living git children with it if `everything`.
 
     Its return code: negative if it was killed.
     """

@@ -16,6 +16,7 @@ from kin import git
 from kin.errors import NotFound
 from kin.model.status import TaskStatus
 from kin.runner.compose import NewCommit, Written, sign_again, write_commits
+from kin.runner.diffs import object_at
 from kin.runner.taskfile import Standing, standing, task_path, with_standing
 from kin.store.project import Project
 
@@ -199,7 +200,7 @@ def _first_parent(cwd: str, old: str, task_id: str, run_id: str, whole: bytes | 
     path = task_path(task_id)
     held = git.blob(cwd, old, path)
     if held is not None and standing(held, path).status is TaskStatus.todo:
-        return Written(old, git.git(cwd, "rev-parse", "--verify", f"{old}:.kin").text), held, False
+        return Written(old, object_at(cwd, old, ".kin")), held, False
     text = with_standing(_known_text(cwd, old, task_id, whole), _TODO, path)
     # no Kin-Task trailer: that one is for what brings the work (undo.py looks for it on the first-parent line)
     commit = NewCommit((old,), f"kin: {task_id} is todo\n\nKin-Run: {run_id}\n", {path: text})

@@ -38,7 +38,7 @@ def find_checkout(project: Project, target: str) -> Checkout | Pending | None:
     """The one worktree that has `target` checked out; None if none has; Pending if git must not be disturbed there."""
     name = target.removeprefix("refs/heads/")
     if what := _in_the_middle(project.git_common, target):
-        return Pending(f"a {what} of {name} is under way; finish or abort it, then `kin approve` again")
+        return Pending(f"a {what} of {name} is under way; finish or abort it")
     # every worktree is looked at: `%(worktreepath)` names only one of two (rule 18)
     found = [w.path for w in git.worktrees(home(project)) if w.branch == target]
     if not found:
@@ -54,7 +54,7 @@ def find_checkout(project: Project, target: str) -> Checkout | Pending | None:
 
 def _disturbed(path: str, gitdir: str) -> Pending | None:
     what = git.under_way(gitdir)
-    return Pending(f"a {what} is under way in {path}; finish or abort it, then `kin approve` again") if what else None
+    return Pending(f"a {what} is under way in {path}; finish or abort it") if what else None
 
 
 def still_there(checkout: Checkout, target: str) -> Pending | None:

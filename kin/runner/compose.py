@@ -18,7 +18,8 @@ class CannotSign(Waits):
 
 
 class NewCommit(NamedTuple):
-    """A commit to write. Its tree: `root` (else the first parent's), then `kin` as `.kin`, then `files`; None removes."""
+    """A commit to write. Its tree is the first parent's, or `root` with the tree `kin` as `.kin` (None: with none); then
+    `files` come in, None removes."""
 
     parents: tuple[str, ...]
     message: str
@@ -46,7 +47,9 @@ def write_commits(cwd: str, ref: str, commits: Sequence[NewCommit]) -> list[Writ
         script += [f"commit {ref}\nmark :{mark}\n".encode(), b"author ", author, b"committer ", committer]
         script.append(_block(commit.message.encode("utf-8", "surrogateescape")))
         script += [f"{'merge' if n else 'from'} {parent}\n".encode() for n, parent in enumerate(commit.parents)]
-        script += [f"M 040000 {tree} {name}\n".encode() for tree, name in ((commit.root, '""'), (commit.kin, ".kin")) if tree]
+        if commit.root:
+            store = f"M 040000 {commit.kin} .kin" if commit.kin else "D .kin"
+            script.append(f'M 040000 {commit.root} ""\n{store}\n'.encode())
         for path, content in sorted(commit.files.items()):
             script.append(f"D {_quoted(path)}\n".encode() if content is None else f"M 100644 inline {_quoted(path)}\n".encode())
             script += [] if content is None else [_block(content)]

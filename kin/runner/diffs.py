@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from kin import git
 
-__all__ = ["Change", "Entry", "changes", "index_changes", "is_kin", "set_entries", "worktree_changes"]
+__all__ = ["Change", "Entry", "changes", "index_changes", "is_kin", "object_at", "set_entries", "worktree_changes"]
 
 
 class Entry(NamedTuple):
@@ -37,6 +37,12 @@ class Change(NamedTuple):
 def is_kin(path: str) -> bool:
     """Whether a path belongs to the store: such files are never moved by git, only by kin (rule 10)."""
     return path.startswith(".kin/")
+
+
+def object_at(cwd: str, commit: str, path: str) -> str | None:
+    """The id of the file or folder that `commit` holds at `path`, or None."""
+    out = git.git(cwd, "rev-parse", "--verify", "--quiet", f"{commit}:{path}", ok=(0, 1, 128))
+    return out.text if out.code == 0 else None
 
 
 def changes(cwd: str, old: str, new: str) -> list[Change]:

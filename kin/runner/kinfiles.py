@@ -101,7 +101,8 @@ def moved_on(raw: bytes, wanted: Standing, path: str) -> bytes:
 
 
 def _may(old: TaskStatus, new: TaskStatus) -> bool:
-    return may_move(old, new, by_kin=True) or (old, new) == (TaskStatus.done, TaskStatus.todo)
+    # only an undo brings `todo`: a person's own word, and by hand every status may become it
+    return may_move(old, new, by_kin=new is not TaskStatus.todo)
 
 
 def _plan_other(work: str, change: Change, index: Entry, task_id: str, run_id: str, hidden: bool) -> KinFile:
