@@ -1,6 +1,5 @@
 """A ref update in two halves: what can refuse it is asked before files change, the ref moves after they did (rule 3)."""
 
-import os
 import select
 import subprocess
 import tempfile
@@ -23,33 +22,27 @@ class RefUpdate:
     def __init__(self, cwd: str, ref: str, new: str, old: str, message: str, fds: tuple[int, ...]) -> None:
         self._errors = tempfile.TemporaryFile()
         self._line = f"update {ref} {new} {old}\n"
-        self._process = subprocess.Popen(
-            ["git", *git.QUIET, "update-ref", "--stdin", "--create-reflog", "-m", message],
-            cwd=cwd,
-            env=git.clean_env(os.environ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-            pass_fds=fds,
-            start_new_session=True,
-        )
+        words = ("update-ref", "--stdin", "--create-reflog", "-m", message)
+        self._process = git.start(cwd, *words, errors=self._errors, fds=fds)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+        assert self._process.stdout
+        self._process.stdout.close()
+        self._errors.close()
+
+    def _end(self) -> None:
         # closing the input makes git drop its locks and end; a hook that hangs must not hold kin, so git is killed then
-        assert self._process.stdin and self._process.stdout
-        if not self._process.stdin.closed:
-            self._process.stdin.close()
+        assert self._process.stdin
+        self._process.stdin.close()
         try:
             self._process.wait(HOOK_PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
-        self._errors.close()
 
     def prepare(self) -> str | None:
         """Lock the ref at its old value and ask the hooks; None, or why git refused. Nothing has moved either way."""
@@ -71,9 +64,7 @@ class RefUpdate:
         return None if line == answer else self._said()
 
     def _said(self) -> str:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(HOOK_PATIENCE)
+        self._end()
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         return "; ".join(line.removeprefix("fatal: ") for line in lines[:4]) or "git refused without a word"
