@@ -6,7 +6,6 @@ variables a point costs one dictionary look-up.
 """
 
 import os
-import signal
 
 __all__ = ["point"]
 
@@ -24,6 +23,8 @@ def point(name: str) -> None:
         with open(log, "a", encoding="utf-8") as out:
             out.write(f"{os.getpid()} {name}\n")
     if wanted in (name, f"#{_passed}"):
+        import signal
+
         if os.environ.get("KIN_FAULT_GROUP"):
             os.killpg(os.getpgrp(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -75,8 +75,8 @@ def test_what_comes_from_the_index_is_what_comes_from_the_files(project: Repo, s
     assert cache.exists()
     from_index = scan(store)
     assert from_index == from_files
-    kinds = [type(value) for task in from_files.tasks.values() for value in task]
-    assert [type(value) for task in from_index.tasks.values() for value in task] == kinds
+    kinds = {i: list(map(type, task)) for i, task in from_files.tasks.items()}
+    assert {i: list(map(type, task)) for i, task in from_index.tasks.items()} == kinds
     brief = scan(store, bodies=False)
     assert brief.tasks["KIN-2"] == from_files.tasks["KIN-2"]._replace(description="", acceptance=(), extra={})
 

@@ -62,7 +62,7 @@ def test_a_new_task_is_laid_out_for_people_and_for_git(project: Repo, store: Pro
     task = add(store, data, today=TODAY)
     assert text(project, "KIN-1") == (
         'id: KIN-1\n\ntitle: "Log in: with a passkey"\n\nstatus: todo\n\npriority: 2\n\nlabels:\n  - auto\n  - web\n\n'
-        "created: 2026-11-24\n\ndescription: |\n  1\n  2\n\nx-a: 1\n"
+        "created: 2026-11-24\n\ndescription: |\n  One\n  two\n\nx-a: 1\n"
     )
     assert load(store, "KIN-1")[0] == task
 

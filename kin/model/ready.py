@@ -8,7 +8,7 @@ from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 
-__all__ = ["MAX_CRASHES", "Facts", "Graph", "Reason", "graph_of", "in_order", "overlap", "reasons"]
+__all__ = ["MAX_CRASHES", "Facts", "Graph", "Reason", "graph_of", "in_order", "overlap", "ready_ids", "reasons"]
 
 MAX_CRASHES = 3
 """How often in a row, without a finished step in between, a crashed run is taken up again before a person must look."""
@@ -71,22 +71,29 @@ def graph_of(tasks: Mapping[str, Task]) -> Graph:
 def in_order(graph: Graph) -> list[str]:
     """All ids: by priority, then what most open tasks wait for directly, then age, then number."""
     waits = {i: sum(_is_open(graph.tasks[d]) for d in others) for i, others in graph.dependents.items()}
-
-    def key(task: Task) -> tuple[int, int, str, int, str]:
-        number = task.id.rpartition("-")[2]
-        return (
-            task.priority,
-            -waits.get(task.id, 0),
-            task.created or "~",
-            int(number) if number.isdigit() else 0,
-            task.id,
-        )
-
-    return [task.id for task in sorted(graph.tasks.values(), key=key)]
+    keys = []
+    for task_id, task in graph.tasks.items():
+        number = task_id.rpartition("-")[2]
+        by_number = int(number) if number.isdigit() else 0
+        keys.append((task.priority, -waits.get(task_id, 0), task.created or "~", by_number, task_id))
+    keys.sort()
+    return [key[4] for key in keys]
 
 
 def _is_open(task: Task) -> bool:
     return task.status not in (TaskStatus.done, TaskStatus.cancelled)
+
+
+def ready_ids(graph: Graph, facts: Facts) -> set[str]:
+    """The tasks that no reason keeps back. Every list asks it, so only the few with something to look into are looked into."""
+    maybe = {*facts.runs, *facts.done_on, *graph.depends_on, *graph.children}
+    found = set()
+    for task_id, task in graph.tasks.items():
+        plain = task.status is TaskStatus.todo and task_id not in maybe and task_id not in facts.running
+        open_ = task.status is TaskStatus.todo or task.status is TaskStatus.blocked
+        if plain or (open_ and next(reasons(task, graph, facts), None) is None):
+            found.add(task_id)
+    return found
 
 
 def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:

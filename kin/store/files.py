@@ -10,7 +10,6 @@ kin's change is made again on it. Where a system has neither, content and times 
 import errno
 import fcntl
 import os
-import signal
 import stat
 import time
 from collections.abc import Callable
@@ -138,6 +137,8 @@ def _lease(fd: int) -> bool | None:
     """Take a read lease: True if we have it, False if somebody has the file open for writing, None if there are none here."""
     if not hasattr(fcntl, "F_SETLEASE"):
         return None
+    import signal
+
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease's signal would kill us; this one is ignored by default
@@ -335,7 +336,7 @@ def write_own(path: str, text: str) -> None:
     """
     try:
         make_folder(os.path.dirname(path), 0o700)
-        tmp = _write_temporary(path, text.encode(), None, f".{os.path.basename(path)}.tmp")
+        tmp = _write_temporary(path, text.encode(), None, os.path.basename(_own_temporary(path)))
         os.replace(tmp, path)
         _sync_folder(path)
     except OSError as error:
@@ -343,12 +344,17 @@ def write_own(path: str, text: str) -> None:
     faults.point("files.own")
 
 
+def _own_temporary(path: str) -> str:
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp")
+
+
 def remove_own(path: str) -> None:
-    """Remove a file of kin's own, durably; one that is gone already is fine."""
+    """Remove a file of kin's own, durably, and what a kin killed in its write left of it; gone already is fine."""
     try:
-        os.unlink(path)
-        _sync_folder(path)
-    except FileNotFoundError:
-        return
+        for name in (_own_temporary(path), path):
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+        if os.path.isdir(os.path.dirname(path)):
+            _sync_folder(path)
     except OSError as error:
         raise Invalid(f"cannot be removed: {error.strerror}", where=Place(path)) from error

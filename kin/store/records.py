@@ -70,16 +70,11 @@ def save_live(project: Project, run: Run) -> None:
 
 
 def drop_live(project: Project, run: Run) -> None:
-    """Remove the live record once the run's end is recorded elsewhere; the caller holds the task's lock. Gone already is fine."""
+    """Remove the live record once the run's end is recorded elsewhere; one that is gone already is fine."""
     path = live_path(project, run.task, run.run)
     files.remove_own(path)
-    folder = os.path.dirname(path)
-    with suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            if name.startswith(".") and name.endswith(".tmp"):
-                os.unlink(os.path.join(folder, name))  # of a kin killed in its write; the lock says that nobody writes now
     with suppress(OSError):  # not empty: the task has another record
-        os.rmdir(folder)
+        os.rmdir(os.path.dirname(path))
 
 
 def live(project: Project, task: str) -> Run | None:

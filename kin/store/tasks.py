@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
 from kin.model.fields import KeyPath, Plain, Problem, data_of, fields_of
-from kin.model.ids import TASK_ID, normalise, same_id
+from kin.model.ids import TASK_ID, normalise, same_id, sort_key
 from kin.model.status import BlockedKind, TaskStatus, check_hand_move, may_move
 from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
 from kin.store import config, files, index, reader
@@ -98,18 +98,24 @@ def scan(project: Project, *, bodies: bool = True) -> Scan:
             return None
 
     folder = os.path.join(project.store, "tasks")
-    heads, body_of = index.scan(folder, index.cache_path(project.common, folder), parse_one, bodies=bodies)
+    heads, body_of = index.scan(folder, index.cache_path(project.common, folder), parse_one, _rank, bodies=bodies)
     if bodies:
         return Scan({head[0]: _from_rows(head, body_of[name]) for name, head in heads.items()}, broken)
     return Scan({head[0]: _from_rows(head, _NO_BODY) for head in heads.values()}, broken)
 
 
-_STATUS, _BLOCKED, _MODE, _BODY = (TASK_KEYS.index(key) for key in ("status", "blocked", "mode", "description"))
+_KEYS = ("status", "blocked", "priority", "mode", "created", "description")
+_STATUS, _BLOCKED, _PRIORITY, _MODE, _CREATED, _BODY = map(TASK_KEYS.index, _KEYS)
 _NO_BODY: index.Row = ("", (), {})
 _STATUSES: dict[str, TaskStatus] = {str(status.value): status for status in TaskStatus}
 _MODES: dict[str | None, Mode | None] = {None: None} | {str(mode.value): mode for mode in Mode}
 _READ = {declared.name: declared.field.read for declared in fields_of(Task)}
 _ALIASES = {alias: declared.name for declared in fields_of(Task) for alias in declared.field.aliases}
+
+
+def _rank(head: index.Row) -> tuple[int, str, tuple[str, str, int, str]]:
+    """Nearly the order in which tasks are ready (kin.model.ready)."""
+    return (head[_PRIORITY], head[_CREATED] or "~", sort_key(head[0]))
 
 
 def _to_rows(task: Task) -> tuple[index.Row, index.Row]:
@@ -123,10 +129,11 @@ def _to_rows(task: Task) -> tuple[index.Row, index.Row]:
 
 def _from_rows(head: index.Row, body: index.Row) -> Task:
     # Ten thousand times a list: no `_replace`, no `_make`, no enum's call.
-    blocked = head[_BLOCKED]
-    status = (_STATUSES[head[_STATUS]], blocked and Blocked(BlockedKind(blocked[0]), blocked[1]))
-    rest = (*head[_BLOCKED + 1 : _MODE], _MODES[head[_MODE]], *head[_MODE + 1 :])
-    return tuple.__new__(Task, head[:_STATUS] + status + rest + body)
+    task: Task = tuple.__new__(Task, (head[0], head[1], _STATUSES[head[2]], *head[3:], *body))
+    if head[_BLOCKED] is None and head[_MODE] is None:
+        return task
+    blocked = task.blocked and Blocked(BlockedKind(task.blocked[0]), task.blocked[1])
+    return task._replace(blocked=blocked, mode=_MODES[head[_MODE]])
 
 
 def resolve(project: Project, word: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from kin.model.fields import build
-from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, overlap, reasons
+from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, overlap, ready_ids, reasons
 from kin.model.record import Run
 from kin.model.status import OPEN, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
@@ -52,17 +52,20 @@ def see(project: Project, *, with_reasons: bool = False, bodies: bool = True, no
     graph = graph_of(found.tasks)
     facts = Facts(running, live, _done_on_target(project, found.tasks), now or _clock())
     slots = _slot_reason(project) if with_reasons else []
+    ready = ready_ids(graph, facts)
     seen = {}
-    for task in found.tasks.values():
-        why = reasons(task, graph, facts)
-        known = tuple(why) if with_reasons else tuple(first for first in (next(why, None),) if first)
-        ready = not known
+    for task_id, task in found.tasks.items():
+        known: tuple[Reason, ...] = ()
         if with_reasons:
-            known = (*known, *_more_reasons(task, graph, facts, slots, ready=ready))
-        seen[task.id] = _seen(task, facts, ready, known if with_reasons else ())
+            more = _more_reasons(task, graph, facts, slots) if task_id in ready else ()
+            known = (*reasons(task, graph, facts), *more)
+        if task_id in running or task_id in live or task_id in facts.done_on:
+            seen[task_id] = _seen(task, facts, task_id in ready, known)
+        else:
+            seen[task_id] = Seen(task, task.status, task.status, task_id in ready, None, known)
     order = in_order(graph)
     said = [*(str(b.error) for b in found.broken), *warnings]
-    return View(seen, order, [i for i in order if seen[i].ready], said, live, found.broken)
+    return View(seen, order, [i for i in order if i in ready], said, live, found.broken)
 
 
 def _clock() -> str:
@@ -93,8 +96,6 @@ def _seen(task: Task, facts: Facts, ready: bool, known: tuple[Reason, ...]) -> S
     if task.id in facts.running:
         return Seen(task, "in_progress", "in_progress", ready, run.run if run else None, known)
     status = task.status.value
-    if run is None and task.id not in facts.done_on:
-        return Seen(task, status, status, ready, None, known)
     more = f"done on {facts.done_on[task.id]}" if task.id in facts.done_on else _beyond(task, run)
     return Seen(task, f"{status} ({more})" if more else status, status, ready, run.run if run else None, known)
 
@@ -133,10 +134,8 @@ def _slot_reason(project: Project) -> list[Reason]:
     return [Reason("slot", f"all {slots} slots are taken; `kin run --wait` waits for one")] if taken >= slots else []
 
 
-def _more_reasons(task: Task, graph: Graph, facts: Facts, slots: list[Reason], *, ready: bool) -> list[Reason]:
+def _more_reasons(task: Task, graph: Graph, facts: Facts, slots: list[Reason]) -> list[Reason]:
     """What holds up a task that is ready in itself: it runs with the next `kin run` after that."""
-    if not ready:
-        return []
     others = (graph.tasks[i] for i in facts.runs if i in facts.running and i in graph.tasks)
     touching = [o.id for o in others if any(overlap(a, b) for a in task.touches for b in o.touches)]
     return [*slots, *(Reason("touches", f"{other}, which runs, touches the same files", other) for other in touching)]
