@@ -214,11 +214,14 @@ def test_diff_at_a_terminal_goes_through_the_persons_pager(branch: Repo, tmp_pat
 
 
 def test_diff_after_the_merge_shows_what_it_brought(branch: Repo) -> None:
-    branch.git("merge", "-q", "--no-ff", "-m", "kin: KIN-1 A task", "kin/KIN-1")
-    merge = branch.tip()
-    branch.git("branch", "-q", "-d", "kin/KIN-1")
-    save_record(project_of(branch), a_run(branch, 1, RunStatus.completed, ended=STARTED, merge=merge))
-    assert [f["path"] for f in data(branch, "diff", "1")["files"]] == ["a.txt", "b.bin", "new.txt"]
+    message = "kin: KIN-1 A task\n\nKin-Task: KIN-1\nKin-Run: " + RUN
+    branch.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", status="done"))
+    branch.git("merge", "-q", "--no-ff", "--no-commit", "kin/KIN-1", ok=(0, 1))
+    branch.git("add", "-A")
+    branch.git("commit", "-q", "-m", message)
+    for _ in range(2):
+        assert [f["path"] for f in data(branch, "diff", "1")["files"]] == ["a.txt", "b.bin", "new.txt"]
+        branch.git("branch", "-q", "-D", "kin/KIN-1", ok=(0, 1))
 
 
 def test_diff_of_a_task_that_never_ran_says_so(project: Repo) -> None:

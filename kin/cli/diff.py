@@ -8,7 +8,6 @@ from kin.cli.screen import Screen
 from kin.errors import NotFound
 
 if TYPE_CHECKING:
-    from kin.model.record import Run
     from kin.store.project import Project
 
 __all__ = ["Change", "changes", "diff_", "range_of"]
@@ -62,29 +61,29 @@ def diff_(call: Call) -> Result:
 
 
 def range_of(project: "Project", task: str) -> Range:
-    """The two commits to compare. Raises NotFound if the task has neither a branch nor a merge."""
-    from kin.store.records import ended, live
+    """The two commits to compare. Raises NotFound if the task has neither work on a branch nor a merge."""
+    from kin.runner.undo import landed
 
     branch = f"kin/{task}"
     tip = git.tip(project.root, f"refs/heads/{branch}")
-    run = live(project, task)
-    if tip is not None:
-        target = _target(project, task, run)
-        old = git.merge_base(project.root, target[1], tip) or target[1]
-        return Range(old, tip, target[0], branch)
-    last = next((r for r in reversed(ended(project, task)) if r.merge), None)
-    merge = last and last.merge and git.tip(project.root, last.merge)
-    if last and merge:
-        return Range(git.git(project.root, "rev-parse", f"{merge}^1").text, merge, last.base, branch)
-    raise NotFound(f"{task} has no branch yet", f"`kin run {task}` makes one")
+    base, target = _target(project, task)
+    if tip is not None and not git.is_ancestor(project.root, tip, target):
+        return Range(git.merge_base(project.root, target, tip) or target, tip, base, branch)
+    if (merge := landed(project.root, target, task)) is not None:
+        return Range(git.parents(project.root, merge)[0], merge, base, branch)
+    if tip is None:
+        raise NotFound(f"{task} has no branch yet", f"`kin run {task}` makes one")
+    return Range(tip, tip, base, branch)
 
 
-def _target(project: "Project", task: str, run: "Run | None") -> tuple[str, str]:
-    """The target's short name and tip: the run's own, else the one that a run would take."""
+def _target(project: "Project", task: str) -> tuple[str, str]:
+    """The target's short name and tip: that of the task's last run, else the one that a run would take."""
     from kin.runner.target import find_target
     from kin.store.config import quick
+    from kin.store.records import ended, live
     from kin.store.tasks import load
 
+    run = live(project, task) or next(reversed(ended(project, task)), None)
     name = (run.base if run else "") or load(project, task)[0].base or quick(project).base
     found = find_target(project, name or None)
     return found.name, found.oid

@@ -13,7 +13,13 @@ def main(words: list[str] | None = None) -> int:
     if words == ["--version"] and sys.stdout is not None:
         from kin import __version__
 
-        sys.stdout.write(f"kin {__version__}\n")
+        try:
+            sys.stdout.write(f"kin {__version__}\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            from kin.cli.output import gone
+
+            return gone()
         return 0
     if "_KIN_COMPLETE" in os.environ:
         from kin.cli.completion import answer

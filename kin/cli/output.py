@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from kin.cli.parse import Parsed
     from kin.store.project import Project
 
-__all__ = ["Call", "Result", "run"]
+__all__ = ["Call", "Result", "gone", "run"]
 
 SIGINT, SIGPIPE = 2, 13
 
@@ -82,7 +82,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
         _show(result, screen)
         return result.exit
     except BrokenPipeError:
-        return _gone()
+        return gone()
     except KeyboardInterrupt:
         return _fail(Interrupted(SIGINT), screen)
     except KinError as error:
@@ -160,7 +160,7 @@ def _fail(error: KinError, screen: Screen) -> int:
                 screen.err.write(f"{screen.paint('error:', 'red')} {clean(str(error))}\n")
         screen.err.flush()
     except BrokenPipeError:
-        _gone()
+        gone()
     return error.exit
 
 
@@ -177,7 +177,7 @@ def _as_data(error: KinError) -> dict[str, Any]:
     return data | error.data
 
 
-def _gone() -> int:
+def gone() -> int:
     """Whoever read us has closed the pipe: end as quietly as a program that SIGPIPE kills."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
