@@ -58,31 +58,35 @@ def finish(p: Passage) -> Outcome:
         if p.path and not git.is_clean(p.path):
             words = f"the worktree has changes that are not committed; commit or drop them there, then `kin run {p.task.id}`"
             return block(p, BlockedKind.conflict, words)
-        built = _build(p)
-        if isinstance(built, Clash):
-            return block(p, BlockedKind.conflict, _clash_words(p, built))
-        if not _approved(p, built) and (reasons := review_reasons(p, built)):
-            return _gate(p, built) or wait(p, WaitFor.review, "; ".join(reasons) + _review_words(p))
+        if mode_of(p.task, p.settings) == Mode.review and p.live.approved is None:
+            return _review(p, _build(p))
         with _queue(p):
             ended = _merge(p)
         if ended is not None:
             return ended
 
 
+def _review(p: Passage, built: Built | Clash) -> Outcome:
+    """Gate what would be merged, then wait for a person; nothing is merged now, so nobody has to queue for it."""
+    if isinstance(built, Clash):
+        return block(p, BlockedKind.conflict, _clash_words(p, built))
+    return _gate(p, built) or wait(p, WaitFor.review, "; ".join(review_reasons(p, built)) + _review_words(p))
+
+
 def _merge(p: Passage) -> Outcome | None:
     """One try under the queue lock; None if the target moved by other hands meanwhile, which is a new state to look at."""
     built = _build(p)
-    if isinstance(built, Clash):
-        return block(p, BlockedKind.conflict, _clash_words(p, built))
-    if not _approved(p, built) and review_reasons(p, built):
-        return None
+    if isinstance(built, Clash) or (not _approved(p, built) and review_reasons(p, built)):
+        return _review(p, built)
+    recorded = p.run.gates
     if (ended := _gate(p, built)) is not None:
         return ended
     if (ended := _stopped_by_hand(p)) is not None:
         return ended
     point("merge.gated")
+    sign = git.git(p.project.root, "config", "--bool", "commit.gpgsign", ok=(0, 1)).text == "true"
     try:
-        final = _build(p, final=True)
+        final = _build(p, sign=sign) if sign or p.run.gates != recorded else built
     except CannotSign as error:
         return wait(p, WaitFor.review, f"{error.message}; {error.hint}, then `kin approve {p.task.id}`")
     if isinstance(final, Clash) or final.code != built.code:
@@ -113,13 +117,12 @@ def _gate(p: Passage, built: Built) -> Outcome | None:
     return None
 
 
-def _build(p: Passage, *, final: bool = False) -> Built | Clash:
-    """The merge, or the state commit of a run whose branch has no commit of its own; `final`: with the record it brings."""
+def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
+    """The merge, with the record as it is now, or the state commit of a run whose branch has no commit of its own."""
     cwd = p.project.root
     extra = _brought(p.project, p.target.oid, p.task.id)
     ended = p.run._replace(status=RunStatus.completed, ended=now(), reason="", merge=None)
     extra[f"pipelines/{p.task.id}/{p.run.run}.yaml"] = records.record_text(committed(ended)).encode()
-    sign = final and git.git(cwd, "config", "--bool", "commit.gpgsign", ok=(0, 1)).text == "true"
     whole = tasks.load(p.project, p.task.id)[1].encode()
     tip = git.tip(cwd, p.branch_ref)
     if tip is not None and not git.is_ancestor(cwd, tip, p.target.oid):

@@ -1,0 +1,190 @@
+"""Several tasks in one command: side by side, in the order of their dependencies, one failure never another's."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import Repo, wait_for
+from test_run import add, outcomes, settings, status_of
+
+
+def listed(*ids: str) -> str:
+    return "".join(f"\n  - {i}" for i in ids)
+
+
+def started(project: Repo, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "kin", *words],
+        cwd=project.path,
+        env=dict(os.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def waiting_for(signs: Path, name: str) -> str:
+    """A command that says that it runs and then hangs for a long time, in a child that ignores TERM."""
+    hang = "import signal,threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); threading.Event().wait(300)"
+    return f'echo half > half.txt; touch {signs}/{name}; {sys.executable} -c "{hang}"'
+
+
+def test_two_tasks_really_run_at_the_same_time(project: Repo, tmp_path: Path) -> None:
+    for number, (me, other) in enumerate((("a", "b"), ("b", "a")), 1):
+        script = project.write(f"meet-{me}.sh", "")
+        wait = [
+            "import os, threading",
+            f"open({str(tmp_path / me)!r}, 'w').close()",
+            f"ok = any(os.path.exists({str(tmp_path / other)!r}) or threading.Event().wait(0.01) for _ in range(2000))",
+            "raise SystemExit(0 if ok else 1)",
+        ]
+        script.write_text("\n".join(wait))
+        add(project, number, f"{sys.executable} meet-{me}.sh && echo {me} > {me}.txt")
+    found = outcomes(project, "--ready")
+    assert {o["task"] for o in found} == {"KIN-1", "KIN-2"} and all(o["status"] == "done" for o in found)
+    assert project.status() == "" and project.read("a.txt") == "a\n" and project.read("b.txt") == "b\n"
+
+
+def test_a_task_whose_dependency_was_just_merged_starts_by_itself(project: Repo) -> None:
+    add(project, 1, "echo one > one.txt")
+    add(project, 2, "cat one.txt > two.txt", depends_on=listed("KIN-1"))
+    add(project, 3, "cat two.txt > three.txt", depends_on=listed("KIN-2"))
+    found = outcomes(project, "--ready")
+    assert [o["task"] for o in found] == ["KIN-1", "KIN-2", "KIN-3"]
+    assert project.read("three.txt") == "one\n"
+
+
+def test_named_tasks_run_in_the_order_of_their_dependencies(project: Repo) -> None:
+    add(project, 1, "echo one > one.txt")
+    add(project, 2, "cat one.txt > two.txt", depends_on=listed("KIN-1"))
+    found = outcomes(project, "KIN-2", "KIN-1")
+    assert [o["task"] for o in found] == ["KIN-1", "KIN-2"] and project.read("two.txt") == "one\n"
+
+
+def test_one_failure_stays_one_pipelines(project: Repo) -> None:
+    add(project, 1, "exit 3")
+    add(project, 2, "echo two > two.txt")
+    add(project, 3, "true", depends_on=listed("KIN-1"))
+    found = {o["task"]: o for o in outcomes(project, "KIN-1", "KIN-2", "KIN-3", exit=1)}
+    assert found["KIN-1"]["blocked"] == "failed" and found["KIN-2"]["status"] == "done"
+    assert found["KIN-3"]["exit"] == 6 and found["KIN-3"]["run"] is None and "KIN-1" in str(found["KIN-3"]["reason"])
+    assert status_of(project, "KIN-3") == "todo"
+
+
+def test_tasks_that_touch_the_same_files_do_not_run_together(project: Repo, tmp_path: Path) -> None:
+    probe = f"mkdir {tmp_path}/alone && echo x >> all.txt && rmdir {tmp_path}/alone"
+    for number in (1, 2, 3):
+        add(project, number, probe, touches=listed("src/**"))
+    settings(project)
+    found = outcomes(project, "--ready", exit=None)
+    assert [o["status"] for o in found] == ["done"] * 3, found
+    assert project.read("all.txt") == "x\n" * 3
+
+
+def test_a_task_that_is_being_run_is_refused_with_who_runs_it(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, waiting_for(tmp_path, "up"))
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    assert "in_progress" in project.kin("list").stdout
+    done = project.kin("run", "KIN-1", exit=6)
+    assert str(first.pid) in done.stderr and "kin stop KIN-1" in done.stderr
+    assert project.status() == "", "a run writes nothing into tracked files while it runs"
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+    assert first.returncode == 143
+
+
+def test_stop_ends_all_processes_keeps_the_work_and_the_run_goes_on(project: Repo, tmp_path: Path) -> None:
+    text = f"test -e {tmp_path}/second && exit 0; {waiting_for(tmp_path, 'up')}"
+    add(project, 1, text)
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+    text = project.read(".kin/tasks/KIN-1.yaml")
+    assert status_of(project) == "blocked" and "manual" in text
+    (ref,) = project.git("for-each-ref", "--format=%(refname)", "refs/kin/salvage/KIN-1").splitlines()
+    assert project.git("show", f"{ref}:half.txt") == "half"
+    (tmp_path / "second").touch()
+    project.kin("run", "KIN-1")
+    assert status_of(project) == "done"
+
+
+def test_ctrl_c_cancels_and_leaves_the_task_as_it_was(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, waiting_for(tmp_path, "up"))
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    os.kill(first.pid, signal.SIGINT)
+    first.communicate(timeout=20)
+    assert first.returncode == 130 and status_of(project) == "todo"
+    assert [line for line in project.status().splitlines() if "pipelines" not in line] == []
+
+
+def test_a_signal_to_several_reaches_each_of_them(project: Repo, tmp_path: Path) -> None:
+    for number in (1, 2):
+        add(project, number, waiting_for(tmp_path, f"up{number}"))
+    parent = started(project, "run", "--ready", "--json")
+    wait_for(lambda: (tmp_path / "up1").exists() and (tmp_path / "up2").exists())
+    parent.send_signal(signal.SIGTERM)
+    out, _ = parent.communicate(timeout=30)
+    assert parent.returncode == 143 and {o["exit"] for o in json.loads(out)["data"]} == {143}
+
+
+def test_pipelines_end_when_the_command_that_started_them_is_killed(project: Repo, tmp_path: Path) -> None:
+    for number in (1, 2):
+        add(project, number, waiting_for(tmp_path, f"up{number}"))
+    parent = started(project, "run", "--ready")
+    wait_for(lambda: (tmp_path / "up1").exists() and (tmp_path / "up2").exists())
+    parent.kill()
+    parent.communicate(timeout=20)
+    wait_for(lambda: "in_progress" not in project.kin("list").stdout)
+    assert status_of(project, "KIN-1") == status_of(project, "KIN-2") == "todo"
+
+
+def test_kill_9_in_a_step_ends_its_processes_and_the_next_run_goes_on(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, f"test -e {tmp_path}/second && exit 0; {waiting_for(tmp_path, 'up')}")
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    first.kill()
+    first.communicate(timeout=20)
+    (tmp_path / "second").touch()
+    done = project.kin("run", "--ready", "--json")
+    (outcome,) = json.loads(done.stdout)["data"]
+    assert outcome["status"] == "done"
+    refs = project.git("for-each-ref", "--format=%(refname)", "refs/kin/salvage/KIN-1").splitlines()
+    assert [project.git("show", f"{ref}:half.txt") for ref in refs] == ["half"]
+
+
+def test_more_tasks_than_slots_queue_behind_each_other(project: Repo) -> None:
+    settings(project, "concurrency: 2")
+    for number in range(1, 6):
+        add(project, number, f"echo {number} > f{number}", commit=False)
+    project.commit("tasks")
+    assert len(outcomes(project, "--ready")) == 5
+    assert all((project.path / f"f{n}").exists() for n in range(1, 6)) and project.status() == ""
+
+
+def test_no_free_slot_is_busy_and_names_wait(project: Repo, tmp_path: Path) -> None:
+    settings(project, "concurrency: 1")
+    add(project, 1, waiting_for(tmp_path, "up"))
+    add(project, 2)
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    assert "--wait" in project.kin("run", "KIN-2", exit=6).stderr
+    second = started(project, "run", "KIN-2", "--wait")
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+    second.communicate(timeout=30)
+    assert second.returncode == 0 and status_of(project, "KIN-2") == "done"
+
+
+def test_what_waits_for_a_person_is_named_when_nothing_is_ready(project: Repo) -> None:
+    settings(project, mode="review")
+    add(project, 1)
+    outcomes(project, "KIN-1", exit=3)
+    assert "KIN-1" in project.kin("run", "--ready").stdout
