@@ -262,6 +262,14 @@ def test_a_worktree_turned_into_another_repository_is_saved_before_it_is_made_ag
     assert desk.repo.tip(f"{kept}-nested-1") == oid
 
 
+def test_a_worktree_that_lost_its_git_file_is_saved_before_it_is_discarded(desk: Desk) -> None:
+    desk.tree.write("src/a", "work\n")
+    (desk.path / ".git").unlink()
+    worktree.discard(desk.project, desk.made.path)
+    assert not desk.path.exists() and listed(desk.repo) == []
+    assert desk.repo.git("diff", "--name-only", desk.base, f"refs/kin/salvage/{TASK}/discarded-stray") == "src/a"
+
+
 def test_a_folder_that_git_forgot_is_saved_before_it_makes_place(desk: Desk) -> None:
     desk.tree.write("src/a", "work\n")
     shutil.rmtree(desk.made.gitdir)

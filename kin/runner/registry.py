@@ -12,7 +12,7 @@ from kin.runner.salvage import branch_ref
 from kin.store import locks
 from kin.store.project import Project
 
-__all__ = ["READY", "REMOVING", "admin_of", "clear_locks", "git_lock", "has_index", "is_anothers"]
+__all__ = ["READY", "REMOVING", "admin_of", "clear_locks", "git_lock", "has_index", "is_anothers", "is_lived_in"]
 
 LOCK_SECONDS = 300.0
 """How long to wait for the lock `git`: a checkout or a removal of a very large worktree is under way elsewhere."""
@@ -56,6 +56,11 @@ def has_index(gitdir: str) -> bool:
             return file.read(4) == b"DIRC"
     except FileNotFoundError:
         return False
+
+
+def is_lived_in(path: str, gitdir: str) -> bool:
+    """Whether the folder may hold work: its checkout was finished and its removal has not begun."""
+    return os.path.isdir(path) and has_index(gitdir) and not os.path.exists(os.path.join(gitdir, REMOVING))
 
 
 def is_anothers(path: str, gitdir: str) -> bool:

@@ -12,7 +12,8 @@ from kin import git
 from kin.errors import Conflict, Invalid
 from kin.faults import point
 from kin.model.ids import TASK_ID
-from kin.runner.registry import REMOVING, admin_of, clear_locks, git_lock, is_anothers
+from kin.runner.registry import REMOVING, admin_of, clear_locks, git_lock, is_anothers, is_lived_in
+from kin.runner.salvage import save_stray
 from kin.store.project import Project
 
 __all__ = ["clear", "clear_if_known", "discard", "remove", "remove_folder"]
@@ -68,13 +69,22 @@ def _discard_throwaways(project: Project, path: str, fds: Collection[int]) -> No
 
 
 def discard(project: Project, path: str) -> None:
-    """Remove a worktree whose work the caller has saved. Raises Conflict for work in submodules, which no salvage holds."""
-    with git_lock(project, os.path.basename(path)) as fds:
+    """Remove a task's worktree whose work the caller has saved. Raises Conflict for work in submodules: no salvage holds it.
+
+    A folder whose `.git` is gone or is another's could not be saved in the ordinary way; it is saved here.
+    """
+    task = os.path.basename(path)
+    with git_lock(project, task) as fds:
         _discard_throwaways(project, path, fds)
         gitdir = admin_of(project, path)
-        if gitdir and not is_anothers(path, gitdir) and (reason := _unsaved_submodule(path, gitdir)):
-            raise Conflict(f"the worktree of {os.path.basename(path)} stays: {reason}", "push it from there first")
-        clear_if_known(project, path, fds)
+        if gitdir is None:
+            return
+        if not is_anothers(path, gitdir):
+            if reason := _unsaved_submodule(path, gitdir):
+                raise Conflict(f"the worktree of {task} stays: {reason}", "push it from there first")
+            if is_lived_in(path, gitdir) and not git.is_worktree(path):
+                save_stray(project.git_common, path, task, "discarded")
+        clear(project, path, gitdir, fds)
 
 
 def remove(project: Project, path: str, ref: str, target: str) -> str | None:

@@ -18,7 +18,7 @@ from kin.faults import point
 from kin.model.settings import Settings
 from kin.runner import salvage
 from kin.runner.includes import copy_included
-from kin.runner.registry import READY, REMOVING, admin_of, clear_locks, git_lock, has_index, is_anothers
+from kin.runner.registry import READY, REMOVING, admin_of, clear_locks, git_lock, has_index, is_anothers, is_lived_in
 from kin.runner.removal import clear, clear_if_known, discard, remove, remove_folder
 from kin.runner.salvage import branch_ref
 from kin.store.project import Project, state_folder
@@ -251,8 +251,7 @@ def _forget(project: Project, path: str, gitdir: str, task_id: str, run_id: str,
         head = file.read().strip()
         if not head.startswith("ref:") and git.tip(project.git_common, head):
             salvage.keep(project.git_common, task_id, f"{run_id}-head", head)  # a detached HEAD's only hold (rule 28)
-    lived = has_index(gitdir) and not os.path.exists(os.path.join(gitdir, REMOVING))
-    if lived and os.path.isdir(path) and not is_anothers(path, gitdir):
+    if is_lived_in(path, gitdir) and not is_anothers(path, gitdir):
         salvage.save_stray(project.git_common, path, task_id, run_id)
     clear(project, path, gitdir, fds)
 
