@@ -106,21 +106,41 @@ def test_an_editor_that_renames_its_file_into_place_meanwhile_loses_nothing(
     assert _names(path) == ["KIN-1.yaml"]
 
 
+@pytest.mark.parametrize("saves", [1, 2, 3])
 def test_an_editor_that_renames_in_the_last_instant_loses_nothing(
-    store: Project, path: str, monkeypatch: pytest.MonkeyPatch
+    store: Project, path: str, saves: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After every check that kin can make: the swap itself must notice."""
-    exchange, saves = files._exchange, iter([True])
+    """After every check that kin can make, and again whenever kin puts a save back: the swap itself must notice."""
+    exchange, count = files._exchange, iter(range(1, saves + 1))
 
     def save_then_exchange(one: str, other: str) -> bool:
-        if next(saves, False):
-            Path(path + "~").write_text(TEXT.replace("KIN-1", "KIN-1 # by hand"))
+        if number := next(count, 0):
+            Path(path + "~").write_text(TEXT.replace("KIN-1", f"KIN-1 # by hand {number}"))
             os.rename(path + "~", path)
         return exchange(one, other)
 
     monkeypatch.setattr(files, "_exchange", save_then_exchange)
     edit_file(store, path, _to_done)
-    assert _text(path) == "id: KIN-1 # by hand\n\nstatus: done\n"
+    assert _text(path) == f"id: KIN-1 # by hand {saves}\n\nstatus: done\n"
+    assert _names(path) == ["KIN-1.yaml"]
+
+
+def test_a_file_that_git_replaces_meanwhile_is_waited_for(store: Project, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`git checkout` unlinks a file before it writes it anew."""
+    exchange, gone = files._exchange, iter([True])
+
+    def unlink_then_exchange(one: str, other: str) -> bool:
+        if next(gone, False):
+            os.unlink(path)
+            try:
+                return exchange(one, other)
+            finally:
+                Path(path).write_text(TEXT.replace("KIN-1", "KIN-1 # from git"))
+        return exchange(one, other)
+
+    monkeypatch.setattr(files, "_exchange", unlink_then_exchange)
+    edit_file(store, path, _to_done)
+    assert _text(path) == "id: KIN-1 # from git\n\nstatus: done\n"
     assert _names(path) == ["KIN-1.yaml"]
 
 
@@ -177,9 +197,37 @@ def test_a_link_out_of_the_repository_is_refused(store: Project, path: str, tmp_
     outside = tmp_path / "outside.yaml"
     os.rename(path, outside)
     os.symlink(outside, path)
-    with pytest.raises(Invalid, match=r"\.kin/tasks/KIN-1\.yaml: is a symbolic link"):
+    with pytest.raises(Invalid, match=r"\.kin/tasks/KIN-1\.yaml: a symbolic link leads out"):
         edit_file(store, path, _to_done)
     assert outside.read_text() == TEXT
+
+
+@pytest.mark.parametrize("where", ["..", ".git"])
+def test_a_folder_that_is_a_link_out_of_the_files_is_refused(store: Project, where: str) -> None:
+    os.symlink(os.path.join(store.root, where), os.path.join(store.store, "notes"))
+    path = os.path.join(store.store, "notes", "KIN-1", "n.yaml")
+    for write in (lambda: files.add_file(store, path, "x"), lambda: replace(store, path, "x", expect=None)):
+        with pytest.raises(Invalid, match=r"\.kin/notes/KIN-1/n\.yaml"):
+            write()
+    assert not os.path.exists(os.path.join(store.root, where, "KIN-1"))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device", "huge"])
+def test_what_is_no_regular_file_of_sane_size_is_not_read(store: Project, path: str, kind: str) -> None:
+    os.unlink(path)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        os.mkdir(path)
+    elif kind == "device":
+        os.symlink("/dev/zero", path)
+    else:
+        with open(path, "w") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(Invalid, match=r"KIN-1\.yaml: cannot be read"):
+        files.read_text(path, ".kin/tasks/KIN-1.yaml")
+    with pytest.raises(Invalid, match=r"KIN-1\.yaml"):
+        edit_file(store, path, _to_done)
 
 
 def test_a_file_that_is_not_there_is_named(store: Project) -> None:

@@ -45,6 +45,13 @@ def common(tmp_path: Path) -> str:
     return str(tmp_path / "kin")
 
 
+def put(path: str, text: str = "") -> str:
+    """A lock file as an earlier process left it."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    Path(path).write_text(text)
+    return path
+
+
 @pytest.fixture
 def other(common: str) -> Iterator[Other]:
     process = Other(lock_path(common, "KIN-1"))
@@ -94,7 +101,7 @@ def test_a_lock_that_a_child_inherited_stays_held_when_its_taker_closes_it(commo
 def test_looking_creates_nothing_and_takes_nothing(common: str) -> None:
     path = lock_path(common, "KIN-1")
     assert not is_held(path)
-    assert not os.path.exists(path)
+    assert not os.path.exists(common)
     with try_lock(path) or pytest.fail("free"):
         assert is_held(path)
     with try_lock(path) or pytest.fail("looking took it"):
@@ -102,8 +109,7 @@ def test_looking_creates_nothing_and_takes_nothing(common: str) -> None:
 
 
 def test_a_claim_outwaits_a_reader_that_probes(common: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = lock_path(common, "KIN-1")
-    Path(path).touch()
+    path = put(lock_path(common, "KIN-1"))
     probe = os.open(path, os.O_RDONLY)
     fcntl.flock(probe, fcntl.LOCK_SH)
 
@@ -118,7 +124,7 @@ def test_a_claim_outwaits_a_reader_that_probes(common: str, monkeypatch: pytest.
 
 def test_all_held_locks_are_seen_at_once(common: str, other: Other) -> None:
     with try_lock(lock_path(common, "queue-release/1")) or pytest.fail("free"):
-        lock_path(common, "KIN-2")
+        put(lock_path(common, "KIN-2"))
         assert held_names(common) == {"KIN-1", "queue-release%2F1"}
     other.end()
     assert held_names(common) == frozenset()
@@ -178,6 +184,7 @@ def test_the_stores_lock_is_waited_for_through_filelock(common: str) -> None:
 
 
 def test_a_link_is_no_lock_file(common: str, tmp_path: Path) -> None:
+    os.unlink(put(lock_path(common, "KIN-1")))
     os.symlink(tmp_path / "elsewhere", lock_path(common, "KIN-1"))
     with pytest.raises(Invalid, match="KIN-1"):
         try_lock(lock_path(common, "KIN-1"))
@@ -193,9 +200,7 @@ def test_lock_files_are_for_the_owner_only_and_are_not_inherited(common: str) ->
 
 @pytest.mark.parametrize("text", ["", "pid x\n", "pid 1\nstart 2\n", "\0\0\0", "pid 4711 since"])
 def test_a_damaged_record_is_no_record(common: str, text: str) -> None:
-    path = lock_path(common, "KIN-1")
-    Path(path).write_text(text)
-    assert holder(path) is None
+    assert holder(put(lock_path(common, "KIN-1"), text)) is None
 
 
 def test_a_shorter_record_replaces_a_longer_one(common: str) -> None:

@@ -71,7 +71,7 @@ def add(project: Project, data: Mapping[str, Any], *, today: str) -> Decision:
     while True:
         decision = decision._replace(id=next_ids(project, "D", "decisions")[0])
         try:
-            files.write_new(decision_path(project, decision.id), decision_text(decision))
+            files.add_file(project, decision_path(project, decision.id), decision_text(decision))
             return decision
         except FileExistsError:
             continue

@@ -22,10 +22,27 @@ from kin.errors import Busy, Invalid, NotFound, Place
 from kin.store.locks import store_lock, wait_until
 from kin.store.project import Project
 
-__all__ = ["Stamp", "edit_file", "read_stamped", "read_text", "remove_file", "remove_own", "replace", "write_new", "write_own"]
+__all__ = [
+    "Stamp",
+    "add_file",
+    "edit_file",
+    "read_stamped",
+    "read_text",
+    "remove_file",
+    "remove_own",
+    "replace",
+    "write_new",
+    "write_own",
+]
 
 PATIENCE = 2.0
 """Seconds that a change waits for a program which has the file open for writing."""
+
+LARGEST = 64 << 20
+"""Bytes that are read at all; what may be in a file is the reader's to say, but a link to a disk image must not fill memory."""
+
+GAP = 0.1
+"""Seconds that a file may be missing: git and some editors unlink it before they write it anew."""
 
 SETTLED_NS = 2_000_000_000
 """An empty file that is younger was truncated by somebody who is about to write it."""
@@ -50,15 +67,23 @@ def stamp_of(st: os.stat_result) -> Stamp:
 
 def read_stamped(path: str) -> tuple[bytes, Stamp]:
     """A file's content and the stamp it had before it was read: a write in between makes the stamp stale, never too new."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, _READING)
     try:
         return _read(fd)
     finally:
         os.close(fd)
 
 
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+"""Without waiting: a clone may hold a link to a pipe or a terminal where a file is expected."""
+
+
 def _read(fd: int) -> tuple[bytes, Stamp]:
     st = os.fstat(fd)
+    if not stat.S_ISREG(st.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
+    if st.st_size > LARGEST:
+        raise OSError(errno.EFBIG, f"it has {st.st_size:,} bytes")
     parts = []
     os.lseek(fd, 0, os.SEEK_SET)
     while part := os.read(fd, max(st.st_size + 1, 4096)):
@@ -87,10 +112,16 @@ def edit_file(project: Project, path: str, change: Callable[[str], str]) -> str:
     """
     real = _inside(project, path)
     shown = os.path.relpath(path, project.root)
+    started = time.monotonic()
 
     def attempt() -> str | None:
-        with store_lock(project.common):
-            return _edit_once(real, shown, change)
+        try:
+            with store_lock(project.common):
+                return _edit_once(real, shown, change)
+        except FileNotFoundError:
+            if time.monotonic() - started > GAP:
+                raise
+            return None
 
     try:
         new = wait_until(attempt, PATIENCE)
@@ -104,11 +135,12 @@ def edit_file(project: Project, path: str, change: Callable[[str], str]) -> str:
 
 
 def _inside(project: Project, path: str) -> str:
-    """The real path: links are followed within the repository, and refused out of it, where kin has no business to write."""
+    """The real path. Links are followed within the repository's files, and refused out of them: kin has no business there."""
     real = os.path.realpath(path)
-    if real != path and not real.startswith(os.path.join(project.root, "")):
+    within = real.startswith(os.path.join(project.root, "")) and not real.startswith(os.path.join(project.git_common, ""))
+    if real != path and not within:
         shown = os.path.relpath(path, project.root)
-        raise Invalid("is a symbolic link to outside of the repository", "put a file in its place", Place(shown))
+        raise Invalid("a symbolic link leads out of the repository's files", "put a file in its place", Place(shown))
     return real
 
 
@@ -116,7 +148,7 @@ def _edit_once(real: str, shown: str, change: Callable[[str], str]) -> str | Non
     """One try under the store lock; None if somebody is writing the file."""
     from kin.store import reader
 
-    fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(real, _READING)
     try:
         leased = _lease(fd)
         if leased is False:
@@ -128,7 +160,13 @@ def _edit_once(real: str, shown: str, change: Callable[[str], str]) -> str | Non
         if new.encode() == raw:
             return new
         tmp = _write_temporary(real, new.encode(), os.fstat(fd))
-        return new if _swap(real, tmp, raw, stamp, fd if leased else None) else None
+        ours = os.stat(tmp).st_ino
+        try:
+            return new if _swap(real, tmp, raw, stamp, fd if leased else None) else None
+        finally:
+            with suppress(FileNotFoundError):
+                if os.stat(tmp).st_ino == ours:
+                    os.unlink(tmp)
     finally:
         os.close(fd)
 
@@ -149,29 +187,46 @@ def _lease(fd: int) -> bool | None:
 
 def _swap(real: str, tmp: str, raw: bytes, stamp: Stamp, leased: int | None) -> bool:
     """Put `tmp` in the place of `real`, which held `raw`; False, and all as it was, if somebody else wrote there meanwhile."""
-    ours = os.stat(tmp).st_ino
-    if not _exchange(tmp, real):
-        return _replace_if_same(real, tmp, raw, stamp)
-    faults.point("files.swapped")
-    came_out, was = read_stamped(tmp)
-    untouched = was.ino == stamp.ino and came_out == raw
-    if untouched and (leased is None or fcntl.fcntl(leased, fcntl.F_GETLEASE) == fcntl.F_RDLCK):
+    ours = os.open(tmp, _READING)
+    try:
+        if not _exchange(tmp, real):
+            return _replace_if_same(real, tmp, raw, stamp)
+        faults.point("files.swapped")
+        came_out, was = read_stamped(tmp)
+        untouched = was.ino == stamp.ino and came_out == raw
+        if leased is not None:
+            untouched = untouched and fcntl.fcntl(leased, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+        if not untouched:
+            _put_back(real, tmp, ours)
         os.unlink(tmp)
         _sync_folder(real)
-        faults.point("files.done")
-        return True
-    # `tmp` is now what an editor renamed into place, or is about to write to: it goes back. Should another save have come
-    # in between, then that one came out, and it is the newest.
-    while os.stat(tmp).st_ino != ours:
+    finally:
+        os.close(ours)
+    faults.point("files.done")
+    return untouched
+
+
+def _put_back(real: str, tmp: str, ours: int) -> None:
+    """Put back what came out: an editor renamed it into place, or is about to write to it.
+
+    Should a save have come in between again, that one came out now, and is newer: it goes back in turn, until what comes out
+    is what went in. Each file is held open meanwhile, or another could be given its inode and be taken for it.
+    """
+    last = os.dup(ours)
+    while True:
+        going_in = os.open(tmp, _READING)
         _exchange(tmp, real)
-    os.unlink(tmp)
-    return False
+        settled = os.path.samestat(os.stat(tmp), os.fstat(last))
+        os.close(last)
+        last = going_in
+        if settled:
+            os.close(last)
+            return
 
 
 def _replace_if_same(real: str, tmp: str, raw: bytes, stamp: Stamp) -> bool:
     now, now_stamp = read_stamped(real)
     if now_stamp != stamp or now != raw:
-        os.unlink(tmp)
         return False
     os.replace(tmp, real)
     faults.point("files.swapped")
@@ -252,6 +307,12 @@ def make_folder(path: str, mode: int = 0o777) -> None:
     _sync_folder(path)
 
 
+def add_file(project: Project, path: str, text: str) -> None:
+    """`write_new`, after a look that no link of a folder leads out of the repository's files."""
+    _inside(project, path)
+    write_new(path, text)
+
+
 def write_new(path: str, text: str) -> None:
     """Write a file that must not exist yet, durable, all at once or not at all; parents are made.
 
@@ -311,13 +372,14 @@ def replace(project: Project, path: str, text: str, *, expect: bytes | None) -> 
 
     if expect is None:
         with suppress(FileExistsError):
-            return write_new(path, text)
+            return add_file(project, path, text)
     edit_file(project, path, change)
     return None
 
 
 def remove_file(project: Project, path: str) -> None:
     """Remove a file of the store, durably; one that is gone already is fine."""
+    _inside(project, os.path.dirname(path))
     with store_lock(project.common):
         try:
             os.unlink(path)

@@ -89,11 +89,8 @@ class Held:
 
 
 def lock_path(common: str, name: str) -> str:
-    """The file of the lock `name` (`git`, `slot-3`, `KIN-12`, `queue-<branch>`, ...); its folder is made."""
-    folder = os.path.join(common, "locks")
-    if not os.path.isdir(folder):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    return os.path.join(folder, file_name(name))
+    """The file of the lock `name` (`git`, `slot-3`, `KIN-12`, `queue-<branch>`, ...); who takes it makes it."""
+    return os.path.join(common, "locks", file_name(name))
 
 
 def try_lock(path: str, *, run: str = "", grace: float = GRACE) -> Held | None:
@@ -139,6 +136,7 @@ def _take(paths: Sequence[str], seconds: float, run: str, cancel: int | None) ->
 
 def _open(path: str) -> int:
     try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Invalid(f"the lock file {path} cannot be opened: {error.strerror}", "is the git folder writable?") from error
@@ -269,8 +267,9 @@ def _kernel_locks() -> set[tuple[int, int]]:
 def _sign(fd: int, who: Holder) -> None:
     """Write who holds the lock into its file, after locking: one write, then the tail of a longer predecessor goes."""
     text = "\n".join(f"{name} {value}" for name, value in who._asdict().items()).encode() + b"\n"
-    os.pwrite(fd, text, 0)
-    os.ftruncate(fd, len(text))
+    with suppress(OSError):  # on a full disk the lock holds all the same, and who has it is not known
+        os.pwrite(fd, text, 0)
+        os.ftruncate(fd, len(text))
 
 
 def holder(path: str) -> Holder | None:

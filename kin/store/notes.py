@@ -24,7 +24,7 @@ def add(project: Project, task: str, note: Note) -> str:
     while True:
         note_id = run_id(stamp, int.from_bytes(os.urandom(3), "big"))
         try:
-            files.write_new(os.path.join(project.store, "notes", task, note_id + ".yaml"), note_text(note))
+            files.add_file(project, os.path.join(project.store, "notes", task, note_id + ".yaml"), note_text(note))
             return note_id
         except FileExistsError:
             continue

@@ -54,8 +54,15 @@ def find(cwd: str, environ: Mapping[str, str]) -> Project:
 
 
 def find_repository(cwd: str, environ: Mapping[str, str]) -> Project:
-    """The repository that `cwd` lies in, with or without `.kin/`. Raises NotFound if there is none."""
-    folder = os.path.realpath(cwd)
+    """The repository that `cwd` lies in, with or without `.kin/`. Raises NotFound, or Invalid if it cannot be read."""
+    try:
+        return _walk_up(os.path.realpath(cwd))
+    except OSError as error:
+        raise Invalid(f"{error.filename} cannot be read: {error.strerror}", "`git status` tells more") from error
+
+
+def _walk_up(start: str) -> Project:
+    folder = start
     while True:
         dotgit = os.path.join(folder, ".git")
         gitdir = _linked(dotgit) if os.path.isfile(dotgit) else dotgit
@@ -65,7 +72,7 @@ def find_repository(cwd: str, environ: Mapping[str, str]) -> Project:
             return Project("", os.path.join(folder, STORE), folder, _common(folder))
         parent = os.path.dirname(folder)
         if parent == folder:
-            raise NotFound(f"no git repository in {os.path.abspath(cwd)} or above it", "`git init` makes one")
+            raise NotFound(f"no git repository in {start} or above it", "`git init` makes one")
         folder = parent
 
 

@@ -201,7 +201,7 @@ def add(project: Project, data: Mapping[str, Plain], *, today: str, category: st
     while True:
         task = _built({"id": data.get("id") or new_id(project, category), "status": "todo", "created": today} | dict(data))
         try:
-            files.write_new(task_path(project, task.id), emit.document(data_of(task), TASK_KEYS))
+            files.add_file(project, task_path(project, task.id), emit.document(data_of(task), TASK_KEYS))
             return task
         except FileExistsError:
             if data.get("id"):
