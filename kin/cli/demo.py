@@ -94,7 +94,7 @@ def demo_(call: Call) -> Result:
 
 
 def _folder(call: Call) -> str:
-    wanted = call["keep"]
+    wanted: str | None = call["keep"]
     if wanted is None:
         import tempfile
 
