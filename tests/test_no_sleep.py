@@ -38,6 +38,12 @@ def naps(tree: ast.AST) -> Iterator[int]:
             case ast.List(elts=[ast.Constant(value=str(word)), *_]) | ast.Tuple(elts=[ast.Constant(value=str(word)), *_]):
                 if word.rsplit("/", 1)[-1] == "sleep":
                     yield node.lineno
+            case ast.Call(
+                func=ast.Attribute(value=ast.Call(func=ast.Attribute(attr="Event") | ast.Name(id="Event")), attr="wait")
+            ):
+                yield node.lineno  # an event that nobody else knows is never set
+            case ast.Call(args=[ast.List(elts=[]), ast.List(elts=[]), ast.List(elts=[]), _]):
+                yield node.lineno  # select on nothing
             case ast.Call(func=ast.Attribute(attr="system" | "popen"), args=[ast.Constant(value=str(word)), *_]):
                 if SLEEPING_TEXT.search(word):
                     yield node.lineno
@@ -109,6 +115,8 @@ def test_a_sleep_planted_in_any_folder_is_seen(copy: Path, folder: str) -> None:
         "import subprocess\nsubprocess.run(['sleep', '1'])",
         "import subprocess\nsubprocess.run(('/bin/sleep', '1'))",
         "import os\nos.system('true; sleep 1')",
+        "import threading\nthreading.Event().wait(1)",
+        "import select\nselect.select([], [], [], 1)",
     ],
 )
 def test_a_sleep_by_another_name_is_seen(tmp_path: Path, code: str) -> None:
