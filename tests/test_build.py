@@ -10,7 +10,7 @@ import pytest
 from kin import git
 from kin.errors import Invalid, NotFound
 from kin.runner.build import Built, Clash, build_merge, build_state, build_status, code_key
-from kin.runner.compose import CannotSign
+from kin.runner.compose import CannotSign, NewCommit, write_commits
 from kin.store.project import Project, find
 from tests.conftest import Repo, task_text
 
@@ -220,3 +220,16 @@ def test_gc_does_not_take_the_merge(with_task: Repo) -> None:
     with_task.git("reflog", "expire", "--expire=now", "--all")
     with_task.git("gc", "-q", "--prune=now")
     assert git.tip(str(with_task.path), made.new) == made.new
+
+
+def test_lock_that_a_killed_git_left_on_the_merges_ref_does_not_stop_the_next(with_task: Repo) -> None:
+    lock = with_task.write(".git/refs/kin/merge/KIN-1.lock", "")
+    built(with_task, branch_with(with_task, a="1\n"))
+    assert not lock.exists()
+
+
+def test_chain_that_cannot_be_written_leaves_nothing_behind(with_task: Repo) -> None:
+    before = sorted(os.listdir(with_task.path / ".git"))
+    with pytest.raises(git.GitError, match="fast-import failed"):
+        write_commits(str(with_task.path), "refs/kin/merge/KIN-1", [NewCommit(("1" * 40,), "m", {})])
+    assert sorted(os.listdir(with_task.path / ".git")) == before and with_task.git("for-each-ref", "refs/kin") == ""

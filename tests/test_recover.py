@@ -113,7 +113,7 @@ def test_kill_of_everything_leaves_no_lock_behind(scene: Scene, step: str) -> No
 
 
 RECOVERY = [
-    "recover.index_lock", "recover.ref_locks", "recover.private_index", "recover.files", *EDIT, *EDIT, "recover.kin",
+    "recover.ref_locks", "recover.index_lock", "recover.private_index", "recover.files", *EDIT, *EDIT, "recover.kin",
     "recover.index", "move.unlocked", "move.settled", "move.forgotten",
 ]  # fmt: skip
 
@@ -246,3 +246,22 @@ def test_worktree_that_is_gone_takes_its_journal_along(scene: Scene) -> None:
     shutil.rmtree(scene.repo.path.parent / "second")
     recover_moves(project_of(scene.repo))
     assert scene.repo.tip("main") == scene.made.old and recover_moves(project_of(scene.repo)) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"new"])
+def test_lock_of_a_killed_git_is_removed_where_nobody_has_the_target(scene: Scene, content: bytes) -> None:
+    """Killed before or after it wrote the new id into the lock that it had just made."""
+    scene.repo.git("switch", "-q", "-c", "feature", "-f")
+    run_killed(scene.repo, "move", scene.made, "move.journal")
+    lock = scene.repo.path / ".git/refs/heads/main.lock"
+    lock.write_bytes(scene.made.new.encode() if content else b"")
+    recover_moves(project_of(scene.repo))
+    assert not lock.exists() and litter(scene.repo) == []
+
+
+def test_lock_of_another_git_at_work_is_left_alone(scene: Scene) -> None:
+    run_killed(scene.repo, "move", scene.made, "move.files", everything=True)
+    lock = scene.repo.path / ".git/refs/heads/main.lock"
+    lock.write_text(scene.made.old)
+    recover_moves(project_of(scene.repo))
+    assert lock.read_text() == scene.made.old

@@ -4,11 +4,15 @@
 10,000 tasks are listed to set one status. A ref below `refs/kin/` holds the newest commit against `git gc` (rule 14).
 """
 
+import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from kin import git
 from kin.errors import Waits
+from kin.runner.refs import drop_stale
 
 __all__ = ["CannotSign", "NewCommit", "Written", "sign_again", "write_commits"]
 
@@ -54,9 +58,23 @@ def write_commits(cwd: str, ref: str, commits: Sequence[NewCommit]) -> list[Writ
             script.append(f"D {_quoted(path)}\n".encode() if content is None else f"M 100644 inline {_quoted(path)}\n".encode())
             script += [] if content is None else [_block(content)]
         script.append(f"get-mark :{mark}\nls :{mark} .kin\n".encode())
-    # --done: a script that was cut short makes git fail instead of writing half a chain
-    out = git.git(cwd, "fast-import", "--quiet", "--force", "--done", input=b"".join(script) + b"done\n").text.splitlines()
+    out = _import(cwd, ref, b"".join(script) + b"done\n").text.splitlines()
     return [Written(oid, _tree(kin)) for oid, kin in zip(out[::2], out[1::2], strict=True)]
+
+
+def _import(cwd: str, ref: str, script: bytes) -> git.Out:
+    # --done: a script that was cut short makes git fail instead of writing half a chain
+    words = ("fast-import", "--quiet", "--force", "--done")
+    out = git.git(cwd, *words, input=script, ok=(0, 1, 128))
+    # only the holder of the task's lock writes `ref`: a lock on it that stays was left by a git that was killed
+    if out.code == 1 and drop_stale(os.path.join(git.common_dir(cwd), ref + ".lock")):
+        out = git.git(cwd, *words, input=script, ok=(0, 1, 128))
+    if out.code:
+        for report in re.findall(r"dumping crash report to (.+)$", out.err, re.MULTILINE):
+            with suppress(OSError):  # it repeats the message that we raise; a disk that is full has none
+                os.unlink(os.path.join(cwd, report))
+        raise git.GitError(words, out)
+    return out
 
 
 def sign_again(cwd: str, ref: str, unsigned: str, parents: Sequence[str], message: str) -> str:

@@ -16,9 +16,10 @@ from kin.faults import point
 from kin.model.status import TaskStatus
 from kin.runner import kinfiles
 from kin.runner.build import home, merge_ref
-from kin.runner.checkout import INDEX_PATIENCE, Checkout, keep_index, let_index_go, private_index, publish_index
+from kin.runner.checkout import Checkout, keep_index, let_index_go, private_index, publish_index
 from kin.runner.diffs import Change, Entry, changes, index_changes, is_kin, set_entries
 from kin.runner.kinfiles import KinFile
+from kin.runner.refs import drop_stale, first_bytes
 from kin.runner.taskfile import Standing, standing, task_path, with_standing
 from kin.store import files, journal, locks
 from kin.store.project import Project
@@ -72,14 +73,14 @@ def put_right(project: Project, entry: dict[str, Any], fds: tuple[int, ...]) -> 
     Raises Busy if another git keeps the index; the journal then stays, and the next command tries again.
     """
     gitdir, left = entry["gitdir"], list[str]()
+    _free_ref_locks(project, entry)
+    point("recover.ref_locks")
     if gitdir and os.path.isdir(gitdir) and os.path.isdir(entry["path"]):
         if not keep_index(gitdir, entry["nonce"]):
             raise Busy(
                 f"another git holds {os.path.join(gitdir, 'index.lock')}", "remove it if no git is at work, and try again"
             )
         point("recover.index_lock")
-        _free_ref_locks(project, entry)
-        point("recover.ref_locks")
         if entry["stage"] == "planned":
             left = _bring_to_head(project, entry, fds)
     tip = git.tip(home(project), entry["ref"])
@@ -127,23 +128,18 @@ def _settle(project: Project, entry: dict[str, Any]) -> bool:
 def _free_ref_locks(project: Project, entry: dict[str, Any]) -> None:
     """Remove what a killed `update-ref` left. We hold the move's lock, so none of kin's own gits lives; only kin made `new`."""
     lock = os.path.join(project.git_common, entry["ref"] + ".lock")
-    ours = _first_bytes(lock).strip() == entry["new"].encode()
+    ours = first_bytes(lock).strip() == entry["new"].encode()
     if ours:
         os.unlink(lock)
+    elif not first_bytes(lock):
+        drop_stale(lock)  # killed between making it and writing it
     head = os.path.join(entry["gitdir"], "HEAD.lock")
-    # HEAD's lock is empty, so nobody's: it goes with the ref's, or when it outlives any that a git at work would hold
-    if os.path.lexists(head) and not _first_bytes(head):
-        gone = None if ours else locks.wait_until(lambda: None if os.path.lexists(head) else True, INDEX_PATIENCE)
-        if not gone:
-            os.unlink(head)
-
-
-def _first_bytes(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(80)
-    except FileNotFoundError:
-        return b""
+    if not entry["gitdir"] or first_bytes(head):
+        return
+    if ours and os.path.lexists(head):
+        os.unlink(head)  # made with the other one; HEAD's is always empty
+    else:
+        drop_stale(head)
 
 
 def _bring_to_head(project: Project, entry: dict[str, Any], fds: tuple[int, ...]) -> list[str]:

@@ -1,16 +1,24 @@
-"""A ref update in two halves: what can refuse it is asked before files change, the ref moves after they did (rule 3)."""
+"""A ref update in two halves: what can refuse it is asked before files change, the ref moves after they did (rule 3).
 
+And the lock files of refs, which git leaves behind where it is killed together with kin.
+"""
+
+import os
 import select
 import subprocess
 import tempfile
 from typing import Self
 
 from kin import git
+from kin.store.locks import wait_until
 
-__all__ = ["RefUpdate"]
+__all__ = ["RefUpdate", "drop_stale", "first_bytes"]
 
 HOOK_PATIENCE = 60.0
 """Seconds that a repository's reference-transaction hook may take before the update counts as refused."""
+
+LOCK_LIFE = 2.0
+"""Seconds after which an unchanged lock file without content is nobody's: a git at work holds one for milliseconds."""
 
 
 class RefUpdate:
@@ -68,3 +76,29 @@ class RefUpdate:
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
         return "; ".join(line.removeprefix("fatal: ") for line in lines[:4]) or "git refused without a word"
+
+
+def drop_stale(lock: str) -> bool:
+    """Remove a lock file that stays the same for LOCK_LIFE; whether it was removed. Locks that come and go are left alone."""
+    first = _identity(lock)
+    if first is None or wait_until(lambda: True if _identity(lock) != first else None, LOCK_LIFE):
+        return False
+    os.unlink(lock)
+    return True
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def first_bytes(path: str) -> bytes:
+    """The beginning of a lock file, enough to hold an object id; nothing if there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(80)
+    except FileNotFoundError:
+        return b""
