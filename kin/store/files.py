@@ -178,8 +178,9 @@ def _lease(fd: int) -> bool | None:
     import signal
 
     try:
+        # First the signal that tells of a broken lease: the usual one, SIGIO, would kill us; this one is ignored by default.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # a broken lease's signal would kill us; this one is ignored by default
     except OSError as error:
         return False if error.errno == errno.EAGAIN else None
     return True
@@ -189,6 +190,8 @@ def _swap(real: str, tmp: str, raw: bytes, stamp: Stamp, leased: int | None) -> 
     """Put `tmp` in the place of `real`, which held `raw`; False, and all as it was, if somebody else wrote there meanwhile."""
     ours = os.open(tmp, _READING)
     try:
+        if stamp_of(os.stat(real)) != stamp:
+            return False
         if not _exchange(tmp, real):
             return _replace_if_same(real, tmp, raw, stamp)
         faults.point("files.swapped")
