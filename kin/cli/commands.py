@@ -444,6 +444,39 @@ _ROWS = (
         ),
     ),
     Command(
+        "doctor",
+        "doctor",
+        "Care",
+        "Find what is broken or left over in this clone",
+        options=(Opt("fix", "Mend what is safe to mend: nothing that holds work is deleted", "flag"),),
+        examples=(
+            ("kin doctor", "git, locks, disk, worktrees, branches, runs, agents; exit 7 if something is broken"),
+            ("kin doctor --fix", "puts interrupted runs and merges right, removes what the target holds"),
+        ),
+    ),
+    Command(
+        "gc",
+        "gc",
+        "Care",
+        "Delete old salvages, logs and left-over run folders; says which first",
+        options=(
+            Opt("older-than", "Only what is older (default: 30d)", metavar="TIME"),
+            Opt("yes", "Delete without being asked", "flag", "y"),
+        ),
+        examples=(("kin gc --older-than 90d", "lists it and asks; where nobody can be asked nothing is deleted"),),
+    ),
+    Command(
+        "config",
+        "config",
+        "Care",
+        "Show every setting, its value and where it comes from",
+        args=(Arg("names", "Only these settings and what is below them", many=True, required=False, complete="setting"),),
+        examples=(
+            ("kin config", "from kin.yaml (with its line), from your own config.yaml, or kin's default"),
+            ("kin config limits gates", ""),
+        ),
+    ),
+    Command(
         "completion",
         "completion",
         "Care",

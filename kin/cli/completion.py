@@ -222,6 +222,12 @@ def _roles(environ: Mapping[str, str]) -> list[Offer]:
     return [Offer(name) for name in role_names(find(os.getcwd(), environ).store, shipped)]
 
 
+def _settings(environ: Mapping[str, str]) -> list[Offer]:
+    from kin.model.settings import Settings
+
+    return [Offer(name, field.description or "") for name, field in Settings.model_fields.items()]
+
+
 def _salvages(environ: Mapping[str, str]) -> list[Offer]:
     from kin.runner.kept import list_salvage
     from kin.store.project import find
@@ -250,6 +256,7 @@ _SOURCES: dict[str, Callable[[Mapping[str, str]], Iterable[Offer]]] = {
     "priority": lambda environ: [Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)],
     "sort": lambda environ: [Offer(key) for key in SORTS],
     "salvage": _salvages,
+    "setting": _settings,
     "salvage_action": lambda environ: [Offer(*action) for action in SALVAGE_ACTIONS.items()],
     "shell": lambda environ: [Offer(shell) for shell in SHELLS],
     "command": lambda environ: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],

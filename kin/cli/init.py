@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["init_"]
 
-AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
 FILES = ("kin.yaml", ".gitattributes")
 ORDER = ("format", "key", "ids", "mode", "gates")
 """Where `gates:` goes in a kin.yaml that a person wrote: behind these."""
@@ -30,6 +29,7 @@ class Found(NamedTuple):
 def init_(call: Call) -> Result:
     """Make `.kin/`, or with --remove take back what stands outside it."""
     from kin import git
+    from kin.model.settings import BUILT_IN_AGENTS
     from kin.store.config import load_settings
 
     project = _project(call.cwd, call.environ)
@@ -48,7 +48,7 @@ def init_(call: Call) -> Result:
         "created": [f".kin/{name}" for name in made],
         "proposed_gate": found.gate if found else None,
         "gates": [gate.run for gate in load_settings(project, call.environ).gates],
-        "agents": [name for name in AGENTS if _is_on_path(name, call.environ)],
+        "agents": [name for name in BUILT_IN_AGENTS if _is_on_path(name, call.environ)],
     }
     return Result("init", data, lambda screen: _what_next(screen, data, found), brief=())
 

@@ -11,7 +11,7 @@ from kin.errors import Invalid, Place
 from kin.store import files
 from kin.store.project import Project, file_name
 
-__all__ = ["all_entries", "read", "remove", "write"]
+__all__ = ["all_entries", "look", "read", "remove", "write"]
 
 
 def _folder(project: Project) -> str:
@@ -51,10 +51,25 @@ def remove(project: Project, name: str) -> None:
 
 
 def all_entries(project: Project) -> dict[str, dict[str, Any]]:
-    """Every entry by its file's name without `.json`, in order of names."""
+    """Every entry by its file's name without `.json`, in order of names. Raises Invalid for one that is damaged."""
+    entries, faults = look(project)
+    if faults:
+        raise faults[0]
+    return entries
+
+
+def look(project: Project) -> tuple[dict[str, dict[str, Any]], list[Invalid]]:
+    """Every entry that can be read, as `all_entries` has them, and what is wrong with the others."""
     try:
         names = sorted(n for n in os.listdir(_folder(project)) if n.endswith(".json") and not n.startswith("."))
     except FileNotFoundError:
-        return {}
-    found = {n.removesuffix(".json"): _load(os.path.join(_folder(project), n)) for n in names}
-    return {name: entry for name, entry in found.items() if entry is not None}
+        return {}, []
+    entries: dict[str, dict[str, Any]] = {}
+    faults: list[Invalid] = []
+    for name in names:
+        try:
+            if (entry := _load(os.path.join(_folder(project), name))) is not None:
+                entries[name.removesuffix(".json")] = entry
+        except Invalid as fault:
+            faults.append(fault)
+    return entries, faults
