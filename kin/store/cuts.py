@@ -24,14 +24,13 @@ from kin.store.lines import (
     line_start,
     lines_cut,
 )
-from kin.store.nodes import Items, Node, Pairs, Scalar, plain
+from kin.store.nodes import FOREIGN, Items, Node, Pairs, Scalar, plain
 
 __all__ = ["Spot", "add_key", "change_list", "remove_item", "remove_key", "replace"]
 
 _COLON = re.compile(r"[ \t]*:")
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+")
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")
-_SIMPLE = re.compile(r"[ -~\xa1-\ud7ff]*")
 
 
 class Spot(NamedTuple):
@@ -90,7 +89,7 @@ def _one_line(value: Any, like: Node, *, json: bool, in_flow: bool) -> str:
     style = like.style if isinstance(like, Scalar) else ""
     if style == '"':
         return emit.quoted(value)
-    if style == "'" and _SIMPLE.fullmatch(value):
+    if style == "'" and not FOREIGN.search(value) and "\n" not in value:
         return f"'{value.replace(chr(39), chr(39) * 2)}'"
     return emit.flow(value, json=True) if json else emit.scalar(value, in_flow=in_flow)
 
@@ -176,7 +175,8 @@ def add_key(text: str, node: Pairs, key: str, value: Any, rank: Callable[[str], 
         return [Cut(at, at, eol.join(lines) + eol + (eol if spaced else "") + " " * indent)]
     if keeps_blanks(text, node.pairs[before][1]):
         spaced = False
-    at = behind(text, node.pairs[before][1].end, indent)
+    own = indent if rank or not indent else indent - 1  # at the end of a mapping inside, its comments stay before
+    at = behind(text, node.pairs[before][1].end, own)
     return [Cut(at, at, (eol if spaced else "") + eol + " " * indent + eol.join(lines))]
 
 

@@ -9,18 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kin.errors import Invalid
+from kin.store.nodes import FOREIGN
 
 __all__ = ["PLAIN_KEY", "block_lines", "document", "flow", "in_order", "quoted", "rank", "scalar", "text_of"]
 
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
-_PLAIN = re.compile(r"[A-Za-z0-9_./(\xa1-\ud7ff\uf900-\ufdff](?:[^:#\s]|:(?=[^ ])|(?<! )#| (?=[^ ]))*", re.A)
+_PLAIN = re.compile(r"[^\x00-'*-\-:-@\[-^`{-\xa0](?:[^:#\s]|:(?=[^ ])|(?<! )#| (?=[^ ]))*", re.A)
 _FLOW_PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+*-]*(?: [A-Za-z0-9_./@+*-]+)*")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}:\d{2}(?:\.\d+)?Z)?", re.A)
 _LIKE_NUMBER = re.compile(r"[-+.]?\d[\d_.,:eExXoObBa-fA-F+-]*|[-+]?\.(?:inf|nan)", re.A | re.I)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.(?:0|\d{0,14}[1-9]))?", re.A)
 _WORDS = frozenset(["~", "null", "yes", "no", "on", "off", "y", "n", "true", "false", "=", "<<"])
-_UNSAFE = re.compile('["\\\\\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff\\ud800-\\udfff]')
-_NO_BLOCK = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufeff\\ufffe\\uffff\\ud800-\\udfff]|^[ \\t]+$", re.M)
+_ESCAPED = re.compile(f'["\\\\\n\t]|{FOREIGN.pattern}')
+_ONLY_BLANKS = re.compile(r"^[ \t]+$", re.M)
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 _DEPTH = 36
 
@@ -36,7 +37,7 @@ def text_of(value: Any) -> str | None:
 
 def is_plain(text: str, *, in_flow: bool = False) -> bool:
     """Whether `text` may stand without quotes: every tool reads it as this text, or types it and prints it back alike."""
-    if not (_FLOW_PLAIN if in_flow else _PLAIN).fullmatch(text) or _UNSAFE.search(text):
+    if not (_FLOW_PLAIN if in_flow else _PLAIN).fullmatch(text) or FOREIGN.search(text):
         return bool(_NUMBER.fullmatch(text)) and text != "-0"
     if text.lower() in _WORDS:
         return text in ("true", "false")
@@ -52,7 +53,7 @@ def scalar(text: str, *, in_flow: bool = False) -> str:
 
 def quoted(text: str) -> str:
     """`text` in double quotes, as JSON, with everything escaped that a parser or an editor takes for a line break."""
-    return f'"{_UNSAFE.sub(_escape, text)}"'
+    return f'"{_ESCAPED.sub(_escape, text)}"'
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -116,7 +117,9 @@ def _scalar_lines(head: str, text: str | None, inner: str) -> list[str]:
 
 def has_block(text: str) -> bool:
     """Whether `text` is written as a block of lines: several of them, and none that a reader could take otherwise."""
-    return "\n" in text.rstrip("\n") and text[0] not in " \n\t" and not text.endswith("\n\n") and not _NO_BLOCK.search(text)
+    if "\n" not in text.rstrip("\n") or text[0] in " \n\t" or text.endswith("\n\n"):
+        return False
+    return not FOREIGN.search(text) and not _ONLY_BLANKS.search(text)
 
 
 def rank(key: str, order: Sequence[str]) -> tuple[int, str]:

@@ -7,11 +7,10 @@ that the two never disagree.
 import re
 
 from kin.model.fields import Plain
-from kin.store.nodes import NULLS, TASK_BOUNDS, Bounds
+from kin.store.nodes import FOREIGN, NULLS, TASK_BOUNDS, Bounds
 
 __all__ = ["BLOCK", "KEY", "QUOTED", "read_fast", "unescaped", "value_of"]
 
-_FOREIGN = re.compile("[^\t\n -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 KEY = re.compile(r'(?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,200})|"((?:[^"\\\t]|\\.){1,400})"):(?: +(.*))?')
 QUOTED = re.compile(r'"((?:[^"\\\t]|\\.)*)"(?: +#.*| *)')
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
@@ -28,7 +27,7 @@ class _NotMine(Exception):
 
 def read_fast(text: str, bounds: Bounds = TASK_BOUNDS) -> dict[str, Plain] | None:
     """The mapping that `text` is, every scalar as text; None if the text is not in kin's own layout."""
-    if not text.endswith("\n") or _FOREIGN.search(text) or len(text) > bounds.size:
+    if not text.endswith("\n") or FOREIGN.search(text) or len(text) > bounds.size:
         return None
     lines = text.split("\n")
     lines.pop()

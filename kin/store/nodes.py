@@ -4,14 +4,22 @@
 it was given (a byte order mark counts, a CRLF counts two); lines and columns count from 1, as people do.
 """
 
+import re
 from typing import NamedTuple
 
 from kin.model.fields import Plain
 
-__all__ = ["BY_HAND_BOUNDS", "NULLS", "RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "Items", "Node", "Pairs", "Scalar", "plain"]
+__all__ = ["BY_HAND_BOUNDS", "FOREIGN", "NULLS", "RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "Items", "Node", "Pairs", "Scalar", "plain"]
 
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 """What an empty value is spelled like, unquoted."""
+
+
+FOREIGN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+"""Characters that kin only writes escaped: controls, what some take for a line end, what is no character.
+
+(What is not wanted is listed, not what is: compiling large ranges takes 5 ms each.)
+"""
 
 
 class Bounds(NamedTuple):
