@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -115,17 +116,18 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def run_and_kill(repo: Path, what: str, seconds: float, everything: bool) -> bool:
-    """Start the child and kill it after `seconds`; whether it was still alive."""
+def run_and_kill(repo: Path, what: str, seconds: float, everything: bool) -> float | None:
+    """Start the child and kill it after `seconds`; None, or how long it took if it had ended by then."""
     started = subprocess.Popen(
         [sys.executable, __file__, "--child", what], cwd=repo, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     )
     assert started.stdout
     started.stdout.readline()  # imports are done
+    begun = time.monotonic()
     with contextlib.suppress(subprocess.TimeoutExpired):
         started.wait(seconds)
         started.stdout.close()
-        return False
+        return time.monotonic() - begun
     started.send_signal(signal.SIGSTOP)
     also = descendants(started.pid) if everything else []
     for pid in also:
@@ -134,7 +136,7 @@ def run_and_kill(repo: Path, what: str, seconds: float, everything: bool) -> boo
     started.kill()
     started.wait()
     started.stdout.close()
-    return True
+    return None
 
 
 def faults(repo: Path, person: Person) -> list[str]:
@@ -157,8 +159,8 @@ def faults(repo: Path, person: Person) -> list[str]:
     return wrong
 
 
-def one_run(template: Path, folder: Path, dice: random.Random, counts: Counter[str]) -> list[str]:
-    """One repository, one person, one or two kills, one recovery."""
+def one_run(template: Path, folder: Path, dice: random.Random, counts: Counter[str], usual: float) -> list[str]:
+    """One repository, one person, one or two kills, one recovery. `usual` is how long an undisturbed move takes, in seconds."""
     repo = folder / "repo"
     shutil.copytree(template, repo)
     git(repo, "status")
@@ -170,10 +172,10 @@ def one_run(template: Path, folder: Path, dice: random.Random, counts: Counter[s
         loop = subprocess.Popen(
             ["sh", "-c", LOOP], cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-    killed = run_and_kill(repo, "move", dice.uniform(0, 0.6), dice.random() < 0.5)
+    killed = run_and_kill(repo, "move", dice.uniform(0, 1.3 * usual), dice.random() < 0.5) is None
     counts["killed" if killed else "ended by itself"] += 1
     if killed and dice.random() < 0.33:
-        counts["recovery killed"] += run_and_kill(repo, "recover", dice.uniform(0, 0.1), dice.random() < 0.5)
+        counts["recovery killed"] += run_and_kill(repo, "recover", dice.uniform(0, usual), dice.random() < 0.5) is None
     said = recover_moves(find(str(repo), os.environ))
     counts.update(f"recovered: {line.partition('cut short: ')[2].partition(';')[0] or line}" for line in said)
     if loop:
@@ -185,6 +187,14 @@ def one_run(template: Path, folder: Path, dice: random.Random, counts: Counter[s
         wrong = faults(repo, person) if isinstance(done, Moved) else [f"cannot move afterwards: {done}"]
         counts["moved afterwards"] += 1
     return wrong
+
+
+def usual_seconds(template: Path, folder: Path) -> float:
+    """How long one undisturbed move takes: kills must fall within it."""
+    shutil.copytree(template, folder / "repo")
+    lived = run_and_kill(folder / "repo", "move", 60.0, False)
+    assert lived is not None
+    return lived
 
 
 def main() -> int:
@@ -205,10 +215,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as base:
         template = Path(base) / "template"
         make_template(template)
+        with tempfile.TemporaryDirectory(dir=base) as folder:
+            usual = usual_seconds(template, Path(folder))
         for number in range(asked.runs):
             seed = asked.seed * 100_000 + number
             with tempfile.TemporaryDirectory(dir=base) as folder:
-                for line in one_run(template, Path(folder), random.Random(seed), counts):
+                for line in one_run(template, Path(folder), random.Random(seed), counts, usual):
                     broken += 1
                     print(f"run {seed}: {line}")
     print(f"{asked.runs} runs, seed {asked.seed}: {broken} wrong; " + ", ".join(f"{v} {k}" for k, v in sorted(counts.items())))

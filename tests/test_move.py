@@ -13,6 +13,7 @@ from kin.runner import checkout
 from kin.runner import move as move_module
 from kin.runner.build import Built, build_state
 from kin.runner.move import Moved, Pending, move
+from kin.runner.undo import undo
 from tests.conftest import Repo, task_text
 from tests.moving import DECISION, MAIN, RECORD, RUN, TASK, build, litter, prepare, project_of, snapshot
 
@@ -514,3 +515,31 @@ def test_unstaged_and_already_staged_content_of_the_merge_may_stay(ready: Repo) 
     ready.git("add", "changed")
     moved(ready, made, ready.path)
     assert ready.status() == ""
+
+
+def test_submodule_moves_in_the_index_and_the_person_is_told(ready: Repo, tmp_path: Path) -> None:
+    ready.git("clone", "-q", str(ready.path), str(tmp_path / "library"))
+    ready.git("-c", "protocol.file.allow=always", "submodule", "add", "-q", str(tmp_path / "library"), "library")
+    ready.commit("submodule")
+    ready.git("switch", "-q", "kin/KIN-1")
+    ready.git("merge", "-q", "-m", "main", "main")
+    ready.git("checkout", "-q", "--detach", "HEAD~1", cwd=ready.path / "library")
+    ready.commit("other library")
+    ready.git("switch", "-q", "main")
+    ready.git("submodule", "update", "-q")
+    here = ready.git("rev-parse", "HEAD", cwd=ready.path / "library")
+    assert "library" in moved(ready, build(ready), ready.path).warnings[0]
+    assert ready.status() == " M library" and ready.git("rev-parse", "HEAD", cwd=ready.path / "library") == here
+
+
+def test_repository_with_long_ids(make_repo: Callable[[str], Repo]) -> None:
+    repo = make_repo("long")
+    shutil.rmtree(repo.path)
+    repo.path.mkdir()
+    repo.git("init", "-q", "--object-format=sha256", "-b", "main")
+    repo.write(".kin/kin.yaml", "key: KIN\n")
+    prepare(repo)
+    moved(repo, build(repo), repo.path)
+    assert repo.status() == "" and len(repo.tip()) == 64
+    done = undo(project_of(repo), "KIN-1", MAIN)
+    assert isinstance(done, Moved) and repo.status() == "" and repo.read("changed") == "old\n"

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -265,3 +268,54 @@ def test_lock_of_another_git_at_work_is_left_alone(scene: Scene) -> None:
     lock.write_text(scene.made.old)
     recover_moves(project_of(scene.repo))
     assert lock.read_text() == scene.made.old
+
+
+def _sparse(repo: Repo) -> None:
+    """The person's own sparse checkout leaves out a folder in which the merge changes, adds and deletes files."""
+    for name in ("changed", "deleted"):
+        repo.write(f"far/{name}", "old\n")
+    repo.commit("far")
+    repo.git("switch", "-q", "kin/KIN-1")
+    repo.git("merge", "-q", "-m", "main", "main")
+    repo.git("rm", "-q", "far/deleted")
+    repo.commit("far work", far__changed="new\n", far__added="new\n")
+    repo.git("switch", "-q", "main")
+    repo.git("sparse-checkout", "set", "--no-cone", "/*", "!/far/")
+
+
+def _crlf(repo: Repo) -> None:
+    """What is in the files is not what is in the commits."""
+    repo.git("config", "core.autocrlf", "true")
+    repo.git("rm", "-q", "-r", "--cached", ".")
+    repo.git("reset", "-q", "--hard")
+    assert b"\r\n" in (repo.path / "changed").read_bytes()
+
+
+def _split_index(repo: Repo) -> None:
+    repo.git("config", "core.splitIndex", "true")
+    repo.git("update-index", "--split-index")
+
+
+@pytest.mark.parametrize("step", ["files", "index", "ref"])
+@pytest.mark.parametrize("lay", [_sparse, _crlf, _split_index], ids=lambda f: f.__name__.strip("_"))
+def test_odd_checkouts_are_put_right_too(project: Repo, lay: Callable[[Repo], None], step: str) -> None:
+    prepare(project)
+    lay(project)
+    made = build(project)
+    project.write("kept", "mine\n")
+    before = snapshot(project)
+    assert run_killed(project, "move", made, f"move.{step}") == -9
+    recover_moves(project_of(project))
+    if step != "ref":
+        assert snapshot(project) == before
+        assert isinstance(move(project_of(project), made, message="m"), Moved)
+    assert project.status() == " M kept" and project.read("changed") == "new\n" and not (project.path / "far").exists()
+    assert project.git("ls-files", "-s", "far/added").startswith("100644") == (lay is _sparse) and litter(project) == []
+
+
+def test_random_kills_break_nothing() -> None:
+    """A short piece of the campaign in bench/."""
+    root = Path(__file__).parents[1]
+    argv = [sys.executable, str(root / "bench/kill_move.py"), "--runs", "6", "--seed", "1"]
+    done = subprocess.run(argv, env=dict(os.environ) | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    assert done.returncode == 0 and "6 runs, seed 1: 0 wrong" in done.stdout, done.stdout + done.stderr

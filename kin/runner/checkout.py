@@ -146,6 +146,11 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
+def is_sparse(checkout: Checkout) -> bool:
+    """Whether the worktree has patterns of a sparse checkout: then index entries without a file are to be expected."""
+    return os.path.exists(os.path.join(checkout.gitdir, "info", "sparse-checkout"))
+
+
 def index_env(gitdir: str) -> dict[str, str]:
     """What makes git work on kin's private index of that worktree."""
     return {"GIT_INDEX_FILE": os.path.join(gitdir, "kin-index")}

@@ -6,7 +6,18 @@ from typing import NamedTuple
 
 from kin import git
 
-__all__ = ["Change", "Entry", "changes", "index_changes", "is_kin", "object_at", "set_entries", "worktree_changes"]
+__all__ = [
+    "Change",
+    "Entry",
+    "changes",
+    "hidden_paths",
+    "hide",
+    "index_changes",
+    "is_kin",
+    "object_at",
+    "set_entries",
+    "worktree_changes",
+]
 
 
 class Entry(NamedTuple):
@@ -60,6 +71,18 @@ def worktree_changes(cwd: str, env: Mapping[str, str]) -> dict[str, bool]:
     """Every path whose file differs from its index entry; False where the file is just missing."""
     out = git.git(cwd, "diff-files", "-z", "--raw", "--no-renames", "--no-abbrev", env=env).out
     return {change.path: change.new.there for change in _raw(out)}
+
+
+def hidden_paths(cwd: str, env: Mapping[str, str]) -> frozenset[str]:
+    """Every path whose index entry says skip-worktree, as sparse checkouts do: no file stands for it."""
+    out = git.git(cwd, "ls-files", "-z", "-t", env=env).out.decode("utf-8", "surrogateescape")
+    return frozenset(line[2:] for line in out.split("\0") if line.startswith("S "))
+
+
+def hide(cwd: str, paths: Iterable[str], env: Mapping[str, str], fds: Iterable[int] = ()) -> None:
+    """Say skip-worktree of index entries; setting an entry forgets it."""
+    if listed := "\0".join(paths):
+        git.git(cwd, "update-index", "-z", "--skip-worktree", "--stdin", input=os.fsencode(listed), env=env, fds=tuple(fds))
 
 
 def set_entries(cwd: str, entries: Iterable[tuple[str, Entry]], env: Mapping[str, str], fds: Iterable[int] = ()) -> None:

@@ -55,20 +55,20 @@ def is_task_file(path: str) -> bool:
 
 
 def plan(
-    work: str, changes: Iterable[Change], staged: Mapping[str, Entry], task_id: str, run_id: str, *, hidden: bool
+    work: str, changes: Iterable[Change], staged: Mapping[str, Entry], task_id: str, run_id: str, hidden: frozenset[str]
 ) -> tuple[list[KinFile], list[InTheWay]]:
     """What becomes of the store's files among `changes` in worktree `work`, and what stops it.
 
-    `staged` are index entries that differ from the old commit. `hidden`: the worktree shows no `.kin/` (sparse checkout).
+    `staged` are index entries that differ from the old commit; `hidden` paths have no files (sparse checkout).
     """
     planned, blocked = [], []
     for change in changes:
         index = staged.get(change.path, change.old)
         try:
             if is_task_file(change.path) and change.new.there and (change.old.there or change.path == task_path(task_id)):
-                planned.append(_plan_task(work, change, index, hidden))
+                planned.append(_plan_task(work, change, index, change.path in hidden))
             else:
-                planned.append(_plan_other(work, change, index, task_id, run_id, hidden))
+                planned.append(_plan_other(work, change, index, task_id, run_id, change.path in hidden))
         except KinError as error:
             blocked.append(InTheWay(change.path, error.message))
     return planned, blocked

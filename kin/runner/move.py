@@ -17,8 +17,17 @@ from kin.faults import point
 from kin.runner import kinfiles
 from kin.runner.blockers import Obstacles, find_obstacles, unmerged
 from kin.runner.build import Built, home
-from kin.runner.checkout import Checkout, Pending, find_checkout, keep_index, private_index, publish_index, still_there
-from kin.runner.diffs import Change, changes, index_changes, is_kin, set_entries
+from kin.runner.checkout import (
+    Checkout,
+    Pending,
+    find_checkout,
+    is_sparse,
+    keep_index,
+    private_index,
+    publish_index,
+    still_there,
+)
+from kin.runner.diffs import Change, changes, hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.kinfiles import KinFile
 from kin.runner.recover import ORPHAN_PATIENCE, conclude, journal_name, put_right
 from kin.runner.refs import RefUpdate
@@ -46,6 +55,7 @@ class _Plan(NamedTuple):
     diff: tuple[Change, ...]
     obstacles: Obstacles
     kin: tuple[KinFile, ...]
+    hidden: frozenset[str]
 
 
 class _Move(NamedTuple):
@@ -61,6 +71,7 @@ class _Move(NamedTuple):
         entry = _entry(self.built, self.checkout.path, self.checkout.gitdir, self.nonce, "planned" if plan else "locked")
         if plan:
             entry["already"], entry["missing"] = sorted(plan.obstacles.already), sorted(plan.obstacles.missing)
+            entry["hidden"] = sorted(plan.hidden)
             entry["kin"] = [file.to_data() for file in plan.kin]
         return entry
 
@@ -93,7 +104,16 @@ def move(project: Project, built: Built, *, message: str) -> Moved | Pending:
 
 def _entry(built: Built, path: str, gitdir: str, nonce: str, stage: str) -> dict[str, Any]:
     entry = {"kind": "move", "stage": stage, "task": built.task, "run": built.run, "ref": built.target, "nonce": nonce}
-    return entry | {"old": built.old, "new": built.new, "path": path, "gitdir": gitdir, "already": [], "missing": [], "kin": []}
+    return entry | {
+        "old": built.old,
+        "new": built.new,
+        "path": path,
+        "gitdir": gitdir,
+        "already": [],
+        "missing": [],
+        "hidden": [],
+        "kin": [],
+    }
 
 
 def _move_ref(project: Project, built: Built, message: str, fds: tuple[int, ...]) -> Moved | Pending:
@@ -164,19 +184,22 @@ def _plan(m: _Move, env: dict[str, str]) -> _Plan | Pending:
     diff = changes(work, built.old, built.new)
     staged = index_changes(work, built.old, env)
     obstacles = find_obstacles(work, (c for c in diff if not is_kin(c.path)), staged, env)
-    kin, stops = kinfiles.plan(
-        work, (c for c in diff if is_kin(c.path)), staged, built.task, built.run, hidden=_hides_store(m.checkout)
-    )
+    hidden = _hidden(m.checkout, diff, env)
+    kin, stops = kinfiles.plan(work, (c for c in diff if is_kin(c.path)), staged, built.task, built.run, hidden)
     if obstacles.blocked or stops:
         why = "; ".join(f"{stop.path}: {stop.why}" for stop in stops)
         return Pending(why or "uncommitted changes are in the way", (*obstacles.blocked, *(stop.path for stop in stops)))
-    return _Plan(tuple(diff), obstacles, tuple(kin))
+    return _Plan(tuple(diff), obstacles, tuple(kin), hidden)
 
 
-def _hides_store(checkout: Checkout) -> bool:
-    """Whether a sparse checkout leaves `.kin/` out, as in a task's own worktree when another task is merged into its branch."""
-    sparse = os.path.join(checkout.gitdir, "info", "sparse-checkout")
-    return os.path.exists(sparse) and not os.path.isdir(os.path.join(checkout.path, ".kin"))
+def _hidden(checkout: Checkout, diff: list[Change], env: dict[str, str]) -> frozenset[str]:
+    """Paths of the move that a sparse checkout leaves out; all of `.kin/`, new files too, where none of it is shown, as in a
+    task's own worktree when another task is merged into its branch."""
+    if not is_sparse(checkout):
+        return frozenset()
+    shown = os.path.isdir(os.path.join(checkout.path, ".kin"))
+    hidden = hidden_paths(checkout.path, env)
+    return frozenset(c.path for c in diff if c.path in hidden or (is_kin(c.path) and not shown))
 
 
 def _change_checkout(m: _Move, plan: _Plan, env: dict[str, str]) -> None:
@@ -191,9 +214,7 @@ def _change_checkout(m: _Move, plan: _Plan, env: dict[str, str]) -> None:
         git.git(work, "read-tree", "-m", "-u", built.old, built.new, env=env, fds=m.fds)
     point("move.files")
     set_entries(work, ((f.path, f.index_after) for f in plan.kin if f.index_after != new[f.path]), env, m.fds)
-    if _hides_store(m.checkout):
-        hidden = "\0".join(path for path, entry in new.items() if entry.there)
-        git.git(work, "update-index", "-z", "--skip-worktree", "--stdin", input=os.fsencode(hidden), env=env, fds=m.fds)
+    hide(work, (path for path, entry in new.items() if entry.there and path in plan.hidden), env, m.fds)
     point("move.staged")
     publish_index(m.checkout, m.fds)
     point("move.index")

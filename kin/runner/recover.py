@@ -16,8 +16,8 @@ from kin.faults import point
 from kin.model.status import TaskStatus
 from kin.runner import kinfiles
 from kin.runner.build import home, merge_ref
-from kin.runner.checkout import Checkout, keep_index, let_index_go, private_index, publish_index
-from kin.runner.diffs import Change, Entry, changes, index_changes, is_kin, set_entries
+from kin.runner.checkout import Checkout, is_sparse, keep_index, let_index_go, private_index, publish_index
+from kin.runner.diffs import Change, Entry, changes, hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.kinfiles import KinFile
 from kin.runner.refs import drop_stale, first_bytes
 from kin.runner.taskfile import Standing, standing, task_path, with_standing
@@ -142,6 +142,26 @@ def _free_ref_locks(project: Project, entry: dict[str, Any]) -> None:
         drop_stale(head)
 
 
+class _Ground(NamedTuple):
+    """A checkout under recovery. By path: `wanted` is what HEAD has, `staged` what the index has unlike the old commit.
+
+    `missing` had no file before the move and shall have none; `hidden` never have one (sparse checkout).
+    """
+
+    work: str
+    wanted: dict[str, Entry]
+    staged: dict[str, Entry]
+    missing: frozenset[str]
+    hidden: frozenset[str]
+    env: dict[str, str]
+    fds: tuple[int, ...]
+
+    def set_entries(self, entries: list[tuple[str, Entry]]) -> None:
+        """Set index entries; those without files stay so."""
+        set_entries(self.work, entries, self.env, self.fds)
+        hide(self.work, (path for path, entry in entries if entry.there and path in self.hidden), self.env, self.fds)
+
+
 def _bring_to_head(project: Project, entry: dict[str, Any], fds: tuple[int, ...]) -> list[str]:
     """Index and files of the move's paths as HEAD has them; the paths that were left alone."""
     checkout = Checkout(entry["path"], entry["gitdir"])
@@ -152,15 +172,19 @@ def _bring_to_head(project: Project, entry: dict[str, Any], fds: tuple[int, ...]
     env = private_index(checkout, fds)
     point("recover.private_index")
     diff = changes(checkout.path, entry["old"], entry["new"])
-    wanted = _entries_at(checkout.path, diff, entry, head)
-    staged = index_changes(checkout.path, entry["old"], env)
-    code = [change for change in diff if not is_kin(change.path) and change.path not in entry["already"]]
-    missing = frozenset(entry["missing"]) if head == entry["old"] else frozenset[str]()
-    left = _code_back(checkout.path, code, wanted, staged, missing, env, fds)
+    ground = _Ground(
+        checkout.path,
+        _entries_at(checkout.path, diff, entry, head),
+        index_changes(checkout.path, entry["old"], env),
+        frozenset(entry["missing"]) if head == entry["old"] else frozenset(),
+        frozenset(entry["hidden"]) | (hidden_paths(checkout.path, env) if is_sparse(checkout) else frozenset()),
+        env,
+        fds,
+    )
+    left = _code_back(ground, [c for c in diff if not is_kin(c.path) and c.path not in entry["already"]])
     point("recover.files")
     planned = [KinFile.from_data(data) for data in entry["kin"]]
-    by_path = {change.path: change for change in diff}
-    set_entries(checkout.path, _kin_entries(planned, by_path, wanted, staged, forward), env, fds)
+    _kin_entries_back(ground, planned, {change.path: change for change in diff}, forward=forward)
     left += kinfiles.restore(project, checkout.path, planned, forward=forward)
     point("recover.kin")
     publish_index(checkout, fds)
@@ -176,51 +200,42 @@ def _entries_at(cwd: str, diff: Iterable[Change], entry: dict[str, Any], head: s
     return {change.path: since.get(change.path, change.new) for change in diff}
 
 
-def _kin_entries(
-    planned: Iterable[KinFile], diff: dict[str, Change], wanted: dict[str, Entry], staged: dict[str, Entry], forward: bool
-) -> list[tuple[str, Entry]]:
+def _kin_entries_back(ground: _Ground, planned: Iterable[KinFile], diff: dict[str, Change], *, forward: bool) -> None:
     entries = []
     for file in planned:
         change = diff[file.path]
-        have = staged.get(file.path, change.old)
+        have = ground.staged.get(file.path, change.old)
         theirs, plain = (file.index_after, change.new) if forward else (file.index_before, change.old)
-        goal = wanted[file.path] if theirs == plain else theirs
+        goal = ground.wanted[file.path] if theirs == plain else theirs
         if have != goal and have in (file.index_before, file.index_after, change.old, change.new):
             entries.append((file.path, goal))
-    return entries
+    ground.set_entries(entries)
 
 
-def _code_back(
-    work: str,
-    code: Iterable[Change],
-    wanted: dict[str, Entry],
-    staged: dict[str, Entry],
-    missing: frozenset[str],
-    env: dict[str, str],
-    fds: tuple[int, ...],
-) -> list[str]:
+def _code_back(ground: _Ground, code: Iterable[Change]) -> list[str]:
     entries, write, left = [], list[str](), list[str]()
     for change in code:
-        path, want = change.path, wanted[change.path]
-        have = staged.get(path, change.old)
+        path, want = change.path, ground.wanted[change.path]
+        have = ground.staged.get(path, change.old)
         if have not in (change.old, change.new):
             left.append(path)
             continue
         if have != want:
             entries.append((path, want))
-        if change.old.is_link or change.new.is_link:
+        if change.old.is_link or change.new.is_link or path in ground.hidden:
             continue
-        found = _look(work, change, want)
-        keep_away = path in missing or not want.there
+        found = _look(ground.work, change, want)
+        keep_away = path in ground.missing or not want.there
         if found is None:
             left.append(path)
         elif keep_away and found != _MISSING:
-            _remove(work, path)
+            _remove(ground.work, path)
         elif not keep_away and found != want:
             write.append(path)
-    set_entries(work, entries, env, fds)
+    ground.set_entries(entries)
     if write:
-        git.git(work, "checkout-index", "-f", "-u", "-z", "--stdin", input=os.fsencode("\0".join(write)), env=env, fds=fds)
+        listed = os.fsencode("\0".join(write))
+        git.git(ground.work, "checkout-index", "-f", "-u", "-z", "--stdin", input=listed, env=ground.env, fds=ground.fds)
     return left
 
 
