@@ -7,7 +7,7 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 
 if TYPE_CHECKING:
-    from kin.runner.doctor import Row
+    from kin.runner.case import Row
 
 __all__ = ["doctor_"]
 
@@ -17,7 +17,8 @@ BROKEN = 7
 
 def doctor_(call: Call) -> Result:
     """Look, and mend if asked to; exit 7 if something is broken."""
-    from kin.runner.doctor import Case, examine, mend
+    from kin.runner.case import Case
+    from kin.runner.doctor import examine, mend
 
     mended = mend(call.project, call.environ) if call["fix"] else []
     rows = examine(Case(call.project, call.environ))

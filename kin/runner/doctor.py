@@ -8,99 +8,30 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
-from typing import NamedTuple
+from functools import partial
 
 from kin import git
-from kin.errors import Invalid, KinError, NotFound
+from kin.errors import KinError
 from kin.model import times
-from kin.model.ids import TASK_ID
-from kin.model.record import Run
-from kin.model.settings import BUILT_IN_AGENTS, Settings
+from kin.model.settings import BUILT_IN_AGENTS
 from kin.model.status import RunStatus
-from kin.runner import claim, probes, removal, worktree
+from kin.runner import probes, worktree
+from kin.runner.case import Case, Row
 from kin.runner.collect import in_words, size_of
 from kin.runner.kept import list_salvage
+from kin.runner.leftovers import check_branches, check_worktrees
 from kin.runner.recover import recover_moves
-from kin.runner.registry import admin_of, is_anothers
 from kin.runner.watchdog import sweep
-from kin.store import config, index, journal, locks, records, tasks
+from kin.store import config, index, journal, tasks
 from kin.store.project import Project
 
-__all__ = ["CHECKS", "Case", "Row", "examine", "mend"]
+__all__ = ["CHECKS", "examine", "mend"]
 
 SPARE, PLENTY = 200 * 2**20, 2 * 2**30
 """Bytes of free disk below which a run will fail soon, or may."""
 
 LOCK_AGE = 60.0
 """Seconds after which an `index.lock` is no passing `git status` any more."""
-
-
-class Row(NamedTuple):
-    """What a check found: `verdict` is ok, warn or bad; `fix` says what to do; `mend` does it, safely, and says what it did."""
-
-    name: str
-    verdict: str
-    words: str
-    fix: str = ""
-    mend: Callable[[], str] | None = None
-
-
-class Case:
-    """The clone as the checks look at it: each part is read once, when a check first asks for it."""
-
-    def __init__(self, project: Project, environ: Mapping[str, str]) -> None:
-        self.project = project
-        self.environ = environ
-
-    @cached_property
-    def settings(self) -> Settings:
-        """Settings, or the built-in ones if kin.yaml cannot be read (a check says so)."""
-        try:
-            return config.load_settings(self.project, self.environ)
-        except (Invalid, NotFound):
-            return Settings(key=config.quick(self.project).key)
-
-    @cached_property
-    def live(self) -> tuple[dict[str, Run], list[str]]:
-        """Live records by task, and what is wrong with those that cannot be read."""
-        runs, warnings = records.all_live(self.project)
-        return {run.task: run for run in runs}, warnings
-
-    @cached_property
-    def held(self) -> frozenset[str]:
-        """Names of the locks that are held."""
-        doubtful = (f"{task}{tail}" for task in self.live[0] for tail in ("", ".kids"))
-        return locks.held_names(self.project.common, doubtful)
-
-    @cached_property
-    def worktrees(self) -> list[git.Worktree]:
-        """kin's own linked worktrees."""
-        return [w for w in git.worktrees(self.project.git_common)[1:] if w.reason.startswith("kin ")]
-
-    @cached_property
-    def branches(self) -> dict[str, str]:
-        """The tips of tasks' branches by task."""
-        shape = "--format=%(refname) %(objectname)"
-        lines = git.git(self.project.git_common, "for-each-ref", shape, "refs/heads/kin/").text.splitlines()
-        found = (line.removeprefix("refs/heads/kin/").split(" ") for line in lines)
-        return {task: oid for task, oid in found if TASK_ID.fullmatch(task)}
-
-    @cached_property
-    def target(self) -> tuple[str, str] | None:
-        """Name and tip of the branch that work is merged into, if there is one."""
-        name = self.settings.base or (git.head_ref(self.project.root) or "").removeprefix("refs/heads/")
-        tip = git.tip(self.project.root, f"refs/heads/{name}") if name else None
-        return (name, tip) if tip else None
-
-    @cached_property
-    def root(self) -> str:
-        """Where worktrees are made."""
-        return worktree.root(self.project, self.settings, self.environ)
-
-    def is_merged(self, oid: str) -> bool:
-        """Whether the target contains the commit."""
-        return self.target is not None and git.is_ancestor(self.project.git_common, oid, self.target[1])
 
 
 def examine(case: Case, checks: "Sequence[Check] | None" = None) -> list[Row]:
@@ -295,98 +226,6 @@ def check_runs(case: Case) -> Iterator[Row]:
             yield Row("runs", "warn", f"{task}'s file was not told how its run ended", "`kin doctor --fix` writes it")
         if not os.path.exists(tasks.task_path(case.project, task)):
             yield Row("runs", "warn", f"{task} has a run ({run.status}) but no file here", "is it on another branch?")
-
-
-def check_worktrees(case: Case) -> Iterator[Row]:
-    for found in case.worktrees:
-        path = os.path.realpath(found.path)
-        name = os.path.basename(path)
-        task = name if TASK_ID.fullmatch(name) else name.rpartition("-")[0]
-        if task in case.held:
-            continue
-        if task != name:
-            words = f"{name} is a throw-away worktree that a killed run left"
-            yield Row("worktrees", "warn", words, "`kin doctor --fix` removes it", partial(_discard, case, task, path))
-        elif (gitdir := admin_of(case.project, path)) is None or is_anothers(path, gitdir):
-            yield Row("worktrees", "warn", f"{path} belongs to another clone, of which this one is a copy")
-        elif not os.path.isdir(path):
-            yield _gone(case, task, path, gitdir, found)
-        elif task not in case.live[0]:
-            yield _left(case, task, path, "its worktree is left", found.head)
-    known = {os.path.realpath(w.path) for w in git.worktrees(case.project.git_common)}
-    for name in sorted(os.listdir(case.root)) if os.path.isdir(case.root) else ():
-        path = os.path.join(case.root, name)
-        if os.path.isdir(path) and path not in known and TASK_ID.fullmatch(name) and name not in case.held:
-            words = f"{path} is no worktree of this clone any more"
-            yield Row("worktrees", "warn", words, f"`kin run {name}` saves what is in it before it makes a new one")
-
-
-def _gone(case: Case, task: str, path: str, gitdir: str, found: git.Worktree) -> Row:
-    """A worktree whose folder is gone. One that may only be unmounted, or whose staged files nothing else holds, is left."""
-    words = f"the folder of {task}'s worktree, {path}, is gone"
-    if task in case.live[0]:
-        return Row("worktrees", "warn", words, f"`kin run {task}` makes it again from its branch")
-    if not os.path.isdir(os.path.dirname(path)):
-        return Row("worktrees", "warn", words, "is a disk not mounted?")
-    env = {"GIT_DIR": gitdir}
-    staged = git.git(case.project.git_common, "diff-index", "--cached", "--quiet", "HEAD", "--", env=env, ok=range(256)).code
-    if staged:
-        return Row("worktrees", "warn", f"{words}, and it had staged files", f"`kin run {task}` keeps what can be kept")
-    return _left(case, task, path, words, found.head)
-
-
-def _left(case: Case, task: str, path: str | None, words: str, head: str | None) -> Row:
-    """A worktree or a branch that no run owns: removed only if the target contains it."""
-    tips = [oid for oid in (head, case.branches.get(task)) if oid and oid.strip("0")]
-    if case.target is None or not all(map(case.is_merged, tips)):
-        text = f"{task}: {words}, with commits that no run owns"
-        return Row("branches" if path is None else "worktrees", "warn", text, f"`kin run {task}` keeps them aside first")
-    name = "branches" if path is None else "worktrees"
-    text = f"{task}: {words}; {case.target[0]} holds all its commits"
-    where = path or worktree.folder(case.project, case.settings, task, case.environ)
-    return Row(name, "warn", text, "`kin doctor --fix` removes it if it is clean", partial(_remove, case, task, where))
-
-
-def _discard(case: Case, task: str, path: str) -> str:
-    with claim.claim_task(case.project, task):
-        removal.discard(case.project, path)
-    return f"worktrees: {os.path.basename(path)} removed"
-
-
-def _remove(case: Case, task: str, path: str) -> str:
-    """Remove what the target holds; everything is looked at again under the task's lock."""
-    assert case.target
-    ref = f"refs/heads/kin/{task}"
-    with claim.claim_task(case.project, task):
-        if records.live(case.project, task):
-            return f"{task}: left to the run that it has by now"
-        for other in git.worktrees(case.project.git_common):
-            if other.branch == ref and os.path.realpath(other.path) != path:
-                return f"{task}: left, its branch is checked out in {other.path}"
-        kept = removal.remove(case.project, path, ref, case.target[1])
-    return f"{task}: left, {kept}" if kept else f"{task}: worktree and branch removed; {case.target[0]} holds their commits"
-
-
-def check_branches(case: Case) -> Iterator[Row]:
-    owned = {os.path.basename(w.path) for w in case.worktrees} | set(case.live[0]) | case.held
-    for task, oid in case.branches.items():
-        if task not in owned:
-            yield _left(case, task, None, f"the branch kin/{task} is left", oid)
-    entries, faults = journal.look(case.project)
-    pending = {entry.get("task") for entry in entries.values()}
-    for ref in git.refs(case.project.git_common, "refs/kin/merge/") if not faults else ():
-        task = ref.removeprefix("refs/kin/merge/")
-        if task not in pending and task not in case.live[0] and task not in case.held:
-            made = git.tip(case.project.git_common, ref)
-            act = partial(_delete_merge, case, task, ref, made) if made and case.is_merged(made) else None
-            fix = "`kin doctor --fix` removes it" if act else ""
-            yield Row("branches", "warn", f"{ref} holds a merge that no run is about to make", fix, act)
-
-
-def _delete_merge(case: Case, task: str, ref: str, oid: str) -> str:
-    with claim.claim_task(case.project, task):
-        done = not records.live(case.project, task) and git.delete_ref(case.project.git_common, ref, oid)
-    return f"branches: {ref} {'removed' if done else 'left'}"
 
 
 def check_hidden_store(case: Case) -> Iterator[Row]:
