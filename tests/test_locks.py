@@ -122,7 +122,9 @@ def test_a_claim_outwaits_a_reader_that_probes(common: str, monkeypatch: pytest.
         pass
 
 
-def test_all_held_locks_are_seen_at_once(common: str, other: Other) -> None:
+@pytest.mark.parametrize("many", [0, 1000])
+def test_all_held_locks_are_seen_at_once(common: str, other: Other, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "MANY", many)
     with try_lock(lock_path(common, "queue-release/1")) or pytest.fail("free"):
         put(lock_path(common, "KIN-2"))
         assert held_names(common) == {"KIN-1", "queue-release%2F1"}
@@ -130,13 +132,12 @@ def test_all_held_locks_are_seen_at_once(common: str, other: Other) -> None:
     assert held_names(common) == frozenset()
 
 
-def test_without_the_kernels_table_the_doubtful_ones_are_asked(
-    common: str, other: Other, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("other")
+def test_what_the_kernels_table_does_not_show_is_asked_if_it_is_doubtful(common: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "MANY", 0)
     monkeypatch.setattr(locks, "_kernel_locks", set)
     assert held_names(common) == frozenset()
     assert held_names(common, ["KIN-1", "KIN-2"]) == {"KIN-1"}
-    assert is_held(lock_path(common, "KIN-1"))
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,13 @@ def test_all_reasons_are_given_when_asked_for(project: Repo, store: Project) -> 
     assert found.ready == ["KIN-2", "KIN-3"]
 
 
+def test_reasons_of_some_are_given_when_only_those_are_asked_for(project: Repo, store: Project) -> None:
+    for number in (1, 2):
+        project.write(f".kin/tasks/KIN-{number}.yaml", task_text(f"KIN-{number}", status="draft"))
+    seen = see(store, with_reasons=["KIN-2"]).seen
+    assert [bool(seen[i].reasons) for i in ("KIN-1", "KIN-2")] == [False, True]
+
+
 def test_looking_writes_nothing_but_the_cache(project: Repo, store: Project) -> None:
     before = project.status()
     see(store, with_reasons=True)

@@ -5,9 +5,11 @@ beyond it stands in brackets. Reading changes nothing.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+from kin.errors import Invalid
 from kin.model.fields import build
 from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, overlap, ready_ids, reasons
 from kin.model.record import Run
@@ -41,22 +43,23 @@ class View(NamedTuple):
     broken: list[tasks.Broken]
 
 
-def see(project: Project, *, with_reasons: bool = False, bodies: bool = True, now: str | None = None) -> View:
-    """Look at everything. `with_reasons` says for every task why it does not run; without `bodies` descriptions stay empty.
+def see(project: Project, *, with_reasons: bool | Collection[str] = False, bodies: bool = True, now: str | None = None) -> View:
+    """Look at everything. `with_reasons` says for every task, or for those named, why it does not run.
 
-    `now` is RFC 3339 in UTC.
+    Without `bodies` descriptions stay empty, which is faster. `now` is RFC 3339 in UTC.
     """
     found = tasks.scan(project, bodies=bodies)
     runs, warnings = records.all_live(project)
     running, live = _running(project, runs)
     graph = graph_of(found.tasks)
     facts = Facts(running, live, _done_on_target(project, found.tasks), now or _clock())
-    slots = _slot_reason(project) if with_reasons else []
+    explained: Collection[str] = found.tasks if with_reasons is True else with_reasons or ()
+    slots = _slot_reason(project, running) if explained else []
     ready = ready_ids(graph, facts)
     seen = {}
     for task_id, task in found.tasks.items():
         known: tuple[Reason, ...] = ()
-        if with_reasons:
+        if task_id in explained:
             more = _more_reasons(task, graph, facts, slots) if task_id in ready else ()
             known = (*reasons(task, graph, facts), *more)
         if task_id in running or task_id in live or task_id in facts.done_on:
@@ -82,12 +85,14 @@ def _running(project: Project, runs: Iterable[Run]) -> tuple[frozenset[str], dic
     """
     live = {run.task: run for run in runs}
     alive = [task for task, run in live.items() if run.status == RunStatus.running]
-    held = locks.held_names(project.common, alive)
+    slots = (f"slot-{n}" for n in range(1, config.quick(project).concurrency + 1))
+    held = locks.held_names(project.common, (*alive, *slots))
     for task in alive:
-        if task not in held and (again := records.live(project, task)) is not None:
-            live[task] = again
-        elif task not in held:
-            del live[task]
+        if task not in held:
+            with suppress(Invalid):  # it was readable a moment ago; the next look tells what is wrong now
+                live.pop(task)
+                if again := records.live(project, task):
+                    live[task] = again
     return held, live
 
 
@@ -127,10 +132,9 @@ def _beyond(task: Task, run: Run | None) -> str:
     return _BEYOND[run.waiting.for_]
 
 
-def _slot_reason(project: Project) -> list[Reason]:
+def _slot_reason(project: Project, held: frozenset[str]) -> list[Reason]:
     slots = config.quick(project).concurrency
-    held = locks.held_names(project.common, (f"slot-{n}" for n in range(1, slots + 1)))
-    taken = sum(name.startswith("slot-") for name in held)
+    taken = sum(f"slot-{n}" in held for n in range(1, slots + 1))
     return [Reason("slot", f"all {slots} slots are taken; `kin run --wait` waits for one")] if taken >= slots else []
 
 
@@ -181,7 +185,6 @@ def _done_at(project: Project, target: str, ids: set[str]) -> Iterable[str]:
 
 
 def _says_done(raw: bytes | None) -> bool:
-    from kin.errors import Invalid
     from kin.store import reader
 
     try:
