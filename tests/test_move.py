@@ -11,8 +11,9 @@ import pytest
 
 from kin.runner import checkout
 from kin.runner import move as move_module
-from kin.runner.build import Built, build_state
+from kin.runner.build import Built, build_state, build_status
 from kin.runner.move import Moved, Pending, move
+from kin.runner.recover import recover_moves
 from kin.runner.undo import undo
 from tests.conftest import Repo, task_text
 from tests.moving import DECISION, MAIN, RECORD, RUN, TASK, build, litter, prepare, project_of, snapshot
@@ -398,19 +399,30 @@ def test_target_nowhere_moves_alone_and_the_store_stays_switchable(ready: Repo, 
     made = build(ready)
     block = "\n\nblocked:\n  kind: gate\n  reason: red" if status == "blocked" else ""
     ready.write(TASK, ready.read(TASK).replace("status: todo", f"status: {status}{block}"))
-    assert moved(ready, made).settled
+    moved(ready, made)
     assert ready.status() == "" and "status: todo" in ready.read(TASK)
     ready.git("switch", "-q", "main")
     assert "status: done" in ready.read(TASK)
 
 
-def test_store_in_the_middle_of_a_rebase_is_settled_later(ready: Repo) -> None:
+def test_store_in_the_middle_of_a_rebase_is_settled_by_the_next_command(ready: Repo) -> None:
     made = build(ready)
     ready.git("switch", "-q", "-c", "feature")
     ready.commit("more", feature="1\n")
     ready.git("-c", "sequence.editor=sed -i 1s/^pick/edit/", "rebase", "-q", "-i", "HEAD~1")
     ready.write(TASK, ready.read(TASK).replace("todo", "review"))
-    assert not moved(ready, made).settled
+    assert isinstance(move(project_of(ready), made, message="m"), Moved)
+    assert "KIN-1" in recover_moves(project_of(ready))[0] and "status: review" in ready.read(TASK)
+    ready.git("rebase", "--quit")
+    assert recover_moves(project_of(ready)) == []
+    assert "status: todo" in ready.read(TASK) and litter(ready) == []
+
+
+def test_state_that_is_told_on_a_target_elsewhere_holds_for_the_store_too(ready: Repo) -> None:
+    ready.git("switch", "-q", "-c", "feature")
+    ready.write(TASK, ready.read(TASK).replace("todo", "review"))
+    words = {"target": MAIN, "task_id": "KIN-1", "run_id": RUN, "status": "review", "blocked": None}
+    moved(ready, build_status(project_of(ready), **words, whole=None, extra={}, sign=False))
     assert "status: review" in ready.read(TASK)
 
 

@@ -117,7 +117,7 @@ def test_kill_of_everything_leaves_no_lock_behind(scene: Scene, step: str) -> No
 
 RECOVERY = [
     "recover.ref_locks", "recover.index_lock", "recover.private_index", "recover.files", *EDIT, *EDIT, "recover.kin",
-    "recover.index", "move.unlocked", "move.settled", "move.forgotten",
+    "recover.index", "move.unlocked", "move.forgotten",
 ]  # fmt: skip
 
 
@@ -239,6 +239,15 @@ def test_move_with_nobodys_checkout_is_recovered_with_the_stores_file(scene: Sce
     run_killed(scene.repo, "move", scene.made, "move.ref")
     assert "finished" in recover_moves(project_of(scene.repo))[0]
     assert scene.repo.status() == "" and "status: todo" in scene.repo.read(TASK)
+
+
+def test_damaged_entry_is_named_and_stops_no_other(scene: Scene) -> None:
+    run_killed(scene.repo, "move", scene.made, "move.files")
+    damaged = scene.repo.write(".git/kin/journal/a-torn.json", "{")
+    said = recover_moves(project_of(scene.repo))
+    assert "a-torn.json" in said[0] and "taken back" in said[1]
+    damaged.unlink()
+    check(scene, moved=False)
 
 
 def test_worktree_that_is_gone_takes_its_journal_along(scene: Scene) -> None:

@@ -29,7 +29,7 @@ from kin.runner.checkout import (
 )
 from kin.runner.diffs import Change, changes, hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.kinfiles import KinFile
-from kin.runner.recover import ORPHAN_PATIENCE, conclude, journal_name, put_right
+from kin.runner.recover import ORPHAN_PATIENCE, Recovered, conclude, journal_name, put_right
 from kin.runner.refs import RefUpdate
 from kin.store import journal, locks
 from kin.store.project import Project
@@ -41,11 +41,9 @@ HOOK_LIMIT = 120.0
 
 
 class Moved(NamedTuple):
-    """The target is at `oid`, its checkout too. `settled`: False if the store's own task file must be put right later, because
-    git is in the middle of something there. `warnings`: what a person may want to do."""
+    """The target is at `oid`, its checkout too. `warnings`: what a person may want to do."""
 
     oid: str
-    settled: bool = True
     warnings: tuple[str, ...] = ()
 
 
@@ -125,8 +123,8 @@ def _move_ref(project: Project, built: Built, message: str, fds: tuple[int, ...]
     words = ("update-ref", "--create-reflog", "-m", message, built.target, built.new, expected)
     out = git.git(home(project), *words, ok=(0, 1, 128), fds=fds)
     point("move.ref")
-    settled = conclude(project, entry, moved=out.code == 0)
-    return Moved(built.new, settled) if out.code == 0 else _refused(project, built, out.err.strip())
+    conclude(project, entry, moved=out.code == 0)
+    return Moved(built.new) if out.code == 0 else _refused(project, built, out.err.strip())
 
 
 def _move_checkout(m: _Move) -> Moved | Pending:
@@ -137,17 +135,19 @@ def _move_checkout(m: _Move) -> Moved | Pending:
         found = _under_index_lock(m)
     except (Busy, Invalid) as error:
         done = _take_back(m)
-        return Moved(m.built.new, done.settled) if done.moved else Pending(error.message, _named(error))
+        said = f"{error.where}: {error.message}" if error.where else error.message
+        return Moved(m.built.new) if done.moved else Pending(said, _named(error))
     except BaseException:
         _take_back(m)
         raise
     if isinstance(found, Pending):
         conclude(m.project, entry, moved=False)
         return found
-    return Moved(m.built.new, conclude(m.project, entry, moved=True), _submodules(found.diff))
+    conclude(m.project, entry, moved=True)
+    return Moved(m.built.new, _submodules(found.diff))
 
 
-def _take_back(m: _Move) -> Any:
+def _take_back(m: _Move) -> Recovered:
     entry = journal.read(m.project, journal_name(m.built.target))
     return put_right(m.project, entry or m.entry(), m.fds)
 

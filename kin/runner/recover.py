@@ -13,14 +13,13 @@ from typing import Any, NamedTuple
 from kin import git
 from kin.errors import Busy, Invalid, KinError
 from kin.faults import point
-from kin.model.status import TaskStatus
 from kin.runner import kinfiles
 from kin.runner.build import home, merge_ref
 from kin.runner.checkout import Checkout, is_sparse, keep_index, let_index_go, private_index, publish_index
 from kin.runner.diffs import Change, Entry, changes, hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.kinfiles import KinFile
 from kin.runner.refs import drop_stale, first_bytes
-from kin.runner.taskfile import Standing, standing, task_path, with_standing
+from kin.runner.settle import OWED, settle, settle_owed
 from kin.store import files, journal, locks
 from kin.store.project import Project
 
@@ -31,20 +30,18 @@ ORPHAN_PATIENCE = 30.0
 
 
 class Recovered(NamedTuple):
-    """`moved`: the target holds the commit. `left`: paths that a person changed and that were not touched.
-
-    `settled`: the store's own task file says so, where it is not the target's checkout (False: git is in the middle there).
-    """
+    """`moved`: the target holds the commit. `left`: paths that a person changed and that were not touched."""
 
     moved: bool
     left: tuple[str, ...] = ()
-    settled: bool = True
 
 
 def recover_moves(project: Project) -> list[str]:
     """Put right every move that was cut short; a line for each, which also says what could not be put right yet."""
-    found = [entry for entry in journal.all_entries(project).values() if entry.get("kind") == "move"]
-    return [line for entry in found if (line := _recover(project, entry["ref"]))]
+    entries, faults = journal.look(project)
+    said = [_recover(project, entry["ref"]) for entry in entries.values() if entry.get("kind") == "move"]
+    said += [settle_owed(project, entry) for entry in entries.values() if entry.get("kind") == OWED]
+    return [*map(str, faults), *(line for line in said if line)]
 
 
 def _recover(project: Project, ref: str) -> str | None:
@@ -85,44 +82,21 @@ def put_right(project: Project, entry: dict[str, Any], fds: tuple[int, ...]) -> 
             left = _bring_to_head(project, entry, fds)
     tip = git.tip(home(project), entry["ref"])
     moved = tip is not None and git.is_ancestor(home(project), entry["new"], tip)
-    return Recovered(moved, tuple(left), conclude(project, entry, moved=moved))
+    conclude(project, entry, moved=moved)
+    return Recovered(moved, tuple(left))
 
 
-def conclude(project: Project, entry: dict[str, Any], *, moved: bool) -> bool:
-    """The end of every move, done or not: let the index go, settle the store's task file, forget. Whether it is settled."""
+def conclude(project: Project, entry: dict[str, Any], *, moved: bool) -> None:
+    """The end of every move, done or not: let the index go, settle the store's task file, forget."""
     if entry["gitdir"]:
         let_index_go(entry["gitdir"], entry["nonce"])
         point("move.unlocked")
-    settled = _settle(project, entry) if moved else True
-    point("move.settled")
     if moved:
+        settle(project, entry)
+        point("move.settled")
         git.delete_ref(home(project), merge_ref(entry["task"]), entry["new"])
     journal.remove(project, journal_name(entry["ref"]))
     point("move.forgotten")
-    return settled
-
-
-def _settle(project: Project, entry: dict[str, Any]) -> bool:
-    """Where the store is not the target's checkout, its task goes back from kin's own states to `todo`: the code is not there
-    either, and an edit would make `git switch` refuse. False if git is in the middle of something there."""
-    if not project.root or entry["path"] == project.root:
-        return True
-    path = task_path(entry["task"])
-    full = os.path.join(project.root, path)
-    if not os.path.exists(full):
-        return True
-    mine = (TaskStatus.review, TaskStatus.blocked)
-    if standing(files.read_stamped(full)[0], path).status not in mine:
-        return True
-    if git.under_way(project.gitdir):
-        return False
-
-    def back(text: str) -> str:
-        raw = text.encode()
-        return with_standing(raw, Standing(TaskStatus.todo), path).decode() if standing(raw, path).status in mine else text
-
-    files.edit_file(project, full, back)
-    return True
 
 
 def _free_ref_locks(project: Project, entry: dict[str, Any]) -> None:

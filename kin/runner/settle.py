@@ -1,0 +1,62 @@
+"""The store's own task file after a merge into a branch that is checked out elsewhere, or nowhere.
+
+The code is not where the store is, so the task must not look finished or waiting there: kin's own `review` or `blocked` goes
+back to `todo`. An edit that stayed would also make `git switch` refuse. Views say `todo (done on main)`.
+"""
+
+import os
+from typing import Any
+
+from kin import git
+from kin.errors import Busy, Invalid
+from kin.model.status import TaskStatus
+from kin.runner.build import home
+from kin.runner.taskfile import Standing, standing, task_path, with_standing
+from kin.store import files, journal, records
+from kin.store.project import Project
+
+__all__ = ["OWED", "settle", "settle_owed"]
+
+OWED = "status edit"
+"""Kind of the journal entries for edits that had to be put off."""
+_KINS = (TaskStatus.review, TaskStatus.blocked)
+
+
+def settle(project: Project, entry: dict[str, Any]) -> None:
+    """Settle after the move of journal `entry`, or write down that it is owed: git or an editor may be at it just now."""
+    if project.root and entry["path"] != project.root and not _try(project, entry):
+        owed = {"kind": OWED, "task": entry["task"], "run": entry["run"], "ref": entry["ref"], "new": entry["new"]}
+        journal.write(project, f"settle-{entry['task']}", owed)
+
+
+def settle_owed(project: Project, owed: dict[str, Any]) -> str | None:
+    """Make an edit that is owed, if it still is; a line if it cannot be made yet."""
+    live = records.live(project, owed["task"])
+    since = live is not None and live.run != owed["run"]  # another run has written the status that stands there now
+    if not since and git.head_ref(project.root) != owed["ref"] and not _try(project, owed):
+        return f"{owed['task']}: its file is to say `todo` once git or an editor is done with it"
+    journal.remove(project, f"settle-{owed['task']}")
+    return None
+
+
+def _try(project: Project, entry: dict[str, Any]) -> bool:
+    """Whether the file says what it should, or is a person's own affair."""
+    path = task_path(entry["task"])
+    full = os.path.join(project.root, path)
+    try:
+        if not os.path.exists(full) or standing(files.read_stamped(full)[0], path).status not in _KINS:
+            return True
+        brought = git.blob(home(project), entry["new"], path)
+        if brought is None or standing(brought, path).status is not TaskStatus.done:
+            return True  # a state other than `done` was committed: it holds for the store too
+        if git.under_way(project.gitdir):
+            return False
+        files.edit_file(project, full, lambda text: _back(text, path))
+    except (Busy, Invalid):
+        return False
+    return True
+
+
+def _back(text: str, path: str) -> str:
+    raw = text.encode()
+    return with_standing(raw, Standing(TaskStatus.todo), path).decode() if standing(raw, path).status in _KINS else text
