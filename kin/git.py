@@ -6,8 +6,10 @@ behind `--` or `--end-of-options`. Evidence for the rules that comments name by 
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import IO, NamedTuple
 
 from kin.errors import Invalid, Usage
@@ -71,6 +73,12 @@ def clean_env(environ: Mapping[str, str]) -> dict[str, str]:
     return env | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
 
 
+@lru_cache(maxsize=4)
+def _program(path: str) -> str:
+    """git's place on `path`, looked up once: else each of some fifty calls a run tries every folder before it."""
+    return shutil.which("git", path=path) or "git"
+
+
 def git(
     cwd: str,
     *arguments: str,
@@ -87,7 +95,7 @@ def git(
     this git writes (rule 15). The child has a session of its own, so a terminal's Ctrl-C does not tear a write apart.
     Paths are taken literally unless `magic` lets pathspecs such as `:(exclude)` mean what git's manual says.
     """
-    argv = ["git", *QUIET, *arguments]
+    argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *arguments]
     full = clean_env(os.environ) | dict(env or {})
     if magic:
         del full["GIT_LITERAL_PATHSPECS"]
@@ -121,7 +129,7 @@ def git(
 def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = ()) -> "subprocess.Popen[bytes]":
     """Start a git that is talked to over its standard input and output, unbuffered; its complaints go into `errors`."""
     return subprocess.Popen(
-        ["git", *QUIET, *arguments],
+        [_program(os.environ.get("PATH", os.defpath)), *QUIET, *arguments],
         cwd=cwd,
         env=clean_env(os.environ),
         stdin=subprocess.PIPE,

@@ -27,7 +27,17 @@ from kin.store import config, records, tasks
 from kin.store.project import Project
 from kin.store.view import see
 
-__all__ = ["Asked", "Plan", "already", "begin_record", "environment_for", "first_unfinished", "make_ready", "plan_for"]
+__all__ = [
+    "Asked",
+    "Plan",
+    "already",
+    "begin_record",
+    "clear_the_way",
+    "environment_for",
+    "first_unfinished",
+    "make_ready",
+    "plan_for",
+]
 
 
 HOLDS_UP = ("dependency", "child")
@@ -142,8 +152,8 @@ def first_unfinished(run: Run) -> int | None:
     return next((i for i, s in enumerate(run.steps) if s.status not in (StepStatus.done, StepStatus.skipped)), None)
 
 
-def make_ready(p: Passage, old: Run | None, new_words: str | None) -> None:
-    """Make the record durable and the worktree stand where the next step starts. `old` is the run before, if another."""
+def clear_the_way(p: Passage, old: Run | None, new_words: str | None) -> None:
+    """Set aside what another, earlier run left. Raises Conflict if that cannot be saved; then nothing began."""
     if new_words:
         p.say("note", text=new_words)
     if old is not None and old.run != p.run.run:
@@ -154,6 +164,10 @@ def make_ready(p: Passage, old: Run | None, new_words: str | None) -> None:
         records.drop_live(p.project, old)
     elif old is None:
         _clear_stray_branch(p)
+
+
+def make_ready(p: Passage, old: Run | None) -> None:
+    """Make the record durable and the worktree stand where the next step starts."""
     p.save(status=RunStatus.running)
     point("record.saved")
     p.say("start", text=p.run.run)

@@ -10,7 +10,7 @@ from kin import git
 from kin.errors import Busy, Invalid, KinError, NotFound
 from kin.faults import point
 from kin.model.record import Live, Run, Waiting
-from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, TaskStatus, WaitFor, may_move
+from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, may_move
 from kin.runner import build, worktree
 from kin.runner.move import Moved, move
 from kin.runner.passage import Passage, now
@@ -110,7 +110,8 @@ def retire(project: Project, run: Run) -> str | None:
 
 
 def _end(p: Passage, status: RunStatus, reason: str) -> None:
-    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None)
+    steps = tuple(s._replace(status=StepStatus.pending) if s.status == StepStatus.running else s for s in p.run.steps)
+    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None, steps=steps)
     point("ended.saved")
     if git.under_way(p.project.gitdir) is None:
         records.save_record(p.project, p.run)

@@ -16,6 +16,7 @@ from kin.model import times
 from kin.model.record import Live, Run, StepRecord
 from kin.model.settings import Settings, StepSpec
 from kin.model.task import Task
+from kin.runner.commit import State
 from kin.runner.events import Emit, Event
 from kin.runner.signals import Cancel
 from kin.runner.supervise import Supervisor
@@ -45,7 +46,7 @@ class Passage:
     """One run in this process.
 
     `text` is the task file's text, `path` the task's worktree, `fresh` its git folder as long as `setup` did not run there,
-    `slot` the number of its slot.
+    `seen` how it stands if the last step left it untouched, `slot` the number of its slot.
     """
 
     project: Project
@@ -63,6 +64,7 @@ class Passage:
     slot: int = 0
     path: str = ""
     fresh: str | None = None
+    seen: State | None = None
     mask: Callable[[str], str] = str
     _supervisor: Supervisor | None = field(default=None, repr=False)
 

@@ -6,12 +6,22 @@ its end. Whatever stops the process, the record says where to go on.
 
 from collections.abc import Callable, Mapping
 
-from kin.errors import Busy
+from kin.errors import Busy, Conflict, KinError
 from kin.faults import point
 from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, StepStatus
 from kin.runner import claim, gates
-from kin.runner.begin import Asked, Plan, already, begin_record, environment_for, first_unfinished, make_ready, plan_for
+from kin.runner.begin import (
+    Asked,
+    Plan,
+    already,
+    begin_record,
+    clear_the_way,
+    environment_for,
+    first_unfinished,
+    make_ready,
+    plan_for,
+)
 from kin.runner.ending import Outcome, block, cancel, pay_owed_edit
 from kin.runner.events import Emit
 from kin.runner.finish import finish
@@ -84,10 +94,20 @@ def _claimed(
         p = passage_for(project, plan, run, environ, emit, cancel, shipped, kids)
         p.slot = claim.slot_number(slot)
         try:
-            make_ready(p, live, words)
-            return _set_up(p) or _steps(p) or finish(p)
+            clear_the_way(p, live, words)
+            return _through(p, live)
         finally:
             p.close()
+
+
+def _through(p: Passage, old: Run | None) -> Outcome:
+    """From the record to the end. What stops a run that has one blocks its task with the reason: it is never left hanging."""
+    try:
+        make_ready(p, old)
+        return _set_up(p) or _steps(p) or finish(p)
+    except KinError as error:
+        kind = BlockedKind.conflict if isinstance(error, Conflict) else BlockedKind.failed
+        return block(p, kind, f"{error}; `kin run {p.task.id}` tries again")
 
 
 def passage_for(
@@ -139,7 +159,8 @@ def _steps(p: Passage) -> Outcome | None:
     while (index := first_unfinished(p.run)) is not None:
         if p.cancel.level:
             return cancel(p, f"cancelled before step {step_id(index, p.specs[index])}", 128 + p.cancel.number)
-        p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
+        if p.run.steps[index].status != StepStatus.running:
+            p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
         point("step.saved")
         end = play(p, index)
         if end.status == "cancelled":

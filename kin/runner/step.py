@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from kin import git
 from kin.context import Handover, compose
-from kin.errors import Invalid, NotFound
+from kin.errors import Failed, Invalid
 from kin.faults import point
 from kin.model.record import StepRecord
 from kin.model.result import MAX_RESULT, Result, parse_result
@@ -24,7 +24,7 @@ from kin.runner.passage import Passage, digest, now, step_id
 from kin.runner.supervise import Ended, Limits
 from kin.store import notes, records
 from kin.store.project import Project
-from kin.store.roles import Role, find_role
+from kin.store.roles import Role, find_role, load_role
 
 __all__ = ["StepEnd", "access_of", "command_of", "play", "prompt_for", "role_of", "spec_digest"]
 
@@ -51,12 +51,9 @@ def spec_digest(spec: StepSpec) -> str:
 
 def role_of(spec: StepSpec, store: str, shipped: Callable[[str], str]) -> Role:
     """The role of a step; a command may play one that the roster does not hold. Raises NotFound for a model's."""
-    try:
+    if spec.run is None:
         return find_role(store, spec.role, shipped)
-    except NotFound:
-        if spec.run is None:
-            raise
-        return Role(spec.role)
+    return load_role(store, spec.role, shipped) or Role(spec.role)
 
 
 def access_of(spec: StepSpec, role: Role) -> str:
@@ -109,7 +106,8 @@ def play(p: Passage, index: int) -> StepEnd:
     """Run the step at `index` and make its end durable: its commit, its status and its summary, before this returns."""
     spec = p.specs[index]
     name = step_id(index, spec)
-    before = commit.look(p.path)
+    before = p.seen or commit.look(p.path)
+    p.seen = None
     env = {**p.environ, **p.step_env(spec.role, name)}
     _forget(env["KIN_RESULT"])
     prompt = os.path.join(p.tmp, f"{name}.prompt.md")
@@ -209,7 +207,10 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
     """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed."""
     spec = p.specs[index]
     name = step_id(index, spec)
-    after = commit.look(p.path)
+    try:
+        after = commit.look(p.path)
+    except Failed as error:
+        return StepEnd("failed", BlockedKind.failed, f"after step {name} {error.message}; {error.hint}")
     target = p.target.oid if after.head == before.head else git.tip(p.project.root, p.target.ref) or p.target.oid
     found = commit.found_out(p.project, p.path, before, p.branch_ref, target, p.task.id, p.run.run, after=after)
     if found:
@@ -220,21 +221,41 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
     if end.status in ("failed", "cancelled"):
         return end._replace(reason=end.reason + _salvage(p, name))
     if access_of(spec, role) == "read":
-        kept = _salvage(p, name)
-        if kept:
-            worktree.reset_to(p.project, p.path, before.head or p.target.oid)
-            p.say("note", name, f"{name} has access: read; its changes were dropped{kept}")
-        return end
+        return _drop_changes(p, name, before.head or p.target.oid, end, after)
     message, trailers = f"kin: {p.task.id}-{spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
     start = before.head or p.target.oid
-    done = commit.commit_step(p.path, p.branch_ref, start, message, trailers, after=after, target=target)
+    fds = (p.kids.fd,)  # a git that outlives a killed kin is waited for by whoever runs the task next (rule 15)
+    done = commit.commit_step(p.path, p.branch_ref, start, message, trailers, after=after, target=target, fds=fds)
+    if done is None and after.clean:
+        p.seen = after  # nothing but kin touches the worktree between two steps
     return end._replace(commit=done or start)
+
+
+def _drop_changes(p: Passage, name: str, start: str, end: StepEnd, after: commit.State) -> StepEnd:
+    """A step with access: read left nothing, or what it left goes into salvage and never reaches the branch."""
+    if after.clean and after.head == start:
+        p.seen = after
+        return end._replace(commit=start)
+    saved = _saved(p, name)
+    if not saved.complete:
+        listed = ", ".join(saved.skipped[:5])
+        return StepEnd(
+            "failed", BlockedKind.failed, f"step {name} has access: read, and what it wrote cannot be saved: {listed}"
+        )
+    worktree.reset_to(p.project, p.path, start, fds=(p.kids.fd,))
+    if saved.ref:
+        p.say("note", name, f"{name} has access: read; its changes were dropped; they are kept: {how_to_see(saved.ref)}")
+    return end._replace(commit=start)
+
+
+def _saved(p: Passage, name: str) -> salvage.Saved:
+    start = p.live.head or p.live.start or p.target.oid
+    return salvage.salvage(p.path, p.task.id, p.run.run, name, head=start, fds=(p.kids.fd,))
 
 
 def _salvage(p: Passage, name: str) -> str:
     """Save what the worktree holds beyond the last finished step; words that say where, or nothing if there was nothing."""
-    start = p.live.head or p.live.start or p.target.oid
-    saved = salvage.salvage(p.path, p.task.id, p.run.run, name, head=start)
+    saved = _saved(p, name)
     if saved.ref is None:
         return ""
     return f"; its work is kept: {how_to_see(saved.ref)}"
@@ -258,6 +279,10 @@ def _record(p: Passage, index: int, end: StepEnd, ended: Ended, summary: str) ->
         reason="" if done else p.short(end.reason),
         summary=summary,
     )
+    if end.status == "done" and index + 1 < len(steps) and not p.cancel.level:
+        # One write serves the end of this step and the start of the next.
+        after = steps[index + 1]._replace(status=StepStatus.running, started=now(), ended=None, exit=None, reason="")
+        steps = (*steps[: index + 1], after, *steps[index + 2 :])
     changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}}
     if done:
         changes |= {

@@ -6,9 +6,12 @@ believed by nobody: the lock decides (kin.store.view).
 
 import os
 from contextlib import suppress
+from functools import lru_cache
+from typing import Any
 
 from kin.errors import Invalid, Place
-from kin.model.record import Run, committed, run_from_data, run_to_data
+from kin.model.fields import data_of
+from kin.model.record import Run, StepRecord, committed, run_from_data, run_to_data
 from kin.store import files, reader
 from kin.store.project import STORE, Project
 
@@ -59,9 +62,28 @@ def record_text(run: Run) -> str:
 
 
 def _text(run: Run) -> str:
+    """The record's file. Of a hundred steps one changes at a time, so the others' lines are kept from the last writing."""
     from kin.store import emit  # views read records and never write one
 
-    return emit.document(run_to_data(run), ORDER)
+    data = run_to_data(run._replace(steps=()))
+    at = ORDER.index("steps")
+    before = {key: data[key] for key in ORDER[:at] if key in data}
+    after = {key: data[key] for key in ORDER[at:] if key in data}
+    steps = [_step_text(step._replace(tokens=None), tuple((step.tokens or {}).items())) for step in run.steps]
+    parts = [
+        emit.document(before, ORDER),
+        "steps:\n" + "".join(steps) if steps else "",
+        emit.document(after, ORDER) if after else "",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+@lru_cache(maxsize=512)
+def _step_text(step: StepRecord, tokens: tuple[tuple[str, Any], ...]) -> str:
+    from kin.store import emit
+
+    data = data_of(step._replace(tokens=dict(tokens) if tokens else None))
+    return emit.document({"steps": [data]}).removeprefix("steps:\n")
 
 
 def save_live(project: Project, run: Run) -> None:

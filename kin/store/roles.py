@@ -7,7 +7,7 @@ from typing import Annotated, Any, NamedTuple
 from kin.errors import Invalid, NotFound, Place
 from kin.model.fields import Field, at_most_one_line, build, mapping, seconds
 
-__all__ = ["Role", "find_role", "role_names", "role_texts"]
+__all__ = ["Role", "find_role", "load_role", "role_names", "role_texts"]
 
 MAX_ROLE = 64 * 1024
 """Bytes of a role's file."""
@@ -56,12 +56,19 @@ def role_texts(store: str) -> dict[str, str]:
 
 def find_role(store: str, name: str, shipped: Callable[[str], str]) -> Role:
     """The role `name`, the project's own file first. Raises NotFound, or Invalid with the place of a fault."""
+    if (role := load_role(store, name, shipped)) is not None:
+        return role
+    known = ", ".join(role_names(store, shipped))
+    raise NotFound(f"no role is called '{name}'", f"one of {known}, or write .kin/roles/{name}.md")
+
+
+def load_role(store: str, name: str, shipped: Callable[[str], str]) -> Role | None:
+    """The role `name`, or None if nobody wrote it. Raises Invalid with the place of a fault."""
     for folder in _folders(store, shipped):
         path = os.path.join(folder, name + ".md")
         if os.path.isfile(path):
             return parse_role(_read(path), name, path)
-    known = ", ".join(role_names(store, shipped))
-    raise NotFound(f"no role is called '{name}'", f"one of {known}, or write .kin/roles/{name}.md")
+    return None
 
 
 def parse_role(content: str, name: str, path: str) -> Role:
