@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from conftest import Repo, task_text
 
+from kin.model.ready import graph_of, in_order
 from kin.store import index, reader
 from kin.store.project import Project, find
 from kin.store.tasks import scan
+from kin.store.view import see
 
 COUNT = 40
 
@@ -63,7 +65,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
 def test_unchanged_files_are_not_read_again(store: Project, reads: Reads) -> None:
     first = scan(store)
     assert reads.taken() == COUNT
-    assert scan(store) == first
+    assert scan(store).tasks == first.tasks
     assert reads.taken() == 0
 
 
@@ -74,7 +76,7 @@ def test_what_comes_from_the_index_is_what_comes_from_the_files(project: Repo, s
     from_files = scan(store)
     assert cache.exists()
     from_index = scan(store)
-    assert from_index == from_files
+    assert from_index.tasks == from_files.tasks
     kinds = {i: list(map(type, task)) for i, task in from_files.tasks.items()}
     assert {i: list(map(type, task)) for i, task in from_index.tasks.items()} == kinds
     brief = scan(store, bodies=False)
@@ -131,8 +133,8 @@ def test_a_damaged_index_is_made_anew(store: Project, cache: Path, reads: Reads,
         harmed = {"cut": raw[:-3], "empty": b"", "other head": b"(0, " + raw[4:], "garbage": b"\xff" * 1000}
         cache.write_bytes(harmed.get(damage, bytes(flipped)))
     reads.taken()
-    assert scan(store, bodies=bodies) == found
-    assert scan(store) == scan(store)
+    assert scan(store, bodies=bodies).tasks == found.tasks
+    assert scan(store).tasks == scan(store).tasks
     assert reads.taken() <= 2 * COUNT + (2 * COUNT if damage == "folder" else 0)
 
 
@@ -142,9 +144,44 @@ def test_files_that_kin_did_not_lay_out_are_indexed_like_any(project: Repo, stor
     project.write(".kin/tasks/KIN-1.yaml", '{"id": "KIN-1", "title": "x", "status": "open", "priority": "P1"}\n')
     first = scan(store)
     reads.taken()
-    assert scan(store) == first
+    assert scan(store).tasks == first.tasks
     assert reads.taken() == 0
     assert (first.tasks["KIN-1"].status, first.tasks["KIN-1"].priority) == ("todo", 1)
+
+
+@pytest.mark.usefixtures("later")
+def test_the_index_keeps_the_order_as_long_as_no_file_says_otherwise(project: Repo, store: Project) -> None:
+    def orders() -> tuple[bool, bool]:
+        """Whether the index vouches for an order, and whether what it gives is the one that the files ask for."""
+        found = scan(store)
+        return found.in_order, list(found.tasks) == in_order(graph_of(found.tasks))
+
+    for number in (7, 8, 9):
+        text = task_text(f"KIN-{number}", depends_on="KIN-30", priority="1", created="2026-01-01")
+        project.write(f".kin/tasks/KIN-{number}.yaml", text)
+    scan(store)
+    assert orders() == (True, True)
+    project.write(".kin/tasks/KIN-40.yaml", task_text("KIN-40", priority="1"))
+    assert scan(store).in_order is False
+    assert see(store).order[0] == "KIN-7"
+    os.unlink(project.path / ".kin" / "tasks" / "KIN-9.yaml")
+    assert scan(store).in_order is False
+    for number in range(10, 35):
+        project.write(f".kin/tasks/KIN-{number}.yaml", task_text(f"KIN-{number}", priority=str(1 + number % 5)))
+    scan(store)
+    assert orders() == (True, True)
+
+
+def test_an_order_in_which_a_fresh_file_had_a_part_is_not_kept(
+    project: Repo, store: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fresh file is not in the index; once it is gone, the kept order would count what it depended on."""
+    fresh = project.write(".kin/tasks/KIN-99.yaml", task_text("KIN-99", depends_on="KIN-5"))
+    changed = fresh.stat().st_ctime_ns
+    monkeypatch.setattr(index.time, "time_ns", lambda: changed + index.RACY_NS)
+    scan(store)
+    fresh.unlink()
+    assert scan(store).in_order is False
 
 
 @pytest.mark.usefixtures("later")

@@ -1,12 +1,14 @@
 """Which tasks are ready, in which order, and every reason why one is not: computed from tasks and runs, stored nowhere."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from kin.model.ids import normalise, sort_key
-from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
+
+if TYPE_CHECKING:
+    from kin.model.record import Run  # only who has runs pays for their model
 
 __all__ = ["MAX_CRASHES", "Facts", "Graph", "Reason", "graph_of", "in_order", "overlap", "ready_ids", "reasons"]
 
@@ -34,8 +36,8 @@ class Graph(NamedTuple):
 class Facts(NamedTuple):
     """What the files do not say: whose lock is held, live runs by task, what is done on its target but not here, the time."""
 
-    running: Container[str]
-    runs: Mapping[str, Run]
+    running: Collection[str]
+    runs: "Mapping[str, Run]"
     done_on: Mapping[str, str]
     now: str
 
@@ -86,14 +88,20 @@ def _is_open(task: Task) -> bool:
 
 def ready_ids(graph: Graph, facts: Facts) -> set[str]:
     """The tasks that no reason keeps back. Every list asks it, so only the few with something to look into are looked into."""
-    maybe = {*facts.runs, *facts.done_on, *graph.depends_on, *graph.children}
-    found = set()
-    for task_id, task in graph.tasks.items():
-        plain = task.status is TaskStatus.todo and task_id not in maybe and task_id not in facts.running
-        open_ = task.status is TaskStatus.todo or task.status is TaskStatus.blocked
-        if plain or (open_ and next(reasons(task, graph, facts), None) is None):
+    tasks = graph.tasks
+    todo = {i for i, task in tasks.items() if task.status is TaskStatus.todo}
+    crashed = {i for i, task in tasks.items() if task.status is TaskStatus.blocked}
+    look = (todo & {*facts.runs, *facts.done_on, *graph.depends_on, *graph.children}) | crashed
+    found = todo.difference(look, facts.running)
+    for task_id in look:
+        unmet = any(_is_unmet(other, graph, facts) for _, other in graph.depends_on.get(task_id, ()))
+        if not unmet and next(reasons(tasks[task_id], graph, facts), None) is None:
             found.add(task_id)
     return found
+
+
+def _is_unmet(other: str | None, graph: Graph, facts: Facts) -> bool:
+    return other is None or (graph.tasks[other].status is not TaskStatus.done and other not in facts.done_on)
 
 
 def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
@@ -110,7 +118,7 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
     for word, other in graph.depends_on.get(task.id, ()):
         if other is None:
             yield Reason("dependency", f"{word}, which it depends on, does not exist", word)
-        elif graph.tasks[other].status != TaskStatus.done and other not in facts.done_on:
+        elif _is_unmet(other, graph, facts):
             yield Reason("dependency", f"{other}, which it depends on, is {graph.tasks[other].status}", other)
     for child in graph.children.get(task.id, ()):
         if _is_open(graph.tasks[child]) and child not in facts.done_on:
@@ -126,7 +134,7 @@ _HOW_ON = {
 }
 
 
-def _status(task: Task, run: Run | None) -> Iterator[Reason]:
+def _status(task: Task, run: "Run | None") -> Iterator[Reason]:
     if task.status != TaskStatus.blocked:
         yield Reason("status", f"it is {task.status}; {_HOW_ON[task.status].replace('{}', task.id)}")
         return
@@ -147,7 +155,7 @@ _WAITS_FOR = {
 }
 
 
-def _waiting(task_id: str, run: Run, now: str) -> Iterator[Reason]:
+def _waiting(task_id: str, run: "Run", now: str) -> Iterator[Reason]:
     """A run that waits for its parts is not named: each open part is a reason of its own."""
     waiting = run.waiting
     if waiting is None or waiting.for_ == WaitFor.tasks:

@@ -13,11 +13,11 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-__all__ = ["Row", "Rows", "cache_path", "scan"]
+__all__ = ["Row", "Rows", "cache_path", "no_gc", "scan"]
 
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
@@ -35,10 +35,11 @@ Parse = Callable[[str, str], tuple[Row, Row, bool] | None]
 
 
 class Rows(NamedTuple):
-    """Heads and bodies by file name; `bodies` is empty unless asked for."""
+    """Heads and bodies by file name; `bodies` is empty unless asked for. `arranged`: the heads stand in the caller's order."""
 
     heads: dict[str, Row]
     bodies: dict[str, Row]
+    arranged: bool
 
 
 def cache_path(common: str, folder: str) -> str:
@@ -46,18 +47,21 @@ def cache_path(common: str, folder: str) -> str:
     return os.path.join(common, "cache", f"index-{zlib.crc32(folder.encode('utf-8', 'surrogateescape')):08x}")
 
 
-def scan(folder: str, cache: str, parse: Parse, rank: Callable[[Row], Any], *, bodies: bool = True) -> Rows:
+def scan(
+    folder: str, cache: str, parse: Parse, arrange: Callable[[dict[str, Row]], Iterable[str]], *, bodies: bool = True
+) -> Rows:
     """The rows of the `.yaml` files in `folder` (`.yml` too), from the index at `cache` as far as it holds.
 
-    `parse(path, name)` reads one file: head, body and whether it was slow, or None to leave it out. The index keeps heads in
-    the order of `rank`, and they come in that order: who sorts them again finds them nearly sorted, which is cheap.
+    `parse(path, name)` reads one file: head, body and whether it was slow, or None to leave it out. `arrange` puts names in
+    order; the index keeps that order, so that who lists an unchanged folder need not sort.
     """
-    with _no_gc():
+    with no_gc():
         started = time.time_ns()
         index = _Index(cache, folder)
         body_of = index.bodies() if bodies else {}
         heads, anew = _unchanged(folder, index.entries)
-        worth = len(index.entries) - len(heads)  # what is stale or gone is to be forgotten, too
+        stale = len(index.entries) - len(heads)
+        worth = stale
         for name, path, stamp in anew:
             index.entries.pop(name, None)
             if (found := parse(path, name)) is None:
@@ -68,13 +72,13 @@ def scan(folder: str, cache: str, parse: Parse, rank: Callable[[Row], Any], *, b
                 index.fresh[name] = found[1]
                 worth += WORTH_WRITING if slow else 1
         if worth >= WORTH_WRITING:
-            index.save(heads, rank)
-        return Rows(heads, body_of)
+            index.save(heads, arrange)
+        return Rows(heads, body_of, index.arranged and not stale and not anew)
 
 
 @contextmanager
-def _no_gc() -> Iterator[None]:
-    """Without the collector, which would walk the growing heap again and again: a third of the load's time."""
+def no_gc() -> Iterator[None]:
+    """Without the collector, which would walk a heap of ten thousand tasks again and again while it grows."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -121,46 +125,46 @@ class _Index:
     def __init__(self, cache: str, folder: str) -> None:
         self._cache = cache
         self._first = repr((FORMAT, sys.implementation.cache_tag, marshal.version, folder)).encode() + b"\n"
-        self.entries: dict[str, _Entry] = self._load(second=False)
+        found: tuple[bool, dict[str, _Entry]] = self._load(second=False) or (False, {})
+        self.arranged, self.entries = found
         self.fresh: dict[str, Row] = {}
 
     def bodies(self) -> dict[str, Row]:
         """The second part. Entries without a body are forgotten, so the files are read."""
-        found = self._load(second=True)
+        found: dict[str, Row] = self._load(second=True) or {}
         if len(found) < len(self.entries):
             self.entries.clear()
         return found
 
-    def _load(self, *, second: bool) -> dict[str, Any]:
+    def _load(self, *, second: bool) -> Any:
         try:
             with open(self._cache, "rb") as file:
                 if file.read(len(self._first)) != self._first:
-                    return {}
+                    return None
                 if second:
                     file.seek(int.from_bytes(file.read(8), "big") + 4, os.SEEK_CUR)
                 size, checksum = int.from_bytes(file.read(8), "big"), file.read(4)
                 part = file.read(size)
             if len(part) == size and zlib.crc32(part).to_bytes(4, "big") == checksum:
-                found = marshal.loads(part)
-                return found if isinstance(found, dict) else {}
+                return marshal.loads(part)
         except (OSError, OverflowError, ValueError, EOFError, TypeError):
             pass
-        return {}
+        return None
 
-    def save(self, there: Container[str], rank: Callable[[Row], Any]) -> None:
-        """Replace the file at once, in order, leaving out what is not `there`.
+    def save(self, heads: dict[str, Row], arrange: Callable[[dict[str, Row]], Iterable[str]]) -> None:
+        """Replace the file at once, in order, leaving out what is not in `heads`.
 
         No fsync: after a power cut the checksum tells. Many may do it side by side; the last one wins.
         """
-        bodies = self._load(second=True) | self.fresh
-        kept = ((n, entry) for n, entry in self.entries.items() if n in there and n in bodies)
-        entries = dict(sorted(kept, key=lambda pair: rank(pair[1][4])))
+        bodies = (self._load(second=True) or {}) | self.fresh
+        entries = {n: self.entries[n] for n in arrange(heads) if n in self.entries and n in bodies}
+        parts = ((len(entries) == len(heads), entries), {name: bodies[name] for name in entries})
         tmp = f"{self._cache}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self._cache), mode=0o700, exist_ok=True)
             with open(tmp, "wb") as file:
                 file.write(self._first)
-                for part in (entries, {name: bodies[name] for name in entries}):
+                for part in parts:
                     content = marshal.dumps(part)
                     file.write(len(content).to_bytes(8, "big") + zlib.crc32(content).to_bytes(4, "big") + content)
             os.replace(tmp, self._cache)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
 from kin.model.fields import KeyPath, Plain, Problem, data_of, fields_of
-from kin.model.ids import TASK_ID, normalise, same_id, sort_key
+from kin.model.ids import TASK_ID, normalise, same_id
+from kin.model.ready import graph_of, in_order
 from kin.model.status import BlockedKind, TaskStatus, check_hand_move, may_move
 from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
 from kin.store import config, files, index, reader
@@ -40,10 +41,11 @@ class Broken(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """All task files of the store: those that can be read, by id, and the others."""
+    """All task files of the store: those that can be read, by id, and the others. `in_order`: the former in ready order."""
 
     tasks: dict[str, Task]
     broken: list[Broken]
+    in_order: bool = False
 
 
 def task_path(project: Project, task_id: str) -> str:
@@ -98,24 +100,27 @@ def scan(project: Project, *, bodies: bool = True) -> Scan:
             return None
 
     folder = os.path.join(project.store, "tasks")
-    heads, body_of = index.scan(folder, index.cache_path(project.common, folder), parse_one, _rank, bodies=bodies)
+    found = index.scan(folder, index.cache_path(project.common, folder), parse_one, _arrange, bodies=bodies)
     if bodies:
-        return Scan({head[0]: _from_rows(head, body_of[name]) for name, head in heads.items()}, broken)
-    return Scan({head[0]: _from_rows(head, _NO_BODY) for head in heads.values()}, broken)
+        tasks = {head[0]: _from_rows(head, found.bodies[name]) for name, head in found.heads.items()}
+    else:
+        tasks = {head[0]: _from_rows(head, _NO_BODY) for head in found.heads.values()}
+    return Scan(tasks, broken, found.arranged)
 
 
-_KEYS = ("status", "blocked", "priority", "mode", "created", "description")
-_STATUS, _BLOCKED, _PRIORITY, _MODE, _CREATED, _BODY = map(TASK_KEYS.index, _KEYS)
+def _arrange(heads: dict[str, index.Row]) -> list[str]:
+    """The files' names in the order in which their tasks are ready, which depends on nothing but what they say."""
+    names = {head[0]: name for name, head in heads.items()}
+    tasks = {head[0]: _from_rows(head, _NO_BODY) for head in heads.values()}
+    return [names[task_id] for task_id in in_order(graph_of(tasks))]
+
+
+_STATUS, _BLOCKED, _MODE, _BODY = map(TASK_KEYS.index, ("status", "blocked", "mode", "description"))
 _NO_BODY: index.Row = ("", (), {})
 _STATUSES: dict[str, TaskStatus] = {str(status.value): status for status in TaskStatus}
 _MODES: dict[str | None, Mode | None] = {None: None} | {str(mode.value): mode for mode in Mode}
 _READ = {declared.name: declared.field.read for declared in fields_of(Task)}
 _ALIASES = {alias: declared.name for declared in fields_of(Task) for alias in declared.field.aliases}
-
-
-def _rank(head: index.Row) -> tuple[int, str, tuple[str, str, int, str]]:
-    """Nearly the order in which tasks are ready (kin.model.ready)."""
-    return (head[_PRIORITY], head[_CREATED] or "~", sort_key(head[0]))
 
 
 def _to_rows(task: Task) -> tuple[index.Row, index.Row]:
