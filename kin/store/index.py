@@ -22,7 +22,7 @@ __all__ = ["Row", "Rows", "cache_path", "no_gc", "scan"]
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
 
-FORMAT = 1
+FORMAT = 2
 RACY_NS = 2_000_000_000
 """A file that changed so shortly before it was read is read again: coarse clocks tick in 1 to 2 s."""
 WORTH_WRITING = 20
