@@ -188,3 +188,25 @@ def test_what_waits_for_a_person_is_named_when_nothing_is_ready(project: Repo) -
     add(project, 1)
     outcomes(project, "KIN-1", exit=3)
     assert "KIN-1" in project.kin("run", "--ready").stdout
+
+
+def test_a_detached_run_comes_back_with_its_id_and_outlives_its_caller(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, f"while ! test -e {tmp_path}/go; do :; done; echo one > one.txt")
+    done = project.kin("run", "KIN-1", "--detach", "--json")
+    (outcome,) = json.loads(done.stdout)["data"]
+    assert outcome["run"] and outcome["status"] == "in_progress"
+    assert "in_progress" in project.kin("list").stdout
+    again = project.kin("run", "KIN-1", "--detach", exit=6)
+    assert "kin stop KIN-1" in again.stdout + again.stderr
+    (tmp_path / "go").touch()
+    wait_for(lambda: (project.path / "one.txt").exists() and status_of(project) == "done")
+    wait_for(lambda: len(project.git("worktree", "list").splitlines()) == 1)
+
+
+def test_restore_begins_with_the_work_that_was_reverted(project: Repo) -> None:
+    add(project, 1, "test -e one.txt && echo more >> one.txt || echo one > one.txt")
+    project.kin("run", "KIN-1")
+    project.git("revert", "--no-edit", "-m", "1", "HEAD")
+    project.kin("run", "KIN-1", "--restore")
+    assert project.read("one.txt") == "one\nmore\n" and status_of(project) == "done"
+    assert project.git("for-each-ref", "refs/kin/merge") == ""

@@ -101,7 +101,6 @@ _LEAVE = (
 _RUN = (
     *_LEAVE,
     Opt("detach", "Start it and come back at once", "flag"),
-    Opt("push", "Push the merge to the remote", "flag"),
 )
 
 _ROWS = (
@@ -363,7 +362,6 @@ _ROWS = (
         "A person's part",
         "Approve a task that waits, and merge it",
         args=(_IDS,),
-        options=(Opt("push", "Push the merge to the remote", "flag"),),
         examples=(("kin diff 12 && kin approve 12", ""),),
     ),
     Command(
@@ -412,6 +410,7 @@ _ROWS = (
         "A person's part",
         "Revert a task's merge: its code, state and decisions",
         args=(_ID,),
+        options=(Opt("base", "The branch it was merged into", complete="branch", metavar="BRANCH"),),
         examples=(("kin undo 12", "the task is todo again; `kin run 12 --restore` brings the work back"),),
     ),
     Command(

@@ -43,6 +43,7 @@ def _scenes() -> list[Scene]:
     return [
         Scene("A repository becomes a project", "kin init --key DEMO --quiet"),
         Scene("", f"printf 'format: 1\\n\\nkey: DEMO\\n\\nmode: auto\\n\\ngates:\\n  - {GATE}\\n' > .kin/kin.yaml"),
+        Scene("Settings can start programs, so a clone is trusted once, by a person", "kin trust --yes --quiet"),
         Scene("Four tasks: plain files; a shell command plays the agent here", f'kin add "Say hello" --run "{_sh(HELLO)}"'),
         Scene("", f'kin add "Say it loud" --depends-on 1 --run "{_sh(LOUD)}"'),
         Scene("", f'kin add "Say goodbye" --run "{_sh(BYE)}"'),
@@ -122,7 +123,6 @@ def _environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
     env |= {"XDG_STATE_HOME": os.path.join(folder, "state"), "XDG_CONFIG_HOME": os.path.join(folder, "config")}
     env |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_PAGER": "cat"}
     env.pop("GIT_LITERAL_PATHSPECS")
-    env["KIN_TRUST"] = "1"
     env.pop("CI", None)
     return env
 

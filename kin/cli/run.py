@@ -73,16 +73,26 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
                 raise
             continue  # its own process says so, and the others run
         live = records.live(call.project, task_id)
-        if len(ids) == 1 and (answer := already(call.project, plan.task, live, asked)):
+        if len(ids) == 1 and (answer := already(call.project, plan, live, asked)):
             return report([answer], warnings)
         if tasks.load(call.project, task_id)[0].status not in ("done", "cancelled"):
             plans.append(plan)
     if plans:
         consent(call, plans)
+    if call["detach"]:
+        return report(_detached(call, ids, asked), warnings)
     alone = len(ids) == 1 and not more_ready
     with Display(call.screen, alone=alone) as display:
         outcomes = _alone(call, ids[0], asked, display) if alone else _many(call, ids, asked, display, more_ready)
     return report(outcomes, warnings, told=alone)
+
+
+def _detached(call: Call, ids: Sequence[str], asked: Asked) -> list[Outcome]:
+    """Start each in a process that outlives this one; it is on its way when this comes back."""
+    from kin.resources import shipped
+    from kin.runner.detach import start_detached
+
+    return [start_detached(call.project, task_id, asked, environ=call.environ, shipped=shipped) for task_id in ids]
 
 
 def _alone(call: Call, task_id: str, asked: Asked, display: Display) -> list[Outcome]:
@@ -132,7 +142,13 @@ def report(outcomes: Sequence[Outcome], warnings: Sequence[str] = (), *, told: b
 
 
 def _asked(call: Call) -> Asked:
-    return Asked(base=call["base"], restart=call["restart"], wait=FOREVER if call["wait"] else 0.0, started_by=starter(call))
+    return Asked(
+        base=call["base"],
+        restart=call["restart"],
+        restore=call["restore"],
+        wait=FOREVER if call["wait"] else 0.0,
+        started_by=starter(call),
+    )
 
 
 def starter(call: Call) -> str:

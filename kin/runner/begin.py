@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from kin import git
-from kin.errors import Busy, Invalid, Usage, Waits
+from kin.errors import Busy, Conflict, Invalid, Usage, Waits
 from kin.faults import point
 from kin.model import times
 from kin.model.ids import run_id
@@ -19,10 +19,13 @@ from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner import commit, salvage, worktree
 from kin.runner.aside import how_to_see, set_aside
+from kin.runner.build import Clash
 from kin.runner.ending import Outcome, outcome
 from kin.runner.passage import Passage, now, step_id
 from kin.runner.step import command_of, spec_digest
 from kin.runner.target import Target, find_target, settings_for
+from kin.runner.taskfile import standing, task_path
+from kin.runner.undo import restored
 from kin.store import config, records, tasks
 from kin.store.project import Project
 from kin.store.view import see
@@ -37,6 +40,7 @@ __all__ = [
     "first_unfinished",
     "make_ready",
     "plan_for",
+    "restored_work",
 ]
 
 
@@ -45,22 +49,28 @@ HOLDS_UP = ("dependency", "child")
 
 
 class Asked(NamedTuple):
-    """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot."""
+    """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
+    revert took back."""
 
     base: str | None = None
     restart: bool = False
+    restore: bool = False
     wait: float = 0.0
     started_by: str = "person"
 
 
 class Plan(NamedTuple):
-    """What would run: read before anything is claimed, started or paid for, and shown by `--dry-run`."""
+    """What would run: read before anything is claimed, started or paid for, and shown by `--dry-run`.
+
+    `landed`: the target is not checked out here, and it holds the task as done.
+    """
 
     task: Task
     text: str
     target: Target
     settings: Settings
     specs: tuple[StepSpec, ...]
+    landed: bool = False
 
 
 def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str]) -> Plan:
@@ -72,7 +82,8 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     fixed = live.base if live and live.base and not asked.restart else None
     target = find_target(project, fixed or task.base or asked.base or config.quick(project).base)
     settings = settings_for(project, target)
-    if not target.here and git.blob(project.root, target.oid, f".kin/tasks/{task_id}.yaml") is None:
+    held = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
+    if not target.here and held is None:
         raise Usage(f"{target.name} does not hold {task_id}", f"commit it on {target.name} first, or name another `--base`")
     try:
         specs = plan_steps(task.pipeline, settings)
@@ -82,14 +93,19 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
         command_of(spec)
     if git.identity(project.root) is None:
         raise Invalid("git does not know who you are", 'set it: `git config user.name "..."` and `git config user.email ...`')
-    return Plan(task, text, target, settings, specs)
+    landed = held is not None and standing(held, f"{target.name}:{task_path(task_id)}").status == TaskStatus.done
+    return Plan(task, text, target, settings, specs, landed)
 
 
-def already(project: Project, task: Task, live: Run | None, asked: Asked) -> Outcome | None:
+def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Outcome | None:
     """What `kin run` answers without running: done, waiting for a person. Raises the error that says why it may not run."""
+    task = plan.task
     waiting = live.waiting if live and live.status == RunStatus.waiting and not asked.restart else None
     if task.status == TaskStatus.done and live is None:
         return Outcome(task.id, None, "done", 0, reason=f"{task.id} is already done")
+    if plan.landed and live is None:
+        name = plan.target.name
+        return Outcome(task.id, None, f"{task.status} (done on {name})", 0, reason=f"{task.id} is already done on {name}")
     if task.status == TaskStatus.cancelled:
         raise Usage(f"{task.id} is cancelled", f"`kin reopen {task.id}` first")
     if task.status == TaskStatus.in_progress:
@@ -101,7 +117,8 @@ def already(project: Project, task: Task, live: Run | None, asked: Asked) -> Out
         raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
     if task.status == TaskStatus.review and (live is None or waiting is None):
         raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")
-    held_up = [r for r in see(project, with_reasons=True, bodies=False).seen[task.id].reasons if r.kind in HOLDS_UP]
+    seen = see(project, with_reasons=(task.id,), bodies=False, base=plan.target.name).seen[task.id]
+    held_up = [r for r in seen.reasons if r.kind in HOLDS_UP]
     if held_up:
         words = "; ".join(r.text for r in held_up)
         raise Busy(
@@ -166,13 +183,26 @@ def clear_the_way(p: Passage, old: Run | None, new_words: str | None) -> None:
         _clear_stray_branch(p)
 
 
-def make_ready(p: Passage, old: Run | None) -> None:
-    """Make the record durable and the worktree stand where the next step starts."""
+def restored_work(p: Passage) -> str:
+    """The commit that a new run starts from to bring back what a revert took away. Raises Usage, Conflict; nothing began."""
+    if p.live.start is not None:
+        raise Usage(f"{p.task.id} has begun already", "`--restart --restore` begins again with the work that was reverted")
+    found = restored(p.project, target=p.target.ref, task_id=p.task.id, run_id=p.run.run)
+    if found is None:
+        raise Usage(f"no work of {p.task.id} was reverted on {p.target.name}", f"`kin run {p.task.id}` without --restore")
+    if isinstance(found, Clash):
+        raise Conflict(
+            f"the reverted work conflicts with {p.target.name} in {', '.join(found.paths)}", "run it without --restore"
+        )
+    return found
+
+
+def make_ready(p: Passage, old: Run | None, base: str) -> None:
+    """Make the record durable and the worktree stand where the next step starts; a new branch starts at commit `base`."""
     p.save(status=RunStatus.running)
     point("record.saved")
     p.say("start", text=p.run.run)
-    base = p.live.head or p.target.oid
-    made = worktree.ensure(p.project, p.settings, p.task.id, p.run.run, base, p.environ)
+    made = worktree.ensure(p.project, p.settings, p.task.id, p.run.run, p.live.head or base, p.environ)
     p.path = made.path
     p.fresh = made.gitdir if made.fresh else None
     p.save(worktree=made.path, start=p.live.start or made.start)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kin import git
+from kin.errors import NotFound
 from kin.faults import point
 from kin.model.record import committed
 from kin.model.settings import Settings
@@ -96,10 +97,10 @@ def _merge(p: Passage) -> Outcome | None:
     moved = move(p.project, final, message=f"kin: merge {p.task.id}")
     point("merge.moved")
     if isinstance(moved, Moved):
+        for warning in moved.warnings:
+            p.say("note", text=warning)
         return complete(p, moved.oid)
-    if git.tip(p.project.root, p.target.ref) != final.old:
-        return None
-    return _pend(p, moved)
+    return None if moved.stale else _pend(p, moved)
 
 
 def _pend(p: Passage, pending: Pending) -> Outcome:
@@ -123,7 +124,8 @@ def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
     extra = _brought(p.project, p.target.oid, p.task.id)
     ended = p.run._replace(status=RunStatus.completed, ended=now(), reason="", merge=None)
     extra[f"pipelines/{p.task.id}/{p.run.run}.yaml"] = records.record_text(committed(ended)).encode()
-    whole = tasks.load(p.project, p.task.id)[1].encode()
+    found = _here(p)
+    whole = found[1].encode() if found else None
     tip = git.tip(cwd, p.branch_ref)
     if tip is not None and not git.is_ancestor(cwd, tip, p.target.oid):
         built = build.build_merge(
@@ -182,9 +184,22 @@ def _approved(p: Passage, built: Built) -> bool:
     return p.live.approved is not None and p.live.approved == (built.branch_tip or "no code")
 
 
+def _here(p: Passage) -> tuple[Task, str] | None:
+    """The task as the store's checkout has it; None if that was switched to a branch without it, or the file was deleted."""
+    try:
+        return tasks.load(p.project, p.task.id)
+    except NotFound:
+        return None
+
+
 def _stopped_by_hand(p: Passage) -> Outcome | None:
     """A person who closed the task or took it over while it ran has the last word."""
-    status = tasks.load(p.project, p.task.id)[0].status
+    found = _here(p)
+    if found is None:
+        if git.head_ref(p.project.root) != p.target.ref:
+            return None
+        return cancel(p, f"the task's file was deleted by hand; its branch {p.run.branch} is kept", 3)
+    status = found[0].status
     if status in (TaskStatus.cancelled, TaskStatus.done, TaskStatus.in_progress):
         return cancel(p, f"the task was set to {status} by hand; its branch {p.run.branch} is kept", 3)
     return None

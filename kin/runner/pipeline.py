@@ -21,6 +21,7 @@ from kin.runner.begin import (
     first_unfinished,
     make_ready,
     plan_for,
+    restored_work,
 )
 from kin.runner.ending import Outcome, block, cancel, pay_owed_edit
 from kin.runner.events import Emit
@@ -54,7 +55,7 @@ def run_task(
     `slot` is a slot that the caller holds already; else one is claimed here, and Busy raised if others hold all.
     """
     plan = plan_for(project, task_id, asked, environ)
-    if (answer := already(project, plan.task, records.live(project, task_id), asked)) is not None:
+    if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
         return answer
     held = slot or claim.claim_slot(project, plan.settings.concurrency, wait=asked.wait, cancel=cancel.fd)
     if held is None:
@@ -86,7 +87,7 @@ def _claimed(
     if live is not None:
         pay_owed_edit(project, live)
         live = records.live(project, task_id)
-    if (answer := already(project, plan.task, live, asked)) is not None:
+    if (answer := already(project, plan, live, asked)) is not None:
         return answer
     run, words = begin_record(project, plan, live, asked)
     dead = live.run if live and live.status == RunStatus.running else None
@@ -95,15 +96,15 @@ def _claimed(
         p.slot = claim.slot_number(slot)
         try:
             clear_the_way(p, live, words)
-            return _through(p, live)
+            return _through(p, live, restored_work(p) if asked.restore else p.target.oid)
         finally:
             p.close()
 
 
-def _through(p: Passage, old: Run | None) -> Outcome:
+def _through(p: Passage, old: Run | None, base: str) -> Outcome:
     """From the record to the end. What stops a run that has one blocks its task with the reason: it is never left hanging."""
     try:
-        make_ready(p, old)
+        make_ready(p, old, base)
         return _set_up(p) or _steps(p) or finish(p)
     except KinError as error:
         kind = BlockedKind.conflict if isinstance(error, Conflict) else BlockedKind.failed
