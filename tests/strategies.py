@@ -117,6 +117,11 @@ _PLAIN = re.compile(r"[a-z日é][\w./日本-]*( [\w./-]+)*")
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
+def escaped(text: str) -> str:
+    """JSON without the characters that it allows and YAML does not."""
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04X}", text)
+
+
 class Style:
     """One person's way of writing, drawn by lot; `document` says `data` in it."""
 
@@ -145,7 +150,7 @@ class Style:
 
     def flow_lines(self, data: dict[str, Any]) -> list[str]:
         if self.maybe(0.5):
-            return json.dumps(data, ensure_ascii=self.maybe(0.5), indent=self.pick(None, 2, "\t")).split("\n")
+            return escaped(json.dumps(data, ensure_ascii=self.maybe(0.5), indent=self.pick(None, 2, "\t"))).split("\n")
         return self.flow(data, "").split("\n")
 
     def comment(self) -> str:
@@ -174,8 +179,7 @@ class Style:
         return self.double(text)
 
     def double(self, text: str) -> str:
-        out = json.dumps(text, ensure_ascii=self.maybe(0.3))
-        return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", lambda match: f"\\u{ord(match[0]):04X}", out)
+        return escaped(json.dumps(text, ensure_ascii=self.maybe(0.3)))
 
     def scalar(self, text: str | None, indent: int, *, in_flow: bool = False) -> list[str]:
         """The value's lines; `indent` is that of the mapping or list around it."""

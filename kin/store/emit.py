@@ -65,9 +65,10 @@ def _escape(match: re.Match[str]) -> str:
 
 def spelled(key: str) -> str:
     """`key` as it stands before a colon."""
-    if len(key) > 400:
+    out = key if PLAIN_KEY.fullmatch(key) and is_plain(key) else quoted(key)
+    if len(out) > 1000:  # YAML looks for a colon within 1,024 characters
         raise Invalid(f"a key of {len(key)} characters", "keys are names: shorten it")
-    return key if PLAIN_KEY.fullmatch(key) and is_plain(key) else quoted(key)
+    return out
 
 
 def flow(value: Any, *, json: bool = False) -> str:
