@@ -223,6 +223,15 @@ def test_what_editors_leave_beside_tasks_is_no_task(project: Repo, store: Projec
     assert scan(store).broken == []
 
 
+def test_a_link_that_goes_round_is_told(project: Repo, store: Project) -> None:
+    path = project.path / ".kin" / "tasks" / "KIN-1.yaml"
+    path.unlink()
+    path.symlink_to("KIN-1.yaml")
+    found = scan(store)
+    assert [b.path for b in found.broken] == [".kin/tasks/KIN-1.yaml"]
+    assert len(found.tasks) == COUNT - 1
+
+
 @pytest.mark.parametrize("name", ["login.yaml", "kin-3.yaml", "KIN-3.yml", "KIN-.yaml"])
 def test_a_yaml_file_that_is_no_task_by_name_is_told(project: Repo, store: Project, name: str) -> None:
     project.write(f".kin/tasks/{name}", task_text("KIN-300"))

@@ -67,7 +67,7 @@ def scan(
             if (found := parse(path, name)) is None:
                 continue
             heads[name], body_of[name], slow = found
-            if max(stamp[:2]) < started - RACY_NS:
+            if any(stamp) and max(stamp[:2]) < started - RACY_NS:
                 index.entries[name] = (*stamp, found[0])
                 index.fresh[name] = found[1]
                 worth += WORTH_WRITING if slow else 1
@@ -96,23 +96,31 @@ def _unchanged(folder: str, entries: dict[str, _Entry]) -> tuple[dict[str, Row],
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return {}, []
-    stat, get = os.stat, entries.get
+    stat = os.stat
     try:
-        there = {n for n in os.listdir(fd) if (n[-5:] == ".yaml" or n[-4:] == ".yml") and n[0] != "."}
-        for name in (*(n for n in entries if n in there), *there.difference(entries)):
+        names = set(os.listdir(fd))
+        for name, (mtime, ctime, size, inode, head) in entries.items():
             try:
                 st = stat(name, dir_fd=fd)
-            except FileNotFoundError:
-                continue  # an editor or `git checkout` replaces it right now
-            e = get(name)
-            if e and e[0] == st.st_mtime_ns and e[1] == st.st_ctime_ns and e[2] == st.st_size and e[3] == st.st_ino:
-                heads[name] = e[4]
-            else:
-                stamp = (st.st_mtime_ns, st.st_ctime_ns, st.st_size, st.st_ino)
-                anew.append((name, os.path.join(folder, name), stamp))
+            except OSError:
+                continue
+            if mtime == st.st_mtime_ns and ctime == st.st_ctime_ns and size == st.st_size and inode == st.st_ino:
+                heads[name] = head
+        for name in names.difference(heads):
+            if name.endswith((".yaml", ".yml")) and not name.startswith("."):
+                anew.append((name, os.path.join(folder, name), _stamp(name, fd)))
     finally:
         os.close(fd)
     return heads, anew
+
+
+def _stamp(name: str, folder: int) -> Stamp:
+    """The file's stamp; zeros if it has none (an editor replaces it right now, a link goes round): reading it tells."""
+    try:
+        st = os.stat(name, dir_fd=folder)
+    except OSError:
+        return (0, 0, 0, 0)
+    return (st.st_mtime_ns, st.st_ctime_ns, st.st_size, st.st_ino)
 
 
 class _Index:

@@ -7,16 +7,18 @@ beyond it stands in brackets. Reading changes nothing.
 import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import Invalid
 from kin.model.fields import build
 from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, overlap, ready_ids, reasons
-from kin.model.record import Run
 from kin.model.status import OPEN, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
-from kin.store import config, index, locks, records, tasks
+from kin.store import config, index, locks, tasks
 from kin.store.project import STORE, Project
+
+if TYPE_CHECKING:
+    from kin.model.record import Run
 
 __all__ = ["Reason", "Seen", "View", "see"]
 
@@ -39,21 +41,28 @@ class View(NamedTuple):
     order: list[str]
     ready: list[str]
     warnings: list[str]
-    runs: dict[str, Run]
+    runs: "dict[str, Run]"
     broken: list[tasks.Broken]
 
 
-def see(project: Project, *, with_reasons: bool | Collection[str] = False, bodies: bool = True, now: str | None = None) -> View:
+def see(
+    project: Project,
+    *,
+    with_reasons: bool | Collection[str] = False,
+    bodies: bool = True,
+    now: str | None = None,
+    base: str | None = None,
+) -> View:
     """Look at everything. `with_reasons` says for every task, or for those named, why it does not run.
 
-    Without `bodies` descriptions stay empty, which is faster. `now` is RFC 3339 in UTC.
+    Without `bodies` descriptions stay empty, which is faster. `now` is RFC 3339 in UTC. `base` is the target of tasks that
+    name none, if it is another than the settings'.
     """
     with index.no_gc():
         found = tasks.scan(project, bodies=bodies)
-        runs, warnings = records.all_live(project)
-        running, live = _running(project, runs)
+        running, live, warnings = _running(project)
         graph = graph_of(found.tasks)
-        facts = Facts(running, live, _done_on_target(project, found.tasks), now or _clock())
+        facts = Facts(running, live, _done_on_target(project, found.tasks, base), now or _clock())
         explained: Collection[str] = found.tasks if with_reasons is True else with_reasons or ()
         slots = _slot_reason(project, running) if explained else []
         ready = ready_ids(graph, facts)
@@ -78,15 +87,20 @@ def _clock() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _running(project: Project, runs: Iterable[Run]) -> tuple[frozenset[str], dict[str, Run]]:
-    """The tasks whose lock is held, and the live runs by task.
+def _running(project: Project) -> tuple[frozenset[str], "dict[str, Run]", list[str]]:
+    """The tasks whose lock is held, the live runs by task, and what could not be read.
 
     A record is read before the lock is asked. One that says `running` beside a free lock may have ended in between, so it is
     read again; if it still says so, its process is dead, and what it did is the watchdog's to put right.
     """
+    slots = [f"slot-{n}" for n in range(1, config.quick(project).concurrency + 1)]
+    if not os.path.isdir(os.path.join(project.common, "run")):
+        return locks.held_names(project.common, slots), {}, []
+    from kin.store import records  # with its model 2 ms, which a clone that never ran anything need not pay
+
+    runs, warnings = records.all_live(project)
     live = {run.task: run for run in runs}
     alive = [task for task, run in live.items() if run.status == RunStatus.running]
-    slots = (f"slot-{n}" for n in range(1, config.quick(project).concurrency + 1))
     held = locks.held_names(project.common, (*alive, *slots))
     for task in alive:
         if task not in held:
@@ -94,7 +108,7 @@ def _running(project: Project, runs: Iterable[Run]) -> tuple[frozenset[str], dic
                 live.pop(task)
                 if again := records.live(project, task):
                     live[task] = again
-    return held, live
+    return held, live, warnings
 
 
 def _seen(task: Task, facts: Facts, ready: bool, known: tuple[Reason, ...]) -> Seen:
@@ -115,13 +129,13 @@ _BEYOND = {
 }
 
 
-def _beyond(task: Task, run: Run | None) -> str:
+def _beyond(task: Task, run: "Run | None") -> str:
     """What the live run knows beyond the file's status."""
     if run is None:
         return ""
     owed = run.live.pending_edit if run.live is not None else None
     if owed and owed.get("status") != task.status:
-        return f"{owed.get('status')}, when git is done here"
+        return f"{owed.get('status')}, not written here yet"
     if run.status == RunStatus.running:
         return "its process died"
     if run.status != RunStatus.waiting or run.waiting is None:
@@ -146,13 +160,13 @@ def _more_reasons(task: Task, graph: Graph, facts: Facts, slots: list[Reason]) -
     return [*slots, *(Reason("touches", f"{other}, which runs, touches the same files", other) for other in touching)]
 
 
-def _done_on_target(project: Project, found: Mapping[str, Task]) -> dict[str, str]:
+def _done_on_target(project: Project, found: Mapping[str, Task], base: str | None) -> dict[str, str]:
     """Tasks that are open here and done on their target, and that target's name.
 
     Asked only where a target is not the branch that is checked out here: one `git grep` finds the few candidates.
     """
     here = _branch_here(project)
-    base = config.quick(project).base or here
+    base = base or config.quick(project).base or here
     wanted: dict[str, set[str]] = {}
     for task in found.values():
         target = task.base or base
