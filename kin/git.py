@@ -36,8 +36,14 @@ SCRUBBED = (
     "GIT_AUTHOR_DATE",
     "GIT_COMMITTER_DATE",
     "GIT_EDITOR",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
 )
-"""What a hook exports and what would turn our git to another repository (rule 38); GIT_CONFIG_* stays for CI."""
+"""What a hook exports and what would turn our git to another repository (rule 38); GIT_CONFIG_* stays for CI.
+
+The last three are refused by git beside the GIT_LITERAL_PATHSPECS that we set.
+"""
 
 
 ABSENT, GITLINK = "000000", "160000"
@@ -62,7 +68,8 @@ class GitError(Invalid):
 
     def __init__(self, arguments: Sequence[str], out: Out, hint: str = "") -> None:
         words = [a for a in arguments if not a.startswith("-")][:2]
-        said = "; ".join(line.strip() for line in out.err.strip().splitlines()[:4]) or f"exit {out.code}, no message"
+        lines = [line.strip() for line in out.err.splitlines() if line.strip()]
+        said = "; ".join(lines[:4]) or f"exit {out.code}, no message"
         super().__init__(f"git {' '.join(words)} failed: {said}", hint)
         self.out = out
 
@@ -239,6 +246,11 @@ def worktrees(cwd: str) -> list[Worktree]:
                 )
             )
     return found
+
+
+def checkouts_of(cwd: str, ref: str) -> list[str]:
+    """Where the branch `ref` is checked out, links resolved: deleting it would leave those worktrees without a commit."""
+    return [os.path.realpath(w.path) for w in worktrees(cwd) if w.branch == ref]
 
 
 def git_dir(cwd: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from conftest import Repo, task_text
@@ -224,7 +225,6 @@ def test_a_conflict_blocks_names_the_paths_and_is_mended_by_hand(project: Repo) 
     (outcome,) = json.loads(done.stdout)["data"]
     assert outcome["blocked"] == "conflict" and "f.txt" in outcome["reason"] and project.tip() == before
     worktree = json.loads(project.kin("show", "KIN-1", "--json").stdout)["data"]["worktree"]
-    from pathlib import Path
 
     tree = Repo(Path(worktree))
     tree.git("merge", "main", ok=(1,))
@@ -361,3 +361,47 @@ def test_a_path_with_spaces_quotes_and_non_ascii_works(
     repo.kin("add", "Say hello", "--run", "echo hello > hello.txt", "--mode", "auto")
     repo.kin("run", "KIN-1")
     assert repo.read("hello.txt") == "hello\n"
+
+
+def test_a_budget_of_minutes_ends_the_run_and_a_larger_one_lets_it_go_on(project: Repo, tmp_path: Path) -> None:
+    add(project, run=f"test -e {tmp_path}/go || exec tail -f /dev/null", budget="\n  minutes: 0.005")
+    (outcome,) = outcomes(project, "KIN-1", exit=5)
+    assert outcome["blocked"] == "budget" and "0.005 minutes" in str(outcome["reason"])
+    text = project.read(".kin/tasks/KIN-1.yaml")
+    project.write(".kin/tasks/KIN-1.yaml", text.replace("0.005", "many"))
+    assert "budget.minutes" in project.kin("run", "KIN-1", exit=7).stderr
+    project.write(".kin/tasks/KIN-1.yaml", text.replace("0.005", "5"))
+    (tmp_path / "go").touch()
+    outcomes(project, "KIN-1")
+
+
+def test_a_step_that_runs_into_its_limit_is_blocked_as_timeout(project: Repo) -> None:
+    pipeline = '\n  - role: developer\n    run: "echo half > half; exec tail -f /dev/null"\n    timeout: "0.3"'
+    add(project, pipeline=pipeline)
+    (outcome,) = outcomes(project, "KIN-1", exit=5)
+    assert outcome["blocked"] == "timeout"
+    assert project.git("for-each-ref", "refs/kin/salvage/KIN-1") != ""
+
+
+def test_a_branch_that_a_person_has_checked_out_is_never_deleted_under_them(project: Repo, tmp_path: Path) -> None:
+    settings(project, mode="review")
+    add(project)
+    outcomes(project, "KIN-1", exit=3)
+    project.git("worktree", "add", "-qf", str(tmp_path / "look"), "kin/KIN-1")
+    project.kin("reject", "KIN-1", exit=6)
+    project.kin("approve", "KIN-1")
+    look = Repo(tmp_path / "look")
+    assert look.git("rev-parse", "HEAD") == project.tip("kin/KIN-1")
+
+
+def test_gates_that_changed_by_a_pull_are_agreed_to_before_an_approval_runs_them(
+    project: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings(project, mode="review")
+    add(project)
+    outcomes(project, "KIN-1", exit=3)
+    monkeypatch.delenv("KIN_TRUST")
+    project.kin("trust", "--yes")
+    settings(project, mode="review", gates=("touch ran-by-stranger",))
+    project.kin("approve", "KIN-1", exit=3)
+    project.kin("approve", "KIN-1", "--trust")

@@ -362,6 +362,7 @@ _ROWS = (
         "A person's part",
         "Approve a task that waits, and merge it",
         args=(_IDS,),
+        options=(_LEAVE[1],),
         examples=(("kin diff 12 && kin approve 12", ""),),
     ),
     Command(

@@ -44,6 +44,7 @@ def approve_(call: Call) -> Result:
 
     ids = _ids(call)
     said = recover(call.project)
+    _agree_to_gates(call, ids)
     outcomes: list[Outcome] = []
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
         for task_id in ids:
@@ -63,6 +64,21 @@ def approve_(call: Call) -> Result:
                 outcome = Outcome(task_id, None, "unknown", error.exit, reason=str(error))
             outcomes.append(outcome)
     return report(outcomes, said, told=len(outcomes) == 1)
+
+
+def _agree_to_gates(call: Call, ids: list[str]) -> None:
+    """Gates may have changed by a pull since the run; whoever approves has them run, so they are agreed to as for a run."""
+    from kin.cli.consent import consent
+    from kin.runner.begin import Asked, plan_for
+
+    plans = []
+    for task_id in ids:
+        try:
+            plans.append(plan_for(call.project, task_id, Asked(), call.environ))
+        except KinError:
+            continue  # `approve` says so, for this task alone
+    if plans:
+        consent(call, plans, steps=False)
 
 
 def revise_(call: Call) -> Result:
@@ -131,6 +147,7 @@ def undo_(call: Call) -> Result:
 
     (task_id,) = _ids(call)
     said = recover(call.project)
-    commit, target = undo(call.project, task_id)
-    lines = [f"{task_id}  todo; reverted on {target} as {commit[:12]}; gates did not run on it"]
-    return Result("task", {"id": task_id, "status": "todo", "commit": commit}, lines, brief=(), warnings=said)
+    done, target = undo(call.project, task_id, base=call["base"], environ=call.environ)
+    lines = [f"{task_id}  todo; reverted on {target} as {done.oid[:12]}; gates did not run on it"]
+    data = {"id": task_id, "status": "todo", "commit": done.oid}
+    return Result("task", data, lines, brief=(), warnings=[*said, *done.warnings])

@@ -60,6 +60,7 @@ class Live(NamedTuple):
     specs: Annotated[dict[str, Any], Field("By step id: the hash of its definition", mapping)] = {}
     items: Annotated[dict[str, Any], Field("By step id: what a later step asked to change", mapping)] = {}
     rounds: Annotated[dict[str, Any], Field("By step id: how often it sent work back", mapping)] = {}
+    spent: Annotated[float, Field("Seconds that its steps have taken", number)] = 0.0
     verdicts: Annotated[tuple[str, ...], Field("Hashes of (tree, gates) that passed", words)] = ()
     approved: Annotated[str | None, Field("The branch tip that a person approved", text)] = None
     approved_by: Annotated[str | None, Field("Who approved it", text)] = None

@@ -13,7 +13,7 @@ from kin.model.fields import Problem, seconds
 from kin.model.ids import is_key
 from kin.model.task import FORMAT, Mode
 
-__all__ = ["Budget", "Gate", "Limits", "RoleSettings", "Settings", "StepSpec", "check_settings", "plan_steps"]
+__all__ = ["Budget", "Gate", "Limits", "RoleSettings", "Settings", "StepSpec", "check_budget", "check_settings", "plan_steps"]
 
 BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"]}
 BUILT_IN_AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
@@ -188,6 +188,14 @@ def check_settings(data: Mapping[str, Any]) -> Checked:
         return Checked(Settings.model_validate({k: v for k, v in data.items() if v is not None}), [])
     except ValidationError as error:
         return Checked(None, problems_of(error))
+
+
+def check_budget(own: Mapping[str, Any], common: Budget) -> Budget | str:
+    """A task's own budget over the project's, or what is wrong with it."""
+    try:
+        return Budget.model_validate(common.model_dump() | dict(own))
+    except ValidationError as error:
+        return "; ".join(f"budget.{p.message}" for p in problems_of(error))
 
 
 def plan_steps(pipeline: Any, settings: Settings) -> tuple[StepSpec, ...]:

@@ -3,8 +3,10 @@
 The branch becomes a ref below `refs/kin/salvage/`, uncommitted work too; only then do worktree and branch go.
 """
 
+import os
+
 from kin import git
-from kin.errors import Conflict
+from kin.errors import Busy, Conflict
 from kin.faults import point
 from kin.runner import salvage, worktree
 from kin.store.project import Project
@@ -16,10 +18,14 @@ def set_aside(project: Project, task_id: str, run_id: str, why: str, *, path: st
     """Keep what `kin/<ID>` and its worktree hold as `refs/kin/salvage/<ID>/<run>-<why>`, then remove both.
 
     `target` is the target's tip: a branch that it contains needs no keeping. Returns the ref, or None if nothing was kept.
-    Raises Conflict if something could not be saved; then nothing is removed. Called again after a kill, it goes on.
+    Raises Conflict if something could not be saved, Busy if the branch is checked out elsewhere; then nothing is removed.
+    Called again after a kill, it goes on.
     """
     branch = f"refs/heads/kin/{task_id}"
     tip = git.tip(project.root, branch)
+    elsewhere = [c for c in git.checkouts_of(project.root, branch) if path is None or c != os.path.realpath(path)]
+    if elsewhere:
+        raise Busy(f"kin/{task_id} is checked out in {elsewhere[0]}", "switch that checkout to another branch first")
     kept = None
     if path is not None and git.is_worktree(path):
         start = git.merge_base(project.root, tip, target) if tip else None

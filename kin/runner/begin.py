@@ -14,7 +14,7 @@ from kin.faults import point
 from kin.model import times
 from kin.model.ids import run_id
 from kin.model.record import Live, Run, StepRecord
-from kin.model.settings import Settings, StepSpec, plan_steps
+from kin.model.settings import Settings, StepSpec, check_budget, plan_steps
 from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner import commit, salvage, worktree
@@ -91,6 +91,11 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
         raise Invalid(f"{task_id}: {error}", f"mend `pipeline:` in .kin/tasks/{task_id}.yaml or .kin/kin.yaml") from None
     for spec in specs:
         command_of(spec)
+    if task.budget:
+        budget = check_budget(task.budget, settings.budget)
+        if isinstance(budget, str):
+            raise Invalid(f"{task_id}: {budget}", f"mend `budget:` in .kin/tasks/{task_id}.yaml")
+        settings = settings.model_copy(update={"budget": budget})
     if git.identity(project.root) is None:
         raise Invalid("git does not know who you are", 'set it: `git config user.name "..."` and `git config user.email ...`')
     landed = held is not None and standing(held, f"{target.name}:{task_path(task_id)}").status == TaskStatus.done

@@ -4,6 +4,7 @@ What a run leaves in the working tree are edits like a person's own: a status an
 the middle of something in the store's checkout, nothing is edited there; the live record keeps what is owed.
 """
 
+import os
 from typing import Any, NamedTuple
 
 from kin import git
@@ -17,7 +18,19 @@ from kin.runner.passage import Passage, now
 from kin.store import records, tasks
 from kin.store.project import Project
 
-__all__ = ["Outcome", "block", "cancel", "complete", "outcome", "pay_owed_edit", "put_status", "retire", "wait"]
+__all__ = [
+    "Outcome",
+    "block",
+    "cancel",
+    "complete",
+    "may_edit",
+    "outcome",
+    "owe",
+    "pay_owed_edit",
+    "put_status",
+    "retire",
+    "wait",
+]
 
 WAIT_EXIT = {
     WaitFor.review: 3,
@@ -69,7 +82,7 @@ def cancel(p: Passage, reason: str, exit: int) -> Outcome:
 
 def wait(p: Passage, for_: WaitFor, reason: str, paths: tuple[str, ...] = (), until: str | None = None) -> Outcome:
     """Pause the run: the process ends, the record says what it waits for; for a person's part the task shows `review`."""
-    p.save(status=RunStatus.waiting, reason=reason, waiting=Waiting(for_, until, reason, paths))
+    p.save(status=RunStatus.waiting, reason=reason, waiting=Waiting(for_, until, reason, paths), pending_edit=None)
     point("waiting.saved")
     if for_ in (WaitFor.review, WaitFor.merge):
         put_status(p.project, p.run, TaskStatus.review, None)
@@ -88,7 +101,8 @@ def complete(p: Passage, merge: str | None) -> Outcome:
     if kept:
         p.say("note", text=kept)
     p.say("end", text=words)
-    return outcome(p.run, "done" if p.target.here else f"todo (done on {p.target.name})", 0, reason=words)
+    here = git.head_ref(p.project.root) == p.target.ref  # asked again: a person may have switched while gates ran
+    return outcome(p.run, "done" if here else f"todo (done on {p.target.name})", 0, reason=words)
 
 
 def retire(project: Project, run: Run) -> str | None:
@@ -101,7 +115,7 @@ def retire(project: Project, run: Run) -> str | None:
     kept = None
     if target is not None and path is not None:
         kept = worktree.remove(project, path, branch, target)
-    elif target is not None and (tip := git.tip(project.root, branch)) and git.is_ancestor(project.root, tip, target):
+    elif target is not None and (tip := git.tip(project.root, branch)) and _may_go(project, branch, tip, target):
         git.delete_ref(project.root, branch, tip)
     point("completed.cleaned")
     records.drop_live(project, run)
@@ -109,13 +123,25 @@ def retire(project: Project, run: Run) -> str | None:
     return kept
 
 
+def _may_go(project: Project, branch: str, tip: str, target: str) -> bool:
+    return git.is_ancestor(project.root, tip, target) and not git.checkouts_of(project.root, branch)
+
+
 def _end(p: Passage, status: RunStatus, reason: str) -> None:
     steps = tuple(s._replace(status=StepStatus.pending) if s.status == StepStatus.running else s for s in p.run.steps)
-    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None, steps=steps)
+    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None, steps=steps, pending_edit=None)
     point("ended.saved")
-    if git.under_way(p.project.gitdir) is None:
+    if may_edit(p.project, p.task.id):
         records.save_record(p.project, p.run)
     point("ended.recorded")
+
+
+def may_edit(project: Project, task_id: str) -> bool:
+    """Whether states may be written in the store's checkout: git is in the middle of nothing, and the task's file is there.
+
+    It is not where the checkout was switched to a branch without it; records written there would lie among other work.
+    """
+    return git.under_way(project.gitdir) is None and os.path.lexists(tasks.task_path(project, task_id))
 
 
 def put_status(project: Project, run: Run, status: TaskStatus, blocked: dict[str, str] | None) -> bool:
@@ -124,7 +150,7 @@ def put_status(project: Project, run: Run, status: TaskStatus, blocked: dict[str
     A status that a person set meanwhile and that kin may not move stays: the file wins.
     """
     edit: dict[str, Any] = {"status": status.value, "blocked": blocked}
-    if git.under_way(project.gitdir) is not None:
+    if not may_edit(project, run.task):
         owe(project, run, edit)
         return False
     try:
@@ -132,7 +158,7 @@ def put_status(project: Project, run: Run, status: TaskStatus, blocked: dict[str
         if may_move(task.status, status, by_kin=True):
             tasks.set_status(project, run.task, status, blocked)
     except (NotFound, Invalid, Busy):
-        # The file is gone, unreadable or being saved by an editor: a person is at it. The live record tells the views.
+        # The file is unreadable, or is just being removed or saved: a person is at it. The live record tells the views.
         owe(project, run, edit)
         return False
     point("status.put")
@@ -149,7 +175,7 @@ def owe(project: Project, run: Run, edit: dict[str, Any] | None) -> None:
 def pay_owed_edit(project: Project, run: Run) -> None:
     """Write what git's state put off, now that it may be; the caller holds the task's lock."""
     edit = run.live.pending_edit if run.live else None
-    if not edit or git.under_way(project.gitdir) is not None:
+    if not edit or not may_edit(project, run.task):
         return
     if run.status in (RunStatus.failed, RunStatus.cancelled):
         records.save_record(project, run)

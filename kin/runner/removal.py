@@ -98,6 +98,8 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
         gitdir = admin_of(project, path)
         if gitdir and (reason := _remove_worktree(project, path, gitdir, target, fds)):
             return reason
+    if tip and (elsewhere := git.checkouts_of(project.git_common, ref)):
+        return f"{name} is checked out in {elsewhere[0]}, so the branch stays"
     if tip and not git.delete_ref(project.git_common, ref, tip):
         return f"{name} could not be deleted: it moved, or a hook forbids it"
     point("worktree.branch_deleted")

@@ -4,6 +4,7 @@ An agent's word is a claim. The exit code, the result file and the worktree are 
 started is gone; only then does its work become one commit on the branch.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -114,24 +115,33 @@ def play(p: Passage, index: int) -> StepEnd:
     _write_prompt(p, index, prompt)
     p.say("step", name, spec.run or "")
     point("step.started")
-    limit = spec.timeout or p.settings.limits.step
+    limit, left = spec.timeout or p.settings.limits.step, _seconds_left(p)
     with StepLog(records.logs_folder(p.project, p.task.id, p.run.run), name, p.mask) as log:
         ended = p.supervisor.run(
             command_of(spec),
             cwd=p.path,
             env=env,
             stdin=prompt,
-            limits=Limits(limit),
+            limits=Limits(min(limit, max(left, 0.001))),
             log=log,
             on_line=lambda stream, text: p.say("line", name, text),
         )
     point("step.ended")
     end, summary = _judge(p, spec, name, ended, env["KIN_RESULT"])
+    if ended.why == "timeout" and left < limit:
+        words = f"step {name} was ended: the run's {p.settings.budget.minutes:g} minutes are used up"
+        end = StepEnd("failed", BlockedKind.budget, f"{words}; raise `budget:` and `kin run {p.task.id}` goes on")
     end = _settle(p, index, before, end)
     point("step.settled")
     _record(p, index, end, ended, summary)
     p.say("step_end", name, end.status if end.status != "failed" else end.reason, ended.seconds)
     return end
+
+
+def _seconds_left(p: Passage) -> float:
+    """What is left of the run's budget of minutes, for its steps together."""
+    minutes = p.settings.budget.minutes
+    return math.inf if minutes is None else minutes * 60 - p.live.spent
 
 
 def _forget(path: str) -> None:
@@ -283,7 +293,8 @@ def _record(p: Passage, index: int, end: StepEnd, ended: Ended, summary: str) ->
         # One write serves the end of this step and the start of the next.
         after = steps[index + 1]._replace(status=StepStatus.running, started=now(), ended=None, exit=None, reason="")
         steps = (*steps[: index + 1], after, *steps[index + 2 :])
-    changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}}
+    spent = round(p.live.spent + ended.seconds, 1)
+    changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}, "spent": spent}
     if done:
         changes |= {
             "head": end.commit or p.live.head,
