@@ -120,7 +120,7 @@ def test_a_review_that_the_file_names_needs_no_brackets(project: Repo, store: Pr
 
 def test_an_edit_that_gits_state_put_off_is_shown_from_the_run(store: Project) -> None:
     run_of(store, "failed", pending_edit={"status": "blocked"})
-    assert shown(store) == "todo (blocked, when git is done here)"
+    assert shown(store) == "todo (blocked, not written here yet)"
 
 
 def test_a_failed_run_changes_nothing_of_what_the_file_says(store: Project) -> None:

@@ -279,7 +279,10 @@ def commit_step(
         raise Failed("the step " + "; it ".join(unfit), "mend it in the worktree")
     clear_locks(path)
     if any(e.unmerged or e.xy == "??" or e.xy[1] != "." for e in after.entries):
-        git.git(path, "add", "-A", "--", ":(top)", f":(top,exclude){STORE}", magic=True, fds=fds)
+        # --sparse: what a step made outside of the person's own sparse patterns is its work too; safecrlf: a no to line ends
+        # that core.autocrlf will change back is meant for a person, who could answer it
+        words = ("-c", "core.safecrlf=false", "add", "-A", "--sparse", "--", ":(top)", f":(top,exclude){STORE}")
+        git.git(path, *words, magic=True, fds=fds)
     point("commit.staged")
     tree = git.git(path, "write-tree", fds=fds).text
     parents = [before] if after.head == before and not after.merging else _parents(path, before, after, target)

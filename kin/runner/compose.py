@@ -82,7 +82,9 @@ def sign_again(cwd: str, ref: str, unsigned: str, parents: Sequence[str], messag
     try:
         signed = git.commit_tree(cwd, git.tree_of(cwd, unsigned), parents, message, sign=True)
     except git.GitError as error:
-        raise CannotSign(f"could not sign: {error.message}", "unlock the key, then `kin approve` again") from error
+        said = error.out.err.strip().partition("\n")[0]
+        words = f"commit.gpgsign is on, and git could not sign ({said})"
+        raise CannotSign(words, "unlock the key, or turn that off") from error
     git.update_ref(cwd, ref, signed, unsigned, "kin: signed")
     return signed
 

@@ -136,7 +136,9 @@ def _move_checkout(m: _Move) -> Moved | Pending:
     except (Busy, Invalid) as error:
         done = _take_back(m)
         said = f"{error.where}: {error.message}" if error.where else error.message
-        return Moved(m.built.new) if done.moved else Pending(said, _named(error))
+        paths = _named(error)
+        said = "uncommitted changes are in the way" if paths else said
+        return Moved(m.built.new) if done.moved else Pending(said, paths)
     except BaseException:
         _take_back(m)
         raise

@@ -7,6 +7,7 @@ decides.
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ __all__ = ["Passage", "digest", "step_id"]
 
 MAX_SUMMARY = 2000
 """Characters of a summary or a reason that a record keeps."""
+
+_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+"""Colours and cursor movements, as ECMA-48 writes them, and titles of windows."""
 
 
 def digest(*values: Any) -> str:
@@ -109,7 +113,8 @@ class Passage:
         return tuple(steps)
 
     def short(self, text: str) -> str:
-        """`text` as records and task files may hold it: masked, no path of this machine, at most MAX_SUMMARY characters."""
+        """`text` as records and task files may hold it: masked, no terminal codes, no paths of this machine, not too long."""
+        text = _TERMINAL.sub("", text)
         home = self.environ.get("HOME", "")
         for path, name in ((self.path, "."), (self.project.root, "."), (self.project.git_common, ".git"), (home, "~")):
             if len(path) > 1:

@@ -17,14 +17,17 @@ from kin.model.task import Note, NoteFor
 from kin.runner import claim
 from kin.runner.aside import set_aside
 from kin.runner.begin import Asked, plan_for
-from kin.runner.ending import Outcome
+from kin.runner.build import Clash, merge_ref
+from kin.runner.ending import Outcome, may_edit, owe
 from kin.runner.events import Emit
 from kin.runner.finish import finish
+from kin.runner.move import Moved
 from kin.runner.passage import step_id
 from kin.runner.pipeline import passage_for
 from kin.runner.signals import Cancel
 from kin.runner.step import access_of, role_of
 from kin.runner.target import find_target
+from kin.runner.undo import undo as revert
 from kin.runner.watchdog import sweep
 from kin.store import config, locks, notes, records, tasks
 from kin.store.project import Project
@@ -90,7 +93,7 @@ def revise(
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
         point("revise.noted")
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
-        held = (live.live or Live())._replace(approved=None, approved_by=None, rounds={})
+        held = (live.live or Live())._replace(approved=None, approved_by=None, rounds={}, pending_edit=None)
         words = f"revised by {by}"
         records.save_live(
             project, live._replace(status=RunStatus.cancelled, steps=steps, waiting=None, reason=words, live=held)
@@ -143,10 +146,13 @@ def answer(project: Project, task_id: str, message: str, *, by: str) -> str:
     with claim.claim_task(project, task_id):
         task, _ = tasks.load(project, task_id)
         live = records.live(project, task_id)
-        asked = task.blocked is not None and task.blocked.kind == BlockedKind.question
-        if not asked and not (live and live.waiting and live.waiting.for_ == WaitFor.question):
+        owed = (live.live.pending_edit or {}) if live is not None and live.live else {}
+        kinds = (task.blocked.kind if task.blocked else None, (owed.get("blocked") or {}).get("kind"))
+        if BlockedKind.question not in kinds and not (live and live.waiting and live.waiting.for_ == WaitFor.question):
             raise Usage(f"{task_id} asks nothing", f'`kin note {task_id} -m "..."` leaves a note')
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.answer))
+        if live is not None and owed:
+            owe(project, live, None)
         _to_todo(project, task_id)
         return note
 
@@ -179,7 +185,11 @@ def stop(project: Project, task_id: str, *, by: str) -> Stopped:
         task, _ = tasks.load(project, task_id)
         if live is not None and task.status in (TaskStatus.todo, TaskStatus.blocked, TaskStatus.draft):
             reason = f"stopped by {by}; `kin run {task_id}` goes on from the last finished step"
-            tasks.set_status(project, task_id, TaskStatus.blocked, {"kind": BlockedKind.manual.value, "reason": reason})
+            block = {"kind": BlockedKind.manual.value, "reason": reason}
+            if may_edit(project, task_id):
+                tasks.set_status(project, task_id, TaskStatus.blocked, block)
+            else:
+                owe(project, live, {"status": TaskStatus.blocked.value, "blocked": block})
         return Stopped(task_id, live.run if live else None, who.pid)
 
 
@@ -224,7 +234,10 @@ def _resumable(project: Project, task_id: str) -> Run:
 def _put_away(project: Project, live: Run, why: str) -> str | None:
     target = git.tip(project.root, f"refs/heads/{live.base}") or git.tip(project.root, "HEAD") or ""
     path = live.live.worktree if live.live else None
-    return set_aside(project, live.task, live.run, why, path=path, target=target)
+    kept = set_aside(project, live.task, live.run, why, path=path, target=target)
+    if (built := git.tip(project.root, merge_ref(live.task))) is not None:
+        git.delete_ref(project.root, merge_ref(live.task), built)  # nobody will move to that merge any more
+    return kept
 
 
 def _end_by_hand(project: Project, live: Run, words: str) -> None:
@@ -240,21 +253,18 @@ def _to_todo(project: Project, task_id: str) -> None:
         tasks.set_status(project, task_id, TaskStatus.todo)
 
 
-def undo(project: Project, task_id: str) -> tuple[str, str]:
-    """Revert the task's merge or state commit on its target; the task is todo there again. Returns commit and branch.
+def undo(project: Project, task_id: str, *, base: str | None, environ: Mapping[str, str]) -> tuple[Moved, str]:
+    """Revert the task's merge or state commit on its target; the task is todo there again. Returns the branch, too.
 
     Raises Conflict, with nothing moved, if the revert conflicts or something in a checkout blocks it.
     """
-    from kin.runner.build import Clash
-    from kin.runner.move import Moved
-    from kin.runner.undo import undo as revert
-
+    git.require(project.root, environ)
     with claim.claim_task(project, task_id):
         task, _ = tasks.load(project, task_id)
-        target = find_target(project, task.base or config.quick(project).base)
+        target = find_target(project, task.base or base or config.quick(project).base)
         done = revert(project, task_id, target.ref)
         if isinstance(done, Moved):
-            return done.oid, target.name
+            return done, target.name
         if isinstance(done, Clash):
             listed = "".join(f"\n  {path}" for path in done.paths)
             raise Conflict(

@@ -12,7 +12,7 @@ from kin.errors import NotFound, Usage
 from kin.model.status import TaskStatus
 from kin.runner.build import Built, Clash, code_key, home, merge_ref, merged_tree, target_tip
 from kin.runner.checkout import Pending
-from kin.runner.compose import NewCommit, sign_again, write_commits
+from kin.runner.compose import CannotSign, NewCommit, sign_again, write_commits
 from kin.runner.diffs import changes, is_kin, object_at
 from kin.runner.move import Moved, move
 from kin.runner.taskfile import Standing, standing, task_path, with_standing
@@ -45,7 +45,7 @@ def undo(project: Project, task_id: str, target: str) -> Moved | Pending | Clash
     """Revert on the full ref `target` what the task brought, and make it `todo` there. Nothing is gated.
 
     The run's record and decisions go, everything else under `.kin/` stays. A Clash or Pending leaves nothing behind. Raises
-    NotFound if the task never came to the target, Usage if it was taken back already.
+    NotFound if the task never came to the target, Usage if it was taken back already, CannotSign.
     """
     cwd, short = home(project), target.removeprefix("refs/heads/")
     old = target_tip(cwd, target)
@@ -125,8 +125,13 @@ def _build_undo(project: Project, target: str, old: str, task_id: str, landing: 
     message = f'Revert "{title}"\n\nThis reverts commit {landing.oid}.\n\nKin-Undo: {task_id}\n'
     files = _store_without(cwd, old, task_id, landing)
     [commit] = write_commits(cwd, merge_ref(task_id), [NewCommit((old,), message, files, tree, object_at(cwd, old, ".kin"))])
-    sign = git.git(cwd, "config", "--type=bool", "commit.gpgsign", ok=(0, 1)).text == "true"
-    new = sign_again(cwd, merge_ref(task_id), commit.oid, (old,), message) if sign else commit.oid
+    new = commit.oid
+    if git.git(cwd, "config", "--type=bool", "commit.gpgsign", ok=(0, 1)).text == "true":
+        try:
+            new = sign_again(cwd, merge_ref(task_id), commit.oid, (old,), message)
+        except CannotSign:
+            git.delete_ref(cwd, merge_ref(task_id), commit.oid)
+            raise
     return Built(target, old, new, code_key(cwd, new), task_id, landing.run, None)
 
 

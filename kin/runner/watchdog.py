@@ -12,7 +12,7 @@ from kin.model import times
 from kin.model.record import Live, Run
 from kin.model.status import BlockedKind, RunStatus, TaskStatus
 from kin.runner import claim
-from kin.runner.ending import pay_owed_edit, put_status, retire
+from kin.runner.ending import may_edit, pay_owed_edit, put_status, retire
 from kin.runner.landed import landed_run
 from kin.runner.recover import recover_moves
 from kin.store import locks, records
@@ -84,7 +84,7 @@ def bury(project: Project, run: Run) -> str | None:
     dead = dead._replace(waiting=None, live=live._replace(crashes=crashes))
     records.save_live(project, dead)
     point("buried.saved")
-    if git.under_way(project.gitdir) is None:
+    if may_edit(project, run.task):
         records.save_record(project, dead)
     put_status(project, dead, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
     return f"{run.task}: {reason}"
