@@ -10,7 +10,7 @@ import pytest
 from conftest import Repo, task_text
 
 from kin.model.ready import graph_of, in_order
-from kin.store import index, reader
+from kin.store import files, index
 from kin.store.project import Project, find
 from kin.store.tasks import scan
 from kin.store.view import see
@@ -39,17 +39,17 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Reads:
-    """Counts how many files the reader was asked to parse."""
+    """Counts how many task files were read."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        read = reader.read
+        read = files.read_text
 
-        def counted(*arguments: object) -> object:
-            self.count += str(arguments[1]).startswith(".kin/tasks/")
-            return read(*arguments)  # type: ignore[arg-type]
+        def counted(path: str, shown: str) -> str:
+            self.count += shown.startswith(".kin/tasks/")
+            return read(path, shown)
 
-        monkeypatch.setattr(reader, "read", counted)
+        monkeypatch.setattr(files, "read_text", counted)
 
     def taken(self) -> int:
         count, self.count = self.count, 0

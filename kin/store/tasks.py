@@ -60,7 +60,11 @@ def shown_path(task_id: str) -> str:
 
 def parse(text: str, path: str) -> Task:
     """The task that a file's text is. Raises Invalid with the place of the first fault, all of them in `data["problems"]`."""
-    task, problems = build_task(reader.read(text, path))
+    return _typed(reader.read(text, path), text, path)
+
+
+def _typed(data: dict[str, Plain], text: str, path: str) -> Task:
+    task, problems = build_task(data)
     if task is None:
         raise _invalid(problems, text, path)
     stem = os.path.basename(path).removesuffix(".yaml")
@@ -92,7 +96,9 @@ def scan(project: Project, *, bodies: bool = True) -> Scan:
             text = files.read_text(path, shown)
             if not TASK_ID.fullmatch(name.removesuffix(".yaml")):
                 raise Invalid("the file's name is no task id", "name it <id>.yaml, or keep it elsewhere", Place(shown))
-            return *_to_rows(parse(text, shown)), reader.read_fast(text) is None
+            fast = reader.read_fast(text)
+            data = reader.read(text, shown) if fast is None else fast
+            return *_to_rows(_typed(data, text, shown)), fast is None
         except NotFound:
             return None  # gone since the folder was listed
         except Invalid as error:
