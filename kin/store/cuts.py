@@ -214,15 +214,11 @@ def remove_key(text: str, node: Pairs, index: int) -> list[Cut]:
 
 def change_list(text: str, spot: Spot, value: list[Any]) -> list[Cut] | None:
     """The list as `value`, items that stay untouched with their comments; None if none stays."""
-    from difflib import SequenceMatcher
-
     node = spot.node
     assert isinstance(node, Items)
-    old = plain(node)
-    assert isinstance(old, list)
-    matcher = SequenceMatcher(None, [repr(item) for item in old], [repr(item) for item in value], autojunk=False)
-    changes = [code for code in matcher.get_opcodes() if code[0] != "equal"]
-    if any(high - low == len(old) for _, low, high, _, _ in changes):
+    old = [plain(item) for item in node.items]
+    changes = _differences(old, value)
+    if any(high - low == len(old) for low, high, _, _ in changes):
         return None
     style = node.items[0]
     if node.flow:
@@ -230,7 +226,7 @@ def change_list(text: str, spot: Spot, value: list[Any]) -> list[Cut] | None:
         sources = [_one_line(item, style, json=json, in_flow=True) for item in value]
 
         def change(inside: Brackets) -> None:
-            for _, low, high, first, stop in reversed(changes):
+            for low, high, first, stop in reversed(changes):
                 for index in range(high - 1, low - 1, -1):
                     inside.remove(index)
                 for source in reversed(sources[first:stop]):
@@ -238,10 +234,26 @@ def change_list(text: str, spot: Spot, value: list[Any]) -> list[Cut] | None:
 
         return _with(text, node, change)
     cuts: list[Cut] = []
-    for _, low, high, first, stop in changes:
+    for low, high, first, stop in changes:
         cuts += [cut for index in range(low, high) for cut in remove_item(text, node, index)]
         cuts += _insert_items(text, node, low, value[first:stop])
     return cuts
+
+
+def _differences(old: list[Any], new: list[Any]) -> list[tuple[int, int, int, int]]:
+    """Which of the old items (from, to) go, and which of the new ones come in their place."""
+    shorter = min(len(old), len(new))
+    lead = next((n for n in range(shorter) if old[n] != new[n]), shorter)
+    rest = shorter - lead
+    tail = next((n for n in range(rest) if old[-1 - n] != new[-1 - n]), rest)
+    ends = len(old) - tail, len(new) - tail
+    gone, come = [repr(item) for item in old[lead : ends[0]]], [repr(item) for item in new[lead : ends[1]]]
+    if not gone or not come or len(gone) * len(come) > 100_000:
+        return [(lead, ends[0], lead, ends[1])] if gone or come else []
+    from difflib import SequenceMatcher
+
+    codes = SequenceMatcher(None, gone, come, autojunk=False).get_opcodes()
+    return [(lead + a, lead + b, lead + c, lead + d) for kind, a, b, c, d in codes if kind != "equal"]
 
 
 def _insert_items(text: str, node: Items, index: int, items: list[Any]) -> list[Cut]:

@@ -16,7 +16,7 @@ __all__ = ["RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "decode", "place_of", "read
 def decode(raw: bytes, path: str, bounds: Bounds = TASK_BOUNDS) -> str:
     """The file's text (a byte order mark stays in it). Raises Invalid if it is too large or no UTF-8."""
     if len(raw) > bounds.size:
-        raise Invalid(f"{len(raw):,} bytes, at most {bounds.size:,}", "keep long texts elsewhere", Place(path))
+        raise Invalid(f"{len(raw):,} bytes, at most {bounds.size:,}", "keep long texts elsewhere", Place(path, 1, 1))
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -44,7 +44,7 @@ def _parsed(text: str, path: str, bounds: Bounds) -> Pairs:
     from kin.store.strict import parse
 
     if len(text) > bounds.size:
-        raise Invalid(f"{len(text):,} characters, at most {bounds.size:,}", "keep long texts elsewhere", Place(path))
+        raise Invalid(f"{len(text):,} characters, at most {bounds.size:,}", "keep long texts elsewhere", Place(path, 1, 1))
     return parse(text, path, bounds)
 
 

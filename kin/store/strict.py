@@ -39,6 +39,7 @@ _SAYS = (  # words of the parser's message, what a person is told, how to mend i
     ("while parsing a flow", "a bracket that is never closed, or a missing comma", "close it"),
     ("sequence entries are not allowed", "a list item where none can stand", "begin the list on a line of its own"),
     ("expected <block end>", "something that does not belong to the value before it", f"{_INDENT}; {_QUOTES} as a whole"),
+    ("unknown escape character", "a backslash in double quotes that begins no escape", "write two, or use single quotes"),
     ("a tag", "a tag", f"remove it, or {_QUOTES} if it begins with `!`"),
     ("nested too deep", "brackets nested too deep", "flatten them"),
     ("expected '<document start>'", "something that does not belong to the mapping before it", _INDENT),
@@ -100,10 +101,10 @@ class _Scanner(Scanner):
         """Skip blanks, comments and line ends; a tab is a blank unless it would indent what follows."""
         reader = self.reader
         while True:
-            indents, tab = reader.column == 0, False
+            begin = reader.pointer
             while (char := reader.peek()) in " \t":
-                tab = tab or char == "\t"
                 reader.forward()
+            tab = "\t" in reader.buffer[begin : reader.pointer]
             if char == "#":
                 while reader.peek() not in "\0\r\n":
                     reader.forward()
@@ -112,7 +113,7 @@ class _Scanner(Scanner):
                     self.allow_simple_key = True
                 continue
             if tab and not self.flow_level and reader.peek() != "\0":
-                if indents:
+                if not reader.buffer[reader.buffer.rfind("\n", 0, begin) + 1 : begin].strip(" "):
                     raise MarkedYAMLError(problem="'\\t' that cannot start", problem_mark=reader.get_mark())
                 self.allow_simple_key = False  # in `-<tab>key: value` a tab would indent
             return
@@ -173,7 +174,7 @@ class _Builder:
         if self.count > self.bounds.nodes:
             self.refuse(f"more than {self.bounds.nodes} values", "split the file, or keep long lists elsewhere")
         if isinstance(event, AliasEvent):
-            self.refuse(f"the alias `*{event.anchor}`", f"write the value again, or {_QUOTES} if it begins with `*`")
+            self.refuse(f"the alias `*{event.anchor[:40]}`", f"write the value again, or {_QUOTES} if it begins with `*`")
         start = event.start_mark.index + self.shift
         body = start
         if event.anchor is not None and (match := _ANCHOR.match(self.text, start)):
@@ -225,6 +226,7 @@ class _Builder:
         return Pairs(start, end, line, column, body, flow, pairs)
 
     def check_key(self, key: Node, seen: dict[str, int]) -> None:
+        self.place = Place(self.path, key.line, key.column)
         if not isinstance(key, Scalar):
             self.refuse("a key that is no text", f"{_QUOTES} if it begins with a bracket")
         if not key.style and key.value == "<<":
@@ -287,7 +289,8 @@ def _explained(error: MarkedYAMLError, path: str, text: str) -> Invalid:
     """The parser's complaint in words that tell a person what to do."""
     said = f"{error.context or ''} {error.problem or ''}"
     mark = error.problem_mark or error.context_mark
-    what, hint = error.problem or error.context or "this is no YAML", "mend it"
+    what = (error.problem or error.context or "this is no YAML").replace("'\\x00'", "the end of the file")
+    hint = f"put that right, or {_QUOTES}"
     for words, meaning, way in _SAYS:
         if words in said:
             what, hint = meaning, way
