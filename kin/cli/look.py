@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, ago, clean, fit, gist
+from kin.model.ready import as_owed
 from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from kin.model.record import Run
-    from kin.model.task import Task
     from kin.store.project import Project
     from kin.store.view import Seen, View
 
@@ -189,22 +189,14 @@ def _item(seen: "Seen", run: "Run | None") -> Item | None:
         return _made(task.id, task.title, run.waiting.for_, reason, _ANSWERS[run.waiting.for_])
     if seen.ready or (run is not None and run.status in (RunStatus.running, RunStatus.waiting)):
         return None
-    if (block := _block(task, run)) is not None:
-        kind, reason = block
+    task = as_owed(task, run)
+    if task.status == TaskStatus.blocked:
+        kind = task.blocked.kind if task.blocked else BlockedKind.manual
+        reason = task.blocked.reason if task.blocked else ""
         return _made(task.id, task.title, kind, reason, _MENDS.get(kind, ("kin log {0}", "kin run {0}")))
     if task.status == TaskStatus.review:
         return _made(task.id, task.title, "review", "its run is not in this clone", ("kin show {0}", "kin run {0}"))
     return None
-
-
-def _block(task: "Task", run: "Run | None") -> tuple[BlockedKind, str] | None:
-    """Why the task is blocked, by its file or by what its run could not write there yet; None if it is not."""
-    owed = (run.live.pending_edit or {}) if run is not None and run.live else {}
-    if owed.get("status") == TaskStatus.blocked:
-        return BlockedKind(owed["blocked"]["kind"]), owed["blocked"].get("reason", "")
-    if task.status != TaskStatus.blocked:
-        return None
-    return (task.blocked.kind, task.blocked.reason) if task.blocked else (BlockedKind.manual, "")
 
 
 def _made(task: str, title: str, kind: str, reason: str, commands: Sequence[str]) -> Item:

@@ -163,10 +163,10 @@ def _ready(call: Call) -> list[str]:
 
 def _nothing_ready(call: Call, said: Sequence[str]) -> Result:
     """Nothing to run; but what waits for a person is named, so that nobody thinks that all is done."""
+    from kin.cli.look import inbox
     from kin.store.view import see
 
-    seen = see(call.project).seen.values()
-    waiting = sorted(s.task.id for s in seen if s.task.status in ("review", "blocked"))
+    waiting = [item.task for item in inbox(see(call.project))]
     lines = ["nothing is ready"]
     if waiting:
         lines.append(f"waiting for you: {', '.join(waiting)}; `kin inbox` says what for")

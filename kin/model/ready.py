@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kin.model.ids import normalise, sort_key
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
-from kin.model.task import Task
+from kin.model.task import Blocked, Task
 
 if TYPE_CHECKING:
     from kin.model.record import Run  # only who has runs pays for their model
 
-__all__ = ["MAX_CRASHES", "Facts", "Graph", "Reason", "graph_of", "in_order", "overlap", "ready_ids", "reasons"]
+__all__ = ["MAX_CRASHES", "Facts", "Graph", "Reason", "as_owed", "graph_of", "in_order", "overlap", "ready_ids", "reasons"]
 
 MAX_CRASHES = 3
 """How often in a row, without a finished step in between, a crashed run is taken up again before a person must look."""
@@ -111,6 +111,7 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
     if task.id in facts.done_on:
         yield Reason("status", f"it is done on {facts.done_on[task.id]}", facts.done_on[task.id])
     run = facts.runs.get(task.id)
+    task = as_owed(task, run)
     if task.status != TaskStatus.todo:
         yield from _status(task, run)
     if run is not None and run.waiting is not None and run.status == RunStatus.waiting:
@@ -123,6 +124,16 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
     for child in graph.children.get(task.id, ()):
         if _is_open(graph.tasks[child]) and child not in facts.done_on:
             yield Reason("child", f"{child}, a part of it, is {graph.tasks[child].status}", child)
+
+
+def as_owed(task: Task, run: "Run | None") -> Task:
+    """The task as its file will say that it is blocked, once what its run could not write there yet is written."""
+    owed = (run.live.pending_edit or {}) if run is not None and run.live is not None else {}
+    if owed.get("status") != TaskStatus.blocked or task.status != TaskStatus.todo:
+        return task
+    block = owed.get("blocked") or {}
+    kind = BlockedKind(block.get("kind") or BlockedKind.manual)
+    return task._replace(status=TaskStatus.blocked, blocked=Blocked(kind, block.get("reason") or ""))
 
 
 _HOW_ON = {
