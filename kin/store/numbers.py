@@ -4,10 +4,11 @@ Two clones may still give out the same one; the file's name is the id, so that t
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from kin.model.ids import highest, random_id
+from kin.model.ids import random_id
 from kin.store import files
 from kin.store.locks import store_lock
 from kin.store.project import STORE, Project
@@ -17,10 +18,10 @@ __all__ = ["next_ids", "random_ids"]
 
 def next_ids(project: Project, key: str, folder: str, count: int = 1, category: str = "") -> list[str]:
     """`count` ids `KEY-<n>` (or `KEY-<CATEGORY>-<n>`) for files in `.kin/<folder>`; nobody else is given them."""
-    seen = max(highest(_in_branches(project, folder), key), highest(_in_worktrees(project, folder), key))
+    seen = max(_highest(_in_branches(project, folder), key), _highest(_elsewhere(project, folder), key))
     given = os.path.join(project.common, "given", key)
     with store_lock(project.common):
-        here = highest(_stems(os.path.join(project.store, folder)), key)
+        here = _highest(_stems(os.path.join(project.store, folder)), key)
         first = max(seen, here, _given(given)) + 1
         files.write_own(given, f"{first + count - 1}\n")
     head = f"{key}-{category}" if category else key
@@ -39,6 +40,12 @@ def random_ids(project: Project, key: str, folder: str, count: int = 1, category
     return list(found)
 
 
+def _highest(names: Iterable[str], key: str) -> int:
+    """The highest number behind `KEY-`, whatever the category. Not by the ids' expression: there may be ten thousand."""
+    tails = (name.rpartition("-")[2] for name in names if name.startswith(f"{key}-"))
+    return max((int(tail) for tail in tails if tail.isascii() and tail.isdigit() and len(tail) < 10), default=0)
+
+
 def _given(path: str) -> int:
     with suppress(FileNotFoundError, ValueError), open(path, encoding="ascii") as file:
         return int(file.read())
@@ -47,23 +54,23 @@ def _given(path: str) -> int:
 
 def _stems(folder: str) -> list[str]:
     try:
-        return [name.removesuffix(".yaml") for name in os.listdir(folder) if name.endswith(".yaml")]
+        return [name[:-5] for name in os.listdir(folder) if name.endswith(".yaml")]
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
-def _in_worktrees(project: Project, folder: str) -> Iterator[str]:
+def _elsewhere(project: Project, folder: str) -> Iterator[str]:
     """Ids of files, committed or not, in every other checkout of the clone that can be reached now."""
     admin = os.path.join(project.git_common, "worktrees")
-    yield from _stems(os.path.join(os.path.dirname(project.git_common), STORE, folder))
+    roots = {os.path.dirname(project.git_common)}
     for name in os.listdir(admin) if os.path.isdir(admin) else ():
-        with suppress(OSError):
-            with open(os.path.join(admin, name, "gitdir"), "rb") as file:
-                dotgit = os.path.join(admin, name, os.fsdecode(file.read().strip()))
-            yield from _stems(os.path.join(os.path.dirname(dotgit), STORE, folder))
+        with suppress(OSError), open(os.path.join(admin, name, "gitdir"), "rb") as file:
+            roots.add(os.path.dirname(os.path.join(admin, name, os.fsdecode(file.read().strip()))))
+    for root in roots - {project.root}:
+        yield from _stems(os.path.join(root, STORE, folder))
 
 
-def _in_branches(project: Project, folder: str) -> Iterator[str]:
+def _in_branches(project: Project, folder: str) -> list[str]:
     """Ids of files on every local and remote-tracking branch, in three git processes whatever the number of branches."""
     from kin import git
 
@@ -71,19 +78,8 @@ def _in_branches(project: Project, folder: str) -> Iterator[str]:
     asked = "".join(f"{tip}:{STORE}/{folder}\n" for tip in {*tips, "HEAD"})
     checked = git.git(project.gitdir, "cat-file", "--batch-check", input=asked.encode()).text.splitlines()
     trees = {line.split()[0] for line in checked if line.split()[1:2] == ["tree"]}
+    if not trees:
+        return []
     batch = git.git(project.gitdir, "cat-file", "--batch", input="".join(f"{tree}\n" for tree in trees).encode()).out
-    return (name.removesuffix(".yaml") for name in _names(batch) if name.endswith(".yaml"))
-
-
-def _names(batch: bytes) -> Iterable[str]:
-    """The names in the trees that `cat-file --batch` printed: `<oid> tree <size>`, then `<mode> <name>` NUL <raw oid> each."""
-    at = 0
-    while at < len(batch):
-        line_end = batch.index(b"\n", at)
-        oid, _, size = batch[at:line_end].split()
-        at, end, width = line_end + 1, line_end + 1 + int(size), len(oid) // 2
-        while at < end:
-            name_end = batch.index(b"\0", at)
-            yield batch[at:name_end].partition(b" ")[2].decode("utf-8", "surrogateescape")
-            at = name_end + 1 + width
-        at = end + 1
+    # A tree is `<mode> <name>` NUL <raw id>, again and again. Should a raw id look like an entry, a number is left out.
+    return [name.decode() for name in re.findall(rb"100(?:644|755) ([A-Z0-9-]+)\.yaml\0", batch)]

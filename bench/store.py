@@ -1,0 +1,139 @@
+"""What the store costs: listing N tasks against the floor, and one write of each kind, durable.
+
+    python bench/store.py [--tasks 10000] [--rounds 21] [--folder DIR]
+
+The floor of a list is a bare interpreter that stats the same files and loads the same index. Floor and commands run in turn,
+so that a busy machine slows all alike; the ratio counts, and a list should stay below 1.6 floors.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from kin.model.record import Live, Run, StepRecord
+from kin.model.status import RunStatus
+from kin.store import index, records, tasks
+from kin.store.project import Project, find
+from kin.store.splice import Set
+
+TASK = """id: KIN-{n}
+
+title: Log in with a passkey, part {n}
+
+status: todo
+
+priority: {priority}
+
+labels:
+  - auto
+  - web
+
+{depends}touches:
+  - src/auth/**
+
+created: 2026-11-{day:02}
+
+description: |
+  Users with a registered passkey can log in without a password.
+  This is the second line.
+
+acceptance:
+  - A test logs in with a recorded assertion
+"""
+
+FLOOR = """
+import gc, marshal, os, sys
+gc.disable()
+folder = os.open(sys.argv[1], os.O_RDONLY)
+found = [(name, os.stat(name, dir_fd=folder)) for name in os.listdir(folder)]
+raw = open(sys.argv[2], "rb").read()
+start = raw.index(b"\\n") + 1
+marshal.loads(raw[start + 12 : start + 12 + int.from_bytes(raw[start : start + 8], "big")])
+os._exit(0)
+"""
+
+
+def make(folder: str, count: int) -> Project:
+    """A repository with `count` tasks that nobody has touched for an hour."""
+    subprocess.run(["git", "init", "-q", folder], check=True)
+    path = Path(folder, ".kin", "tasks")
+    path.mkdir(parents=True)
+    Path(folder, ".kin", "kin.yaml").write_text("format: 1\n\nkey: KIN\n")
+    hour_ago = time.time() - 3600
+    for n in range(1, count + 1):
+        depends = f"depends_on:\n  - KIN-{n - 1}\n\n" if n % 3 == 0 else ""
+        file = path / f"KIN-{n}.yaml"
+        file.write_text(TASK.format(n=n, priority=1 + n % 5, day=1 + n % 28, depends=depends))
+        os.utime(file, (hour_ago, hour_ago))
+    # The ctime cannot be set back: an index is only believed once it is two seconds old.
+    subprocess.run(["sleep", "2.5"], check=True)
+    return find(folder, {})
+
+
+def lists(project: Project, rounds: int) -> None:
+    """Cold scan, then floor and commands in turn."""
+    folder = os.path.join(project.store, "tasks")
+    cache = index.cache_path(project.common, folder)
+    started = time.perf_counter()
+    found = tasks.scan(project)
+    print(f"cold scan of {len(found.tasks)}      {1000 * (time.perf_counter() - started):8.1f} ms")
+    kin = [sys.executable, "-m", "kin", "-C", project.root]
+    commands = {
+        "python -c pass": [sys.executable, "-c", "pass"],
+        "floor": [sys.executable, "-c", FLOOR, folder, cache],
+        "kin list": [*kin, "list"],
+        "kin list --json": [*kin, "list", "--json"],
+        "kin show 5": [*kin, "show", "5"],
+        "kin set 5 priority=": [*kin, "set", "5", "priority=2"],
+        "kin add": [*kin, "add", "Another one"],
+    }
+    times: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, argv in commands.items():
+            started = time.perf_counter()
+            subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+            times[name].append(1000 * (time.perf_counter() - started))
+    floor = statistics.median(times["floor"])
+    for name, taken in times.items():
+        low, middle, _ = statistics.quantiles(taken, n=4)
+        print(f"{name:24} {middle:8.1f} ms  (lower quartile {low:.1f}, {middle / floor:.2f} floors)")
+
+
+def writes(project: Project, rounds: int) -> None:
+    """One write of each kind, in this process."""
+    steps = tuple(StepRecord(f"{n}-developer", "developer", summary="did\nit") for n in range(4))
+    run = Run("20261124T093200Z-7f3k", "KIN-1", RunStatus.running, "2026-11-24T09:32:00Z", steps=steps, live=Live(pid=1))
+    kinds = {
+        "add a task": lambda n: tasks.add(project, {"title": "x"}, today="2026-11-24"),
+        "change a task": lambda n: tasks.change(project, "KIN-2", [Set(("priority",), 1 + n % 5)]),
+        "save a live record": lambda n: records.save_live(project, run._replace(reason=str(n))),
+    }
+    for name, write in kinds.items():
+        taken = []
+        for n in range(rounds):
+            started = time.perf_counter()
+            write(n)
+            taken.append(1000 * (time.perf_counter() - started))
+        print(f"{name:24} {statistics.median(taken):8.2f} ms  (least {min(taken):.2f})")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--folder", help="where to put the repository: the file system that is measured")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+        project = make(folder, asked.tasks)
+        lists(project, asked.rounds)
+        writes(project, asked.rounds)
+
+
+if __name__ == "__main__":
+    main()
