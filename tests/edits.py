@@ -27,6 +27,7 @@ def paths(data: Any, above: KeyPath = ()) -> Iterator[KeyPath]:
 def find(data: Any, path: KeyPath) -> Any:
     """The value at `path`, or KeyError."""
     for key in path:
+        key = str(key) if isinstance(data, dict) else key
         if not (isinstance(data, dict) and key in data) and not (isinstance(data, list) and key in range(len(data))):
             raise KeyError(path)
         data = data[key]
@@ -83,6 +84,7 @@ class Added:
 def put(data: Any, path: KeyPath, value: Any) -> Any:
     at = data
     for number, key in enumerate(path):
+        key = str(key) if isinstance(at, dict) else key
         inside = isinstance(at, dict) or (isinstance(at, list) and key in range(len(at)))
         if not inside:
             return None
@@ -96,7 +98,8 @@ def put(data: Any, path: KeyPath, value: Any) -> Any:
 
 def removed(data: Any, path: KeyPath) -> Any:
     while path:
-        del find(data, path[:-1])[path[-1]]
+        above = find(data, path[:-1])
+        del above[str(path[-1]) if isinstance(above, dict) else path[-1]]
         path = path[:-1]
         if find(data, path):
             break

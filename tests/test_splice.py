@@ -160,6 +160,7 @@ def test_a_file_in_kins_layout_stays_in_it(change: Change, old: str, new: str) -
         ("a:\n  b: 1\nc: 2\n", Remove(("a", "b")), "c: 2\n"),
         ("p:\n  - r: x\n    t: 1\n", Set(("p", 0, "t"), "2"), "p:\n  - r: x\n    t: 2\n"),
         ("p:\n  - r: x\n    t: 1\n", Remove(("p", 0, "r")), "p:\n  - t: 1\n"),
+        ("a: 1\n", Set(("a",), "caf\udce9"), "a: caf\ufffd\n"),
         ("# h\na: 1\n", Set(("id",), "2"), "# h\nid: 2\n\na: 1\n"),
     ],
 )
@@ -201,6 +202,7 @@ def test_what_is_so_already_is_not_written_again(change: Change) -> None:
         ("? a\n: b\n", Set(("a",), ["x"]), "written with"),
         ("a: 1\n", Set(("k" * 2000,), "x"), "a key of 2000 characters"),
         ("a: 1\na: 2\n", Set(("b",), "x"), "there twice"),
+        ("a: 1\n", Set(("b",), "日" * 100_000), "bytes, at most"),
         ("", Set(("b",), "x"), "holds no keys"),
     ],
 )

@@ -22,14 +22,17 @@ _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.(?:0|\d{0,14}[1-9]))?", re.A)
 _WORDS = frozenset(["~", "null", "yes", "no", "on", "off", "y", "n", "true", "false", "=", "<<"])
 _ESCAPED = re.compile(f'["\\\\\n\t]|{FOREIGN.pattern}')
 _ONLY_BLANKS = re.compile(r"^[ \t]+$", re.M)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
 _DEPTH = 36
 
 
 def text_of(value: Any) -> str | None:
-    """A scalar of any type as the text that its file holds."""
-    if value is None or isinstance(value, str):
-        return None if value is None else str(value)
+    """A scalar of any type as the text that its file holds; half a character (a file name that is no UTF-8) becomes U+FFFD."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return str(value) if value.isascii() else _SURROGATE.sub("\ufffd", value)
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:.15g}" if isinstance(value, float) else str(value)
@@ -57,24 +60,22 @@ def quoted(text: str) -> str:
 
 
 def _escape(match: re.Match[str]) -> str:
-    char = match[0]
-    if "\ud800" <= char <= "\udfff":  # half a character: a file name that is no UTF-8; no file could hold it
-        return "\ufffd"
-    return _SHORT.get(char) or f"\\u{ord(char):04x}"
+    return _SHORT.get(match[0]) or f"\\u{ord(match[0]):04x}"
 
 
-def spelled(key: str) -> str:
+def spelled(key: Any, *, json: bool = False) -> str:
     """`key` as it stands before a colon."""
-    out = key if PLAIN_KEY.fullmatch(key) and is_plain(key) else quoted(key)
+    text = text_of(key) or ""
+    out = text if not json and PLAIN_KEY.fullmatch(text) and is_plain(text) else quoted(text)
     if len(out) > 1000:  # YAML looks for a colon within 1,024 characters
-        raise Invalid(f"a key of {len(key)} characters", "keys are names: shorten it")
+        raise Invalid(f"a key of {len(text)} characters", "keys are names: shorten it")
     return out
 
 
 def flow(value: Any, *, json: bool = False) -> str:
     """`value` on one line, lists in brackets and mappings in braces; `json` quotes keys and texts."""
     if isinstance(value, Mapping):
-        pairs = (f"{quoted(str(k)) if json else spelled(str(k))}: {flow(v, json=json)}" for k, v in value.items())
+        pairs = (f"{spelled(k, json=json)}: {flow(v, json=json)}" for k, v in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(flow(item, json=json) for item in value) + "]"
@@ -92,7 +93,7 @@ def block_lines(head: str, value: Any, indent: int, depth: int = 0) -> list[str]
         raise Invalid(f"nested deeper than {_DEPTH} levels", "flatten it")
     inner = " " * (indent + 2)
     if isinstance(value, Mapping) and value:
-        below = [block_lines(f"{spelled(str(k))}:", v, indent + 2, depth + 1) for k, v in value.items()]
+        below = [block_lines(f"{spelled(k)}:", v, indent + 2, depth + 1) for k, v in value.items()]
     elif isinstance(value, (list, tuple)) and value:
         below = [block_lines("-", item, indent + 2, depth + 1) for item in value]
     elif isinstance(value, (Mapping, list, tuple)):

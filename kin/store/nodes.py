@@ -88,8 +88,8 @@ class Pairs(NamedTuple):
     pairs: list[tuple[Scalar, "Node"]]
 
     def pair(self, key: str | int) -> tuple[Scalar, "Node"] | None:
-        """The pair of `key`, or None."""
-        return next((pair for pair in self.pairs if pair[0].value == key), None)
+        """The pair of `key` (keys are text, `1` too), or None."""
+        return next((pair for pair in self.pairs if pair[0].value == str(key)), None)
 
 
 Node = Scalar | Items | Pairs

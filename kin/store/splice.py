@@ -13,7 +13,7 @@ from kin.model.fields import KeyPath, Plain, fields_of
 from kin.model.task import TASK_KEYS, Task
 from kin.store import cuts, emit, lines
 from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar, plain
-from kin.store.reader import read_tree
+from kin.store.reader import decode, read_tree
 
 __all__ = ["TASK_ALIASES", "AddItem", "Change", "DropItem", "Remove", "Set", "edit", "meant", "set_status"]
 
@@ -180,13 +180,12 @@ def _put(data: Plain, path: KeyPath, change: Set | Remove) -> Plain:
     if isinstance(change, Remove):
         if not inside or (isinstance(data, dict) and str(key) not in data):
             return data
-        old = data[str(key)] if isinstance(data, dict) else data[int(key)]  # type: ignore[index]
+        old = _value(data, (key,))
         new = _put(old, rest, change) if rest else None
         return _without(data, key) if not rest or (new != old and not new) else _with(data, key, new)
     if not inside:
         raise Invalid(f"`{_dotted(change.path)}` cannot be set: `{key}` would be in {_kind(data)}", "set a key above it")
-    old = data.get(str(key)) if isinstance(data, dict) else data[int(key)]  # type: ignore[index]
-    return _with(data, key, _put(old, rest, change) if rest else _as_plain(change.value))
+    return _with(data, key, _put(_value(data, (key,)), rest, change) if rest else _as_plain(change.value))
 
 
 def _with(data: Plain, key: str | int, value: Plain) -> Plain:
@@ -251,7 +250,7 @@ def _trail(tree: Pairs, path: KeyPath) -> list[cuts.Spot]:
     for key in path:
         if isinstance(node, Pairs):
             json = node.flow and (json or any(name.style == '"' for name, _ in node.pairs[:1]))
-            index = next((i for i, pair in enumerate(node.pairs) if pair[0].value == key), -1)
+            index = next((i for i, pair in enumerate(node.pairs) if pair[0].value == str(key)), -1)
         else:
             index = key if isinstance(node, Items) and isinstance(key, int) and key < len(node.items) else -1
         if index < 0 or isinstance(node, Scalar):
@@ -274,6 +273,7 @@ def _remove(text: str, trail: list[cuts.Spot], where: Place) -> list[lines.Cut]:
 
 def _checked(new: str, wanted: Plain, change: Change, where: Place, bounds: Bounds) -> tuple[str, Pairs]:
     """The new text and its tree, if it says exactly what was meant."""
+    decode(new.encode(), where.path, bounds)
     endings = ("",) if new.endswith("\n") else ("", lines.end_of_line(new))  # a block of lines may need one at the file's end
     for ending in endings:
         try:
