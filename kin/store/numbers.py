@@ -21,7 +21,7 @@ def next_ids(project: Project, key: str, folder: str, count: int = 1, category: 
     seen = max(_highest(_in_branches(project, folder), key), _highest(_elsewhere(project, folder), key))
     given = os.path.join(project.common, "given", key)
     with store_lock(project.common):
-        here = _highest(_stems(os.path.join(project.store, folder)), key)
+        here = _highest(_names(os.path.join(project.store, folder)), key)
         first = max(seen, here, _given(given)) + 1
         files.write_own(given, f"{first + count - 1}\n")
     head = f"{key}-{category}" if category else key
@@ -30,20 +30,20 @@ def next_ids(project: Project, key: str, folder: str, count: int = 1, category: 
 
 def random_ids(project: Project, key: str, folder: str, count: int = 1, category: str = "") -> list[str]:
     """`count` ids `KEY-XXXXXX` that no file here has; 30 bits need no lock, and `write_new` refuses the one in a billion."""
-    taken = set(_stems(os.path.join(project.store, folder)))
+    taken = set(_names(os.path.join(project.store, folder)))
     head = f"{key}-{category}" if category else key
     found: dict[str, None] = {}
     while len(found) < count:
         new = random_id(head, int.from_bytes(os.urandom(4), "big"))
-        if new not in taken:
+        if f"{new}.yaml" not in taken:
             found[new] = None
     return list(found)
 
 
 def _highest(names: Iterable[str], key: str) -> int:
-    """The highest number behind `KEY-`, whatever the category. Not by the ids' expression: there may be ten thousand."""
-    tails = (name.rpartition("-")[2] for name in names if name.startswith(f"{key}-"))
-    return max((int(tail) for tail in tails if tail.isascii() and tail.isdigit() and len(tail) < 10), default=0)
+    """The highest number of all file names of `key`, whatever the category. One look for all: there may be ten thousand."""
+    numbers = re.findall(rf"^{key}-(?:[A-Z0-9]+-)?([0-9]{{1,9}})\.yaml$", "\n".join(names), re.M)
+    return max(map(int, numbers), default=0)
 
 
 def _given(path: str) -> int:
@@ -52,26 +52,26 @@ def _given(path: str) -> int:
     return 0
 
 
-def _stems(folder: str) -> list[str]:
+def _names(folder: str) -> list[str]:
     try:
-        return [name[:-5] for name in os.listdir(folder) if name.endswith(".yaml")]
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def _elsewhere(project: Project, folder: str) -> Iterator[str]:
-    """Ids of files, committed or not, in every other checkout of the clone that can be reached now."""
+    """Names of files, committed or not, in every other checkout of the clone that can be reached now."""
     admin = os.path.join(project.git_common, "worktrees")
     roots = {os.path.dirname(project.git_common)}
     for name in os.listdir(admin) if os.path.isdir(admin) else ():
         with suppress(OSError), open(os.path.join(admin, name, "gitdir"), "rb") as file:
             roots.add(os.path.dirname(os.path.join(admin, name, os.fsdecode(file.read().strip()))))
     for root in roots - {project.root}:
-        yield from _stems(os.path.join(root, STORE, folder))
+        yield from _names(os.path.join(root, STORE, folder))
 
 
 def _in_branches(project: Project, folder: str) -> list[str]:
-    """Ids of files on every local and remote-tracking branch, in three git processes whatever the number of branches."""
+    """Names of files on every local and remote-tracking branch, in three git processes whatever the number of branches."""
     from kin import git
 
     tips = git.git(project.gitdir, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes").text.split()
@@ -82,4 +82,4 @@ def _in_branches(project: Project, folder: str) -> list[str]:
         return []
     batch = git.git(project.gitdir, "cat-file", "--batch", input="".join(f"{tree}\n" for tree in trees).encode()).out
     # A tree is `<mode> <name>` NUL <raw id>, again and again. Should a raw id look like an entry, a number is left out.
-    return [name.decode() for name in re.findall(rb"100(?:644|755) ([A-Z0-9-]+)\.yaml\0", batch)]
+    return [name.decode() for name in re.findall(rb"100(?:644|755) ([A-Z0-9-]+\.yaml)\0", batch)]
