@@ -10,6 +10,7 @@ It has two parts: heads, which every list needs, and bodies (descriptions), whic
 import gc
 import marshal
 import os
+import struct
 import sys
 import time
 import zlib
@@ -22,7 +23,7 @@ __all__ = ["Row", "Rows", "cache_path", "no_gc", "scan"]
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
 
-FORMAT = 2
+FORMAT = 3
 RACY_NS = 2_000_000_000
 """A file that changed so shortly before it was read is read again: coarse clocks tick in 1 to 2 s."""
 WORTH_WRITING = 20
@@ -30,7 +31,7 @@ WORTH_WRITING = 20
 
 Stamp = tuple[int, int, int, int]
 """mtime and ctime in nanoseconds, size, inode."""
-_Entry = tuple[int, int, int, int, Row]
+_STAMP = struct.Struct("=qqqQ")
 Parse = Callable[[str, str], tuple[Row, Row, bool] | None]
 
 
@@ -57,23 +58,20 @@ def scan(
     """
     with no_gc():
         started = time.time_ns()
-        index = _Index(cache, folder)
-        body_of = index.bodies() if bodies else {}
-        heads, anew = _unchanged(folder, index.entries)
-        stale = len(index.entries) - len(heads)
-        worth = stale
+        index = _Index(cache, folder, bodies=bodies)
+        heads, anew = _unchanged(folder, index)
+        body_of, worth = index.bodies, 0
         for name, path, stamp in anew:
-            index.entries.pop(name, None)
             if (found := parse(path, name)) is None:
                 continue
             heads[name], body_of[name], slow = found
             if any(stamp) and max(stamp[:2]) < started - RACY_NS:
-                index.entries[name] = (*stamp, found[0])
-                index.fresh[name] = found[1]
+                index.fresh[name] = (stamp, found[1])
                 worth += WORTH_WRITING if slow else 1
-        if worth >= WORTH_WRITING:
+        gone = sum(name not in heads for name in index.heads) if worth or len(heads) != len(index.heads) else 0
+        if worth + gone >= WORTH_WRITING:
             index.save(heads, arrange)
-        return Rows(heads, body_of, index.arranged and not stale and not anew)
+        return Rows(heads, body_of, index.arranged and not gone and not anew)
 
 
 @contextmanager
@@ -88,7 +86,7 @@ def no_gc() -> Iterator[None]:
             gc.enable()
 
 
-def _unchanged(folder: str, entries: dict[str, _Entry]) -> tuple[dict[str, Row], list[tuple[str, str, Stamp]]]:
+def _unchanged(folder: str, index: "_Index") -> tuple[dict[str, Row], list[tuple[str, str, Stamp]]]:
     """The heads that the index may speak for, and the files (name, path, stamp) that must be read. The hot loop of kin."""
     heads: dict[str, Row] = {}
     anew: list[tuple[str, str, Stamp]] = []
@@ -99,7 +97,7 @@ def _unchanged(folder: str, entries: dict[str, _Entry]) -> tuple[dict[str, Row],
     stat = os.stat
     try:
         names = set(os.listdir(fd))
-        for name, (mtime, ctime, size, inode, head) in entries.items():
+        for (name, head), (mtime, ctime, size, inode) in zip(index.heads.items(), index.stamps(), strict=True):
             try:
                 st = stat(name, dir_fd=fd)
             except OSError:
@@ -127,55 +125,69 @@ class _Index:
     """The index file: a first line, then two parts of marshal, each behind its length and checksum.
 
     One that is absent, cut short or damaged is empty, and so is one that another kin or interpreter wrote, or for another
-    folder.
+    folder. Stamps are packed, since forty thousand numbers take longer to load than to unpack.
     """
 
-    def __init__(self, cache: str, folder: str) -> None:
+    def __init__(self, cache: str, folder: str, *, bodies: bool) -> None:
         self._cache = cache
         self._first = repr((FORMAT, sys.implementation.cache_tag, marshal.version, folder)).encode() + b"\n"
-        found: tuple[bool, dict[str, _Entry]] = self._load(second=False) or (False, {})
-        self.arranged, self.entries = found
-        self.fresh: dict[str, Row] = {}
+        self.arranged, self._stamps = False, b""
+        self.heads: dict[str, Row] = {}
+        self.bodies: dict[str, Row] = {}
+        self.fresh: dict[str, tuple[Stamp, Row]] = {}
+        if parts := self._read(2 if bodies else 1):
+            self.arranged, self._stamps, self.heads = parts[0]
+            self.bodies = parts[1] if bodies else {}
 
-    def bodies(self) -> dict[str, Row]:
-        """The second part. Entries without a body are forgotten, so the files are read."""
-        found: dict[str, Row] = self._load(second=True) or {}
-        if len(found) < len(self.entries):
-            self.entries.clear()
-        return found
+    def stamps(self) -> Iterator[Any]:
+        """The stamp of each of `heads`."""
+        return _STAMP.iter_unpack(self._stamps)
 
-    def _load(self, *, second: bool) -> Any:
+    def _read(self, count: int) -> list[Any]:
+        """The first `count` parts, all from the same file, or none."""
+        parts = []
         try:
             with open(self._cache, "rb") as file:
                 if file.read(len(self._first)) != self._first:
-                    return None
-                if second:
-                    file.seek(int.from_bytes(file.read(8), "big") + 4, os.SEEK_CUR)
-                size, checksum = int.from_bytes(file.read(8), "big"), file.read(4)
-                part = file.read(size)
-            if len(part) == size and zlib.crc32(part).to_bytes(4, "big") == checksum:
-                return marshal.loads(part)
-        except (OSError, OverflowError, ValueError, EOFError, TypeError):
-            pass
-        return None
+                    return []
+                for _ in range(count):
+                    size, checksum = int.from_bytes(file.read(8), "big"), file.read(4)
+                    part = file.read(size)
+                    if len(part) != size or zlib.crc32(part).to_bytes(4, "big") != checksum:
+                        return []
+                    parts.append(marshal.loads(part))
+        except (OSError, OverflowError, MemoryError, ValueError, EOFError, TypeError):
+            return []
+        return parts
 
     def save(self, heads: dict[str, Row], arrange: Callable[[dict[str, Row]], Iterable[str]]) -> None:
-        """Replace the file at once, in order, leaving out what is not in `heads`.
+        """Replace the file at once, in order, with what can be believed of `heads`.
 
         No fsync: after a power cut the checksum tells. Many may do it side by side; the last one wins.
         """
-        bodies = (self._load(second=True) or {}) | self.fresh
-        entries = {n: self.entries[n] for n in arrange(heads) if n in self.entries and n in bodies}
-        parts = ((len(entries) == len(heads), entries), {name: bodies[name] for name in entries})
+        parts = self._read(2)
+        bodies = (parts[1] if parts else {}) | {name: body for name, (_, body) in self.fresh.items()}
+        stamps = {n: stamp for n, stamp in zip(self.heads, self.stamps(), strict=True) if heads.get(n) is self.heads[n]}
+        stamps.update((name, stamp) for name, (stamp, _) in self.fresh.items())
+        names = [name for name in arrange(heads) if name in stamps and name in bodies]
+        packed = b"".join(_STAMP.pack(*stamps[name]) for name in names)
+        first = (len(names) == len(heads), packed, dict(zip(names, _shared(heads[name] for name in names), strict=True)))
         tmp = f"{self._cache}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self._cache), mode=0o700, exist_ok=True)
             with open(tmp, "wb") as file:
                 file.write(self._first)
-                for part in parts:
+                for part in (first, {name: bodies[name] for name in names}):
                     content = marshal.dumps(part)
                     file.write(len(content).to_bytes(8, "big") + zlib.crc32(content).to_bytes(4, "big") + content)
             os.replace(tmp, self._cache)
         except OSError:  # a full disk or a read-only clone: reading commands work without an index
             with suppress(OSError):
                 os.unlink(tmp)
+
+
+def _shared(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows with equal texts and lists being one object, which marshal then writes, and loads, only once."""
+    known: dict[Any, Any] = {}
+    for row in rows:
+        yield tuple(known.setdefault(value, value) if type(value) in (str, tuple) else value for value in row)
