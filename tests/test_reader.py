@@ -201,6 +201,12 @@ HOSTILE = {
     "long key": "k" * 250_000 + ": 1",
     "tabs": "\t" * 250_000,
     "separators": "\u2028" * 80_000,
+    "word in a bracket": "a: [" + "x" * 5_000 + "\n",
+    "words in a bracket": "a: [" + "x, " * 1_000 + "x\n",
+    "comment for a colon": "{a " + "# " * 5_000 + "\n}",
+    "comment for an anchor": "a: &x " + "# " * 5_000 + "\n  y: 'z'\n",
+    "spaces": "a: 'b'" + " " * 200_000 + "x\n",
+    "half of a pair": 'a: "' + "\\" * 9_999 + "\n",
     "bomb": "a: &a [x]\n" + "".join(f"{chr(98 + n)}: &{chr(98 + n)} [{f'*{chr(97 + n)}, ' * 9}]\n" for n in range(20)),
 }
 

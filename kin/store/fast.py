@@ -15,7 +15,7 @@ KEY = re.compile(r'(?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,200})|"((?:[^"\\\t]|\\.){0,
 QUOTED = re.compile(r'"((?:[^"\\\t]|\\.)*)"(?: +#.*| *)')
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _SHORT = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-_WORDS = re.compile(r"\[((?:[A-Za-z0-9_][A-Za-z0-9_./-]*(?:, (?=[A-Za-z0-9_]))?)*)\](?: +#.*| *)")
+_WORDS = re.compile(r"\[((?:[A-Za-z0-9_][A-Za-z0-9_./-]*(?:, [A-Za-z0-9_][A-Za-z0-9_./-]*)*)?)\](?: +#.*| *)")
 _EMPTY = re.compile(r"\{\}(?: +#.*| *)")
 BLOCK = re.compile(r"\|(-?)(?: +#.*| *)")
 _INDICATORS = frozenset("-?:,[]{}#&*!|>'\"%@`\t ")
