@@ -188,7 +188,8 @@ def _done_at(project: Project, target: str, ids: set[str]) -> Iterable[str]:
     name = target.removeprefix("refs/heads/")
     pattern = "status[\"']?[ \\t]*:[ \\t]*[\"']?(done|closed|completed)"
     for ref in (f"refs/heads/{name}", f"refs/remotes/origin/{name}"):
-        out = git.git(project.root, "grep", "-l", "-z", "-i", "-E", "-e", pattern, ref, "--", f"{STORE}/tasks", ok=(0, 1, 128))
+        words = ("grep", "--no-color", "-l", "-z", "-i", "-E", "-e", pattern, ref, "--", f"{STORE}/tasks")
+        out = git.git(project.root, *words, ok=(0, 1, 128))
         if out.code == 128:
             continue  # no such branch here
         paths = [p.partition(":")[2] for p in out.out.decode("utf-8", "surrogateescape").split("\0")]
