@@ -1,5 +1,6 @@
 """`kin list`: which tasks, in which order, as a table, JSON or CSV; and a task as every JSON document holds it."""
 
+import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ def list_(call: Call) -> Result:
     from kin.store.config import quick
     from kin.store.view import see
 
+    gc.disable()  # everything here lives until the process ends, and tens of thousands of tasks make no circles
     settings = quick(call.project)
     columns = _columns(call["columns"])
     form = call["format"] or "table"
@@ -55,7 +57,7 @@ def list_(call: Call) -> Result:
         return Result("task.list", lines=lambda screen: _json_lines(found), warnings=warnings)
     return Result(
         "task.list",
-        lambda: [entry(seen) for seen in found],
+        lambda: map(entry, found),
         lambda screen: _table(found, columns, screen),
         [seen.task.id for seen in found],
         warnings,

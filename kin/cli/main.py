@@ -3,13 +3,17 @@
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 __all__ = ["main"]
 
 
 def main(words: list[str] | None = None) -> int:
-    """Run a command line (default: this process's) and return the exit code."""
+    """Run a command line and return the exit code; without `words` this process's own, which then ends here."""
     if words is None:
-        words = sys.argv[1:]
+        _end(main(sys.argv[1:]))
     if words == ["--version"] and sys.stdout is not None:
         from kin import __version__
 
@@ -28,3 +32,14 @@ def main(words: list[str] | None = None) -> int:
     from kin.cli.output import run
 
     return run(words, os.environ)
+
+
+def _end(code: int) -> "NoReturn":
+    """End the process at once: taking the interpreter apart costs a list of 10,000 tasks as much as reading them."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except (OSError, ValueError):
+        sys.exit(code)  # a reader that left or a full disk: the interpreter knows what to say of that
+    os._exit(code)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.screen import Screen, clean
@@ -121,7 +121,10 @@ def _show(result: Result, screen: Screen) -> None:
         if result.kind:
             data = result.data() if callable(result.data) else result.data
             document = {"kin": 1, "kind": result.kind, "data": data, "warnings": list(result.warnings)}
-            _write_document(document, screen)
+            if isinstance(data, Iterator):
+                _write_stream(document, data, screen)
+            else:
+                _write_document(document, screen)
         return
     for warning in result.warnings:
         screen.warn(warning)
@@ -130,6 +133,32 @@ def _show(result: Result, screen: Screen) -> None:
     if text:
         screen.out.write(text + "\n")
     screen.out.flush()
+
+
+def _write_stream(document: dict[str, Any], data: Iterator[Any], screen: Screen) -> None:
+    """The same document, its data written as they come: 100,000 tasks need not be held twice."""
+    from json import dumps
+
+    screen.out.flush()
+    before, after = dumps(document | {"data": None}, ensure_ascii=False).split('"data": null', 1)
+    _write(f'{before}"data": [', screen)
+    for number, item in enumerate(data):
+        try:
+            text = dumps(item, ensure_ascii=False)
+            text.encode()
+        except UnicodeEncodeError:
+            text = dumps(item)
+        _write(f"{', ' if number else ''}{text}", screen)
+    _write(f"]{after}\n", screen)
+    if buffer := getattr(screen.out, "buffer", None):
+        buffer.flush()
+
+
+def _write(text: str, screen: Screen) -> None:
+    if buffer := getattr(screen.out, "buffer", None):
+        buffer.write(text.encode("utf-8", "backslashreplace"))
+    else:
+        screen.out.write(text)
 
 
 def _write_document(document: dict[str, Any], screen: Screen) -> None:

@@ -285,7 +285,7 @@ def _note_error(crew: Crew, task_id: str, error: KinError) -> None:
 
 def _skip(crew: Crew, task_id: str) -> None:
     """A task that was never started: its dependency did not finish, there was no slot, or the command was stopped."""
-    seen = see(crew.project, with_reasons=True, bodies=False).seen.get(task_id)
+    seen = see(crew.project, with_reasons=[task_id], bodies=False).seen.get(task_id)
     if seen is None:
         try:
             tasks.load(crew.project, task_id)
