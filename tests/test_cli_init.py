@@ -23,7 +23,7 @@ def test_it_makes_a_project_whose_commands_work_and_commits_nothing(make_repo: A
     repo = make_repo("web-shop 2")
     before = repo.tip()
     said = repo.kin("init").stdout
-    assert "Made .kin/kin.yaml, .kin/.gitattributes." in said and "kin add" in said and "yours to commit" in said
+    assert "Made .kin/kin.yaml, .kin/.gitattributes, .kin/schema." in said and "kin add" in said and "yours to commit" in said
     assert len(said.splitlines()) <= 24
     assert (repo.tip(), repo.status()) == (before, "?? .kin/")
     assert repo.kin("add", "First", "-q").stdout == "WEBSHOP2-1\n"
@@ -35,17 +35,20 @@ def test_it_works_before_the_first_commit_and_from_a_folder_below(tmp_path: Path
     (repo.path / "src").mkdir(parents=True)
     repo.git("init", "-q", "-b", "main")
     repo.kin("init", cwd=repo.path / "src")
-    assert sorted(p.name for p in (repo.path / ".kin").iterdir()) == [".gitattributes", "kin.yaml"]
+    assert sorted(p.name for p in (repo.path / ".kin").iterdir()) == [".gitattributes", "kin.yaml", "schema"]
 
 
 def test_a_second_time_changes_nothing_that_a_person_wrote(repo: Repo) -> None:
     repo.write(".kin/.gitattributes", "# mine\n")
-    assert init(repo, "--key", "ABC")["created"] == [".kin/kin.yaml"]
+    repo.write(".kin/schema/task.json", "{}\n")
+    made = init(repo, "--key", "ABC")["created"]
+    assert made == [".kin/kin.yaml", *(f".kin/schema/{kind}.json" for kind in ("kin", "decision", "note", "record"))]
     text = repo.read(".kin/kin.yaml").replace("mode: review", "mode: auto # mine")
     repo.write(".kin/kin.yaml", text)
     assert init(repo)["created"] == []
     assert init(repo, "--key", "ABC")["key"] == "ABC"
     assert (repo.read(".kin/kin.yaml"), repo.read(".kin/.gitattributes")) == (text, "# mine\n")
+    assert repo.read(".kin/schema/task.json") == "{}\n"
     assert "key is ABC already" in repo.kin("init", "--key", "XYZ", exit=2).stderr
 
 

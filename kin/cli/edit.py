@@ -55,6 +55,8 @@ def _copy(project: "Project", task_id: str, text: str) -> str:
     """A file of the person's own to write in, with a name that tells an editor what it is."""
     folder = os.path.join(project.common, "edit", str(os.getpid()))
     os.makedirs(folder, mode=0o700, exist_ok=True)
+    with suppress(OSError):  # the text names its schema as seen from tasks/, so there is one here too; made before is fine
+        os.symlink(os.path.join(project.store, "schema"), os.path.join(project.common, "edit", "schema"))
     path = os.path.join(folder, f"{task_id}.yaml")
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(text)

@@ -30,6 +30,7 @@ def init_(call: Call) -> Result:
     """Make `.kin/`, or with --remove take back what stands outside it."""
     from kin import git
     from kin.model.settings import BUILT_IN_AGENTS
+    from kin.store import schemas
     from kin.store.config import load_settings
 
     project = _project(call.cwd, call.environ)
@@ -42,10 +43,12 @@ def init_(call: Call) -> Result:
     if call["gates"] and found and "kin.yaml" not in made:
         _add_gate(project, found)
     _trust(project, call.environ)
+    editors, renewed = schemas.write(project)
     data = {
         "key": key,
         "store": project.store,
-        "created": [f".kin/{name}" for name in made],
+        "created": [*(f".kin/{name}" for name in made), *editors],
+        "renewed": renewed,
         "proposed_gate": found.gate if found else None,
         "gates": [gate.run for gate in load_settings(project, call.environ).gates],
         "agents": [name for name in BUILT_IN_AGENTS if _is_on_path(name, call.environ)],
@@ -186,8 +189,9 @@ def _is_on_path(name: str, environ: Mapping[str, str]) -> bool:
 
 def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> list[str]:
     """One screen: what was made, what to type next."""
-    created = ", ".join(data["created"])
+    created = ", ".join(dict.fromkeys(_short(path) for path in data["created"]))
     lines = [f"Made {created}." if created else "Nothing to make: .kin/ is there.", ""]
+    lines[1:1] = [f"Renewed {', '.join(data['renewed'])}."] if data["renewed"] else []
     lines += [f"{'Key':8}{data['key']}: tasks are {data['key']}-1, {data['key']}-2, ..."]
     if data["gates"]:
         lines += [f"{'Gate':8}{clean(gate)}" for gate in data["gates"]]
@@ -205,6 +209,11 @@ def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> 
     ]
     lines += ["Next", *indent(f"{screen.paint(f'{command:26}', 'bold')}{why}" for command, why in steps), ""]
     return [*lines, ".kin/ is yours to commit; kin has committed nothing."]
+
+
+def _short(path: str) -> str:
+    """The schemas as one: their folder."""
+    return os.path.dirname(path) if path.endswith(".json") else path
 
 
 def _trust(project: "Project", environ: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ problem with the path of keys that leads to it; the caller knows the file and fi
 declarations feed the JSON schemas and the help texts. Only `typing` is imported: `kin list` pays for this module.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar, get_args
 
@@ -26,6 +26,7 @@ __all__ = [
     "nested",
     "number",
     "raw",
+    "schema_of",
     "seconds",
     "text",
     "words",
@@ -48,7 +49,10 @@ class Problem(NamedTuple):
 
 
 class Field(NamedTuple):
-    """What a field's annotation carries: `read` turns plain data into the typed value or raises ValueError."""
+    """What a field's annotation carries: `read` turns plain data into the typed value or raises ValueError.
+
+    `schema` adds to the JSON Schema that `read` has (see `schema_of`), or stands for it.
+    """
 
     doc: str
     read: Callable[[Any], Any]
@@ -66,6 +70,31 @@ class Declared(NamedTuple):
 
 
 _REQUIRED = object()
+
+Schema = dict[str, Any]
+Ref = Callable[[type[Any]], Schema]
+"""Makes the schema of a nested model."""
+_R = TypeVar("_R", bound=Callable[..., Any])
+
+
+def _takes(schema: Callable[[Ref], Schema]) -> Callable[[_R], _R]:
+    """Mark a reader with the JSON Schema of what it takes, made only when somebody asks."""
+
+    def mark(read: _R) -> _R:
+        read.__dict__["schema"] = schema
+        return read
+
+    return mark
+
+
+def schema_of(field: Field, ref: Ref) -> Schema:
+    """The JSON Schema of what a field's `read` takes, never stricter than it: editors type scalars, kin does not."""
+    made: Callable[[Ref], Schema] | None = getattr(field.read, "schema", None)
+    return {**(made(ref) if made else {}), **(field.schema or {})}
+
+
+_TEXT = ["string", "number", "boolean"]
+"""What an editor may take for one; `title: 404` is a text for kin."""
 
 
 def fields_of(model: type[Any]) -> Iterator[Declared]:
@@ -161,6 +190,7 @@ def _data_of_model(value: Any) -> dict[str, Any]:
     return out
 
 
+@_takes(lambda ref: {"type": _TEXT})
 def text(plain: Any) -> str:
     """Any text, several lines too."""
     if isinstance(plain, str):
@@ -168,9 +198,16 @@ def text(plain: Any) -> str:
     raise ValueError(f"expected text, found {_kind(plain)}")
 
 
+def _any_of(spelled: Iterable[str]) -> str:
+    """An expression for one of these words, the first letter large or small, `-` and a space as good as `_`."""
+    one = (f"[{w[0].upper()}{w[0]}]{w[1:].replace('_', '[-_ ]')}" if w[0].isalpha() else w for w in spelled)
+    return f"^({'|'.join(one)})$"
+
+
 def at_most_one_line(limit: int) -> Callable[[Any], str]:
     """One line of at most `limit` characters, not empty."""
 
+    @_takes(lambda ref: {"type": _TEXT, "minLength": 1, "maxLength": limit})
     def read(plain: Any) -> str:
         value = text(plain).strip()
         if not value:
@@ -184,6 +221,7 @@ def at_most_one_line(limit: int) -> Callable[[Any], str]:
     return read
 
 
+@_takes(lambda ref: {"type": [*_TEXT, "array"], "items": {"type": [*_TEXT, "null"]}})
 def words(plain: Any) -> tuple[str, ...]:
     """A list of texts; a single text is a list of one."""
     if isinstance(plain, str):
@@ -195,7 +233,9 @@ def words(plain: Any) -> tuple[str, ...]:
 
 def choice(enum: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Callable[[Any], StrEnum]:
     """A member of `enum`, case-blind, or what `aliases` calls one."""
+    spelled = (*enum, *(aliases or ()))
 
+    @_takes(lambda ref: {"anyOf": [{"enum": [m.value for m in enum]}, {"type": "string", "pattern": _any_of(spelled)}]})
     def read(plain: Any) -> StrEnum:
         word = text(plain).strip().lower().replace("-", "_").replace(" ", "_")
         word = (aliases or {}).get(word, word)
@@ -209,7 +249,9 @@ def choice(enum: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Cal
 
 def integer(low: int, high: int, aliases: Mapping[str, int] | None = None) -> Callable[[Any], int]:
     """A whole number from `low` to `high`, or what `aliases` calls one."""
+    spelled = ("[+-]?[0-9]+", *(aliases or ()))
 
+    @_takes(lambda ref: {"type": ["integer", "string"], "minimum": low, "maximum": high, "pattern": _any_of(spelled)})
     def read(plain: Any) -> int:
         word = text(plain).strip()
         if aliases and word.lower() in aliases:
@@ -222,6 +264,7 @@ def integer(low: int, high: int, aliases: Mapping[str, int] | None = None) -> Ca
     return read
 
 
+@_takes(lambda ref: {"type": ["number", "string"], "minimum": 0})
 def number(plain: Any) -> float:
     """A number that is not negative."""
     try:
@@ -233,6 +276,7 @@ def number(plain: Any) -> float:
     return value
 
 
+@_takes(lambda ref: {"type": ["number", "string"], "exclusiveMinimum": 0})
 def seconds(plain: Any) -> float:
     """A duration in seconds: `90s`, `10m`, `2h`; a bare number is seconds."""
     word = text(plain).strip().lower()
@@ -246,6 +290,7 @@ def seconds(plain: Any) -> float:
     return value
 
 
+@_takes(lambda ref: {"anyOf": [{"type": "boolean"}, {"type": "string"}]})
 def yes_no(plain: Any) -> bool:
     """`true` or `false` (`yes`, `no`, `on`, `off` too)."""
     word = text(plain).strip().lower()
@@ -261,6 +306,7 @@ def raw(plain: Any) -> Any:
     return plain
 
 
+@_takes(lambda ref: {"type": "object"})
 def mapping(plain: Any) -> dict[str, Any]:
     """A mapping, its values as they are."""
     if isinstance(plain, dict):
@@ -271,6 +317,7 @@ def mapping(plain: Any) -> dict[str, Any]:
 def nested(model: type[T]) -> Callable[[Any], T]:
     """A mapping that is a `model`."""
 
+    @_takes(lambda ref: ref(model))
     def read(plain: Any) -> T:
         value, problems = build(model, mapping(plain))
         if value is None:
@@ -284,6 +331,7 @@ def list_of(model: type[T]) -> Callable[[Any], tuple[T, ...]]:
     """A list of mappings, each a `model`."""
     one = nested(model)
 
+    @_takes(lambda ref: {"type": "array", "items": ref(model)})
     def read(plain: Any) -> tuple[T, ...]:
         if not isinstance(plain, list):
             raise ValueError(f"expected a list, found {_kind(plain)}")

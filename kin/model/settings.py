@@ -33,8 +33,8 @@ def _duration(value: Any) -> Any:
     return value if isinstance(value, float) else seconds(str(value))
 
 
-Seconds = Annotated[float, BeforeValidator(_duration)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Seconds = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | tuple[str, ...])]
 Text = Annotated[str, BeforeValidator(_plain_text)]
 
 
@@ -96,6 +96,9 @@ class Gate(Model):
         return self.name or self.run.strip().splitlines()[0][:80]
 
 
+Gates = Annotated[tuple[Gate, ...], BeforeValidator(_as_list, json_schema_input_type=Gate | str | tuple[Gate | str, ...])]
+
+
 class Limits(Model):
     """Times in seconds; `idle` and `first_output` hold for models only; `rounds` is a count."""
 
@@ -136,7 +139,7 @@ class Settings(BaseModel):
     agent: Words = Field(default=(), description="Who plays a role that names nobody; a list is tried in order")
     base: str | None = Field(default=None, description="The branch that work is merged into")
     setup: str | None = Field(default=None, description="Runs in each new worktree")
-    gates: Annotated[tuple[Gate, ...], BeforeValidator(_as_list)] = Field(default=(), description="Commands that must exit 0")
+    gates: Gates = Field(default=(), description="Commands that must exit 0")
     protect: Words = Field(default=(".github/**", ".gitlab-ci.yml"), description="A change there always waits for a person")
     plan: bool | Literal["approve"] = Field(default=False, description="true: the PM plans tasks without a pipeline")
     pipelines: dict[str, tuple[StepSpec, ...]] = Field(default_factory=dict, description="Named lists of steps")
@@ -158,7 +161,7 @@ class Settings(BaseModel):
             raise ValueError("a key is 1 to 8 upper-case letters and digits, a letter first, and not D")
         return value
 
-    @field_validator("pipelines", mode="before")
+    @field_validator("pipelines", mode="before", json_schema_input_type=dict[str, StepSpec | str | tuple[StepSpec | str, ...]])
     @classmethod
     def _steps_are_lists(cls, value: Any) -> Any:
         return {name: _as_list(steps) for name, steps in value.items()} if isinstance(value, dict) else value

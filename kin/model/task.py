@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
 from kin.model.fields import Field, at_most_one_line, build, choice, integer, mapping, nested, raw, text, words
+from kin.model.ids import TASK_ID
 from kin.model.status import BlockedKind, TaskStatus
 
 __all__ = ["FORMAT", "PRIORITIES", "STATUS_ALIASES", "TASK_KEYS", "Blocked", "Mode", "Note", "NoteFor", "Task", "build_task"]
@@ -65,7 +66,9 @@ class Blocked(NamedTuple):
 class Task(NamedTuple):
     """A task. Fields stand in the canonical order of keys; `extra` holds keys that kin does not know, as plain data."""
 
-    id: Annotated[str, Field("KEY-<n> or KEY-<CATEGORY>-<n>; the file's name", text)]
+    id: Annotated[
+        str, Field("KEY-<n> or KEY-<CATEGORY>-<n>; the file's name", text, schema={"pattern": f"^{TASK_ID.pattern}$"})
+    ]
     title: Annotated[str, Field("One line, at most 200 characters", at_most_one_line(200))]
     status: Annotated[TaskStatus, Field("Where it stands", choice(TaskStatus, STATUS_ALIASES))]
     blocked: Annotated[Blocked | None, Field("Why it is blocked; beside another status ignored", nested(Blocked))] = None
@@ -82,7 +85,9 @@ class Task(NamedTuple):
     base: Annotated[str | None, Field("The branch it is merged into", at_most_one_line(250))] = None
     agent: Annotated[str | None, Field("Who plays roles that name nobody", at_most_one_line(60))] = None
     budget: Annotated[dict[str, Any] | None, Field("usd, minutes", mapping)] = None
-    plan: Annotated[Any, Field("true: the PM plans it; approve: and a person agrees", raw)] = None
+    plan: Annotated[
+        Any, Field("true: the PM plans it; approve: and a person agrees", raw, schema={"enum": [True, False, "approve"]})
+    ] = None
     pipeline: Annotated[Any, Field("A pipeline's name, or a list of steps", raw)] = None
     created: Annotated[str | None, Field("The day it was added, YYYY-MM-DD", at_most_one_line(40))] = None
     description: Annotated[str, Field("What is wanted and why", text)] = ""

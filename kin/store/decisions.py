@@ -8,7 +8,7 @@ from kin.errors import Invalid, NotFound, Place, Usage
 from kin.model.decision import DECISION_KEYS, Decision
 from kin.model.fields import build, data_of
 from kin.model.ids import sort_key
-from kin.store import config, emit, files, reader
+from kin.store import config, emit, files, reader, schemas
 from kin.store.numbers import next_ids
 from kin.store.project import STORE, Project
 
@@ -71,7 +71,8 @@ def add(project: Project, data: Mapping[str, Any], *, today: str) -> Decision:
     while True:
         decision = decision._replace(id=next_ids(project, "D", "decisions")[0])
         try:
-            files.add_file(project, decision_path(project, decision.id), decision_text(decision))
+            head = schemas.first_line(project, "decision")
+            files.add_file(project, decision_path(project, decision.id), head + decision_text(decision))
             return decision
         except FileExistsError:
             continue

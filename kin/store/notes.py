@@ -19,12 +19,15 @@ ORDER = ("by", "at", "for", "to", "text")
 
 def add(project: Project, task: str, note: Note) -> str:
     """Write a note on a task, durable when this returns; its id, which sorts by `note.at`."""
+    from kin.store import schemas
+
     config.refuse_newer_format(project)
+    text = schemas.first_line(project, "note", "../..") + note_text(note)
     stamp = note.at.translate({ord(c): None for c in "-:"})
     while True:
         note_id = run_id(stamp, int.from_bytes(os.urandom(3), "big"))
         try:
-            files.add_file(project, os.path.join(project.store, "notes", task, note_id + ".yaml"), note_text(note))
+            files.add_file(project, os.path.join(project.store, "notes", task, note_id + ".yaml"), text)
             return note_id
         except FileExistsError:
             continue

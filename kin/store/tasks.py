@@ -206,13 +206,14 @@ def add(project: Project, data: Mapping[str, Plain], *, today: str, category: st
 
     Raises Usage for a value that does not fit or an id that is taken.
     """
-    from kin.store import emit
+    from kin.store import emit, schemas
 
     config.refuse_newer_format(project)
     while True:
         task = _built({"id": data.get("id") or new_id(project, category), "status": "todo", "created": today} | dict(data))
         try:
-            files.add_file(project, task_path(project, task.id), emit.document(data_of(task), TASK_KEYS))
+            head = schemas.first_line(project, "task")
+            files.add_file(project, task_path(project, task.id), emit.document(data_of(task), TASK_KEYS, head=head))
             return task
         except FileExistsError:
             if data.get("id"):
