@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from conftest import Repo, wait_for
@@ -210,3 +211,22 @@ def test_restore_begins_with_the_work_that_was_reverted(project: Repo) -> None:
     project.kin("run", "KIN-1", "--restore")
     assert project.read("one.txt") == "one\nmore\n" and status_of(project) == "done"
     assert project.git("for-each-ref", "refs/kin/merge") == ""
+
+
+def test_slots_that_all_clones_share_are_counted_over_all_of_them(
+    project: Repo, make_repo: Callable[[str], Repo], tmp_path: Path
+) -> None:
+    config = Path(os.environ["XDG_CONFIG_HOME"]) / "kin/config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("concurrency: 1\n")
+    other = make_repo("other")
+    other.write(".kin/kin.yaml", "key: OTH\n\nmode: auto\n")
+    other.write(".kin/tasks/OTH-1.yaml", 'id: OTH-1\n\ntitle: T\n\nstatus: todo\n\npipeline:\n  - run: "echo x > x"\n')
+    other.commit("tasks")
+    add(project, 1, waiting_for(tmp_path, "up"))
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    assert "this machine's 1 slots" in other.kin("run", "OTH-1", exit=6).stderr
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+    other.kin("run", "OTH-1")

@@ -215,11 +215,10 @@ def _branches(environ: Mapping[str, str]) -> list[Offer]:
 
 
 def _roles(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.resources import shipped
     from kin.store.project import find
     from kin.store.roles import role_names
 
-    return [Offer(name) for name in role_names(find(os.getcwd(), environ).store, shipped)]
+    return [Offer(name) for name in role_names(find(os.getcwd(), environ).store)]
 
 
 def _settings(environ: Mapping[str, str]) -> list[Offer]:

@@ -20,14 +20,13 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True) -> None:
 
     Without `steps` only gates and set-up would run: that takes trust, but no leave to write.
     """
-    from kin.resources import shipped
     from kin.store import trust
 
     project = call.project
     new = {} if call["trust"] or call.environ.get("KIN_TRUST") == "1" else _new_texts(call, plans)
     asked = not steps or call["allow_write"] or call.environ.get("KIN_ALLOW_WRITE") == "1"
     may_write = asked or trust.has_leave(project, call.environ)
-    writes = any(access_of(spec, role_of(spec, project.store, shipped)) == "write" for plan in plans for spec in plan.specs)
+    writes = any(access_of(spec, role_of(spec, project.store)) == "write" for plan in plans for spec in plan.specs)
     if not new and (may_write or not writes):
         return
     if call.screen.may_ask and _ask(call, plans, list(new), writes and not may_write):

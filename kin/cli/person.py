@@ -37,7 +37,6 @@ def _message(call: Call, *, needed: str = "") -> str:
 def approve_(call: Call) -> Result:
     """Approve what waits, and merge it; one task's trouble does not keep the others."""
     from kin.cli.run import report
-    from kin.resources import shipped
     from kin.runner.person import approve
     from kin.runner.signals import Cancel
     from kin.runner.watchdog import recover
@@ -56,7 +55,6 @@ def approve_(call: Call) -> Result:
                     environ=call.environ,
                     emit=display.hear,
                     cancel=cancel,
-                    shipped=shipped,
                 )
             except KinError as error:
                 if len(ids) == 1:
@@ -83,12 +81,11 @@ def _agree_to_gates(call: Call, ids: list[str]) -> None:
 
 def revise_(call: Call) -> Result:
     """Send the work back with a note."""
-    from kin.resources import shipped
     from kin.runner.person import revise
 
     (task_id,) = _ids(call)
     text = _message(call, needed="revise")
-    note, step = revise(call.project, task_id, text, by=who(call), to=call["to"], environ=call.environ, shipped=shipped)
+    note, step = revise(call.project, task_id, text, by=who(call), to=call["to"], environ=call.environ)
     if call["run"]:
         return _run(call, task_id)
     lines = [f"{task_id}  todo; step {step} reads your note when it runs: `kin run {task_id}`"]

@@ -89,26 +89,21 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
 
 def _detached(call: Call, ids: Sequence[str], asked: Asked) -> list[Outcome]:
     """Start each in a process that outlives this one; it is on its way when this comes back."""
-    from kin.resources import shipped
     from kin.runner.detach import start_detached
 
-    return [start_detached(call.project, task_id, asked, environ=call.environ, shipped=shipped) for task_id in ids]
+    return [start_detached(call.project, task_id, asked, environ=call.environ) for task_id in ids]
 
 
 def _alone(call: Call, task_id: str, asked: Asked, display: Display) -> list[Outcome]:
-    from kin.resources import shipped
     from kin.runner.pipeline import run_task
     from kin.runner.signals import Cancel
 
     with Cancel() as cancel:
-        outcome = run_task(
-            call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel, shipped=shipped
-        )
+        outcome = run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel)
     return [outcome]
 
 
 def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_ready: bool) -> list[Outcome]:
-    from kin.resources import shipped
     from kin.runner.many import run_many
     from kin.store.config import load_settings
 
@@ -118,7 +113,6 @@ def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_r
         asked,
         environ=call.environ,
         emit=display.hear,
-        shipped=shipped,
         slots=load_settings(call.project).concurrency,
         more_ready=more_ready,
         tick=display.tick,
@@ -193,14 +187,13 @@ def _dry_run(call: Call, ids: Sequence[str]) -> Result:
 
 def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
     from kin.model.record import StepRecord
-    from kin.resources import shipped
     from kin.runner.finish import mode_of
     from kin.runner.passage import step_id
     from kin.runner.step import access_of, prompt_for, role_of
 
     steps = []
     for index, spec in enumerate(plan.specs):
-        role = role_of(spec, call.project.store, shipped)
+        role = role_of(spec, call.project.store)
         earlier = [StepRecord(step_id(i, s), s.role) for i, s in enumerate(plan.specs[:index])]
         steps.append(
             {
@@ -210,7 +203,7 @@ def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
                 "access": access_of(spec, role),
                 "run": spec.run,
                 "timeout": spec.timeout or plan.settings.limits.step,
-                "prompt": prompt_for(call.project, plan.task, spec, shipped, earlier, []),
+                "prompt": prompt_for(call.project, plan.task, spec, earlier, []),
             }
         )
     return {

@@ -1,13 +1,14 @@
 """Claiming a task: a slot, the task's lock and its children's lock, held by this process for as long as it lives."""
 
 import re
+from collections.abc import Mapping
 
 from kin.errors import Busy
 from kin.runner.reap import end_leftovers
-from kin.store import locks
-from kin.store.project import Project
+from kin.store import config, locks
+from kin.store.project import Project, state_folder
 
-__all__ = ["claim_kids", "claim_slot", "claim_task", "free_slots", "slot_number", "task_busy"]
+__all__ = ["claim_kids", "claim_machine_slot", "claim_slot", "claim_task", "free_slots", "slot_number", "task_busy"]
 
 
 def _slot_paths(project: Project, slots: int) -> list[str]:
@@ -28,6 +29,22 @@ def claim_slot(project: Project, slots: int, *, wait: float = 0.0, cancel: int |
         except Busy:
             return None
     return next((held for path in paths if (held := locks.try_lock(path))), None)
+
+
+def claim_machine_slot(environ: Mapping[str, str], *, wait: float = 0.0, cancel: int | None = None) -> locks.Held | None:
+    """Take one of the slots that all of the person's clones share, if their own settings limit them (`concurrency`).
+
+    None if there is no limit. Raises Busy if others hold all of them.
+    """
+    limit = config.user_settings(environ).get("concurrency")
+    if limit is None:
+        return None
+    slots = config.machine_slots(limit)
+    paths = [locks.lock_path(state_folder(environ), f"machine-{n}") for n in range(1, slots + 1)]
+    try:
+        return locks.wait_any(paths, wait, what=f"each of this machine's {slots} slots", cancel=cancel)
+    except Busy as error:
+        raise Busy(error.message, "`kin run --wait` queues; config.yaml says how many there are", slots=True) from None
 
 
 def slot_number(slot: locks.Held) -> int:

@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from kin.errors import KinError
@@ -21,9 +21,7 @@ from kin.store.project import Project
 __all__ = ["start_detached"]
 
 
-def start_detached(
-    project: Project, task_id: str, asked: Asked, *, environ: Mapping[str, str], shipped: Callable[[str], str]
-) -> Outcome:
+def start_detached(project: Project, task_id: str, asked: Asked, *, environ: Mapping[str, str]) -> Outcome:
     """Start a run of `task_id` in a process of its own and come back once it has its record.
 
     The outcome's run is None if nothing runs (`exit` and `reason` say why), or if it queues for a slot (`asked.wait`).
@@ -32,7 +30,7 @@ def start_detached(
     pid = os.fork()
     if pid == 0:
         os.close(hear)
-        _leave(project, task_id, asked, environ, shipped, tell)
+        _leave(project, task_id, asked, environ, tell)
     os.close(tell)
     with os.fdopen(hear, "rb") as pipe:
         line = pipe.readline()
@@ -46,9 +44,7 @@ def _log_path(project: Project) -> str:
     return os.path.join(project.common, "logs", "detached.log")
 
 
-def _leave(
-    project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], shipped: Callable[[str], str], tell: int
-) -> NoReturn:
+def _leave(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> NoReturn:
     """Become a process that belongs to nobody and run the task. Never returns into the caller."""
     try:
         os.setsid()
@@ -57,7 +53,7 @@ def _leave(
         _close_streams(project)
         for number in ASKING:
             signal.signal(number, signal.SIG_DFL)
-        _run(project, task_id, asked, {**environ, "KIN_NONINTERACTIVE": "1"}, shipped, tell)
+        _run(project, task_id, asked, {**environ, "KIN_NONINTERACTIVE": "1"}, tell)
     except BaseException:
         traceback.print_exc()  # into the log that stands for standard error; there is nobody left to raise to
     finally:
@@ -72,9 +68,7 @@ def _close_streams(project: Project) -> None:
         os.dup2(source, stream)
 
 
-def _run(
-    project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], shipped: Callable[[str], str], tell: int
-) -> None:
+def _run(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> None:
     told = False
 
     def say(outcome: Outcome | tuple[Any, ...]) -> None:
@@ -92,6 +86,6 @@ def _run(
         say(Outcome(task_id, None, "todo", 0, reason=f"queued; `kin log -f {task_id}` follows it"))
     with Cancel() as cancel:
         try:
-            say(run_task(project, task_id, asked, environ=environ, emit=emit, cancel=cancel, shipped=shipped))
+            say(run_task(project, task_id, asked, environ=environ, emit=emit, cancel=cancel))
         except KinError as error:
             say(Outcome(task_id, None, "unknown", error.exit, reason=str(error)))

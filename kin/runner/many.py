@@ -66,7 +66,6 @@ class Crew:
     asked: Asked
     environ: Mapping[str, str]
     emit: Emit
-    shipped: Callable[[str], str]
     slots: int
     more_ready: bool
     waiting: list[str]
@@ -84,7 +83,6 @@ def run_many(
     *,
     environ: Mapping[str, str],
     emit: Emit,
-    shipped: Callable[[str], str],
     slots: int,
     more_ready: bool,
     tick: Callable[[], None] = lambda: None,
@@ -95,7 +93,7 @@ def run_many(
     `more_ready`: tasks that become ready meanwhile are run too. Tasks whose `touches` overlap do not run together. `tick` is
     called at least every `tick_seconds`, for a display that moves.
     """
-    crew = Crew(project, asked, environ, emit, shipped, slots, more_ready, list(ids), tick=tick, tick_seconds=tick_seconds)
+    crew = Crew(project, asked, environ, emit, slots, more_ready, list(ids), tick=tick, tick_seconds=tick_seconds)
     before = {number: signal.getsignal(number) for number in ASKING}
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -225,9 +223,7 @@ def _answer(crew: Crew, task: Task, told: int, cancel: Cancel) -> dict[str, obje
             os.write(told, line + b"\n")
 
     try:
-        outcome = run_task(
-            crew.project, task.id, crew.asked, environ=crew.environ, emit=emit, cancel=cancel, shipped=crew.shipped
-        )
+        outcome = run_task(crew.project, task.id, crew.asked, environ=crew.environ, emit=emit, cancel=cancel)
         return {"outcome": list(outcome)}
     except KinError as error:
         return {"error": str(error), "exit": error.exit, "slots": bool(error.data.get("slots"))}

@@ -63,7 +63,6 @@ class Passage:
     environ: Mapping[str, str]
     emit: Emit
     cancel: Cancel
-    shipped: Callable[[str], str]
     kids: Held
     slot: int = 0
     path: str = ""

@@ -4,7 +4,7 @@ but for the merge that an approval lets happen.
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from kin import git
@@ -47,7 +47,6 @@ def approve(
     environ: Mapping[str, str],
     emit: Emit,
     cancel: Cancel,
-    shipped: Callable[[str], str],
 ) -> Outcome:
     """Approve the waiting run's work, as it stands on its branch now, and take it to its end. Needs no slot: no agent starts.
 
@@ -57,7 +56,7 @@ def approve(
         live = _waiting(project, task_id, "approve")
         plan = plan_for(project, task_id, Asked(), environ)
         with claim.claim_kids(project, task_id, live.run, None) as kids:
-            p = passage_for(project, plan, live, environ, emit, cancel, shipped, kids)
+            p = passage_for(project, plan, live, environ, emit, cancel, kids)
             held = live.live or Live()
             p.path = held.worktree if held.worktree and git.is_worktree(held.worktree) else ""
             tip = git.tip(project.root, p.branch_ref)
@@ -79,7 +78,6 @@ def revise(
     by: str,
     to: str | None,
     environ: Mapping[str, str],
-    shipped: Callable[[str], str],
 ) -> tuple[str, str]:
     """Send the work back with a note: the step `to` (by default the first that may write) and all after it run again.
 
@@ -88,7 +86,7 @@ def revise(
     with claim.claim_task(project, task_id):
         live = _resumable(project, task_id)
         plan = plan_for(project, task_id, Asked(), environ)
-        index = _step_for(project, plan.specs, to, shipped)
+        index = _step_for(project, plan.specs, to)
         spec = plan.specs[index]
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
         point("revise.noted")
@@ -103,11 +101,11 @@ def revise(
         return note, step_id(index, spec)
 
 
-def _step_for(project: Project, specs: tuple, to: str | None, shipped: Callable[[str], str]) -> int:  # type: ignore[type-arg]
+def _step_for(project: Project, specs: tuple, to: str | None) -> int:  # type: ignore[type-arg]
     for index, spec in enumerate(specs):
         if to in (spec.role, step_id(index, spec)):
             return index
-        if to is None and access_of(spec, role_of(spec, project.store, shipped)) == "write":
+        if to is None and access_of(spec, role_of(spec, project.store)) == "write":
             return index
     known = ", ".join(step_id(i, s) for i, s in enumerate(specs))
     raise Usage(f"no step {f'is called {to}' if to else 'of this pipeline may write'}", f"`--to` names one of {known}")

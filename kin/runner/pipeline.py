@@ -4,7 +4,8 @@ The data flow is the code: `run_task` begins, `_steps` plays until all are finis
 its end. Whatever stops the process, the record says where to go on.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import nullcontext
 
 from kin.errors import Busy, Conflict, KinError
 from kin.faults import point
@@ -36,8 +37,6 @@ from kin.store.project import Project
 
 __all__ = ["passage_for", "run_task"]
 
-Shipped = Callable[[str], str]
-
 
 def run_task(
     project: Project,
@@ -47,28 +46,20 @@ def run_task(
     environ: Mapping[str, str],
     emit: Emit,
     cancel: Cancel,
-    shipped: Shipped,
-    slot: locks.Held | None = None,
 ) -> Outcome:
-    """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran.
-
-    `slot` is a slot that the caller holds already; else one is claimed here, and Busy raised if others hold all.
-    """
+    """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran; Busy if others hold all slots."""
     plan = plan_for(project, task_id, asked, environ)
     if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
         return answer
-    held = slot or claim.claim_slot(project, plan.settings.concurrency, wait=asked.wait, cancel=cancel.fd)
-    if held is None:
-        raise Busy(
-            f"all {plan.settings.concurrency} slots are taken", "`kin status` shows by whom; `--wait` queues", slots=True
-        )
-    try:
-        with claim.claim_task(project, task_id):
+    slots = plan.settings.concurrency
+    slot = claim.claim_slot(project, slots, wait=asked.wait, cancel=cancel.fd)
+    if slot is None:
+        raise Busy(f"all {slots} slots are taken", "`kin status` shows by whom; `--wait` queues", slots=True)
+    with slot:
+        machine = claim.claim_machine_slot(environ, wait=asked.wait, cancel=cancel.fd)
+        with machine or nullcontext(), claim.claim_task(project, task_id):
             point("claimed")
-            return _claimed(project, task_id, asked, environ, emit, cancel, shipped, held)
-    finally:
-        if slot is None:
-            held.close()
+            return _claimed(project, task_id, asked, environ, emit, cancel, slot)
 
 
 def _claimed(
@@ -78,7 +69,6 @@ def _claimed(
     environ: Mapping[str, str],
     emit: Emit,
     cancel: Cancel,
-    shipped: Shipped,
     slot: locks.Held,
 ) -> Outcome:
     """With the task's lock held: read everything again, since it may have changed before the lock was ours."""
@@ -92,7 +82,7 @@ def _claimed(
     run, words = begin_record(project, plan, live, asked)
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:
-        p = passage_for(project, plan, run, environ, emit, cancel, shipped, kids)
+        p = passage_for(project, plan, run, environ, emit, cancel, kids)
         p.slot = claim.slot_number(slot)
         try:
             clear_the_way(p, live, words)
@@ -118,7 +108,6 @@ def passage_for(
     environ: Mapping[str, str],
     emit: Emit,
     cancel: Cancel,
-    shipped: Shipped,
     kids: locks.Held,
 ) -> Passage:
     """The run under way, from a plan and a record; the caller holds the task's locks and closes it."""
@@ -133,7 +122,6 @@ def passage_for(
         environ=environment_for(environ),
         emit=emit,
         cancel=cancel,
-        shipped=shipped,
         kids=kids,
         mask=make_mask(environ, plan.settings.secrets),
     )
@@ -198,6 +186,6 @@ def _earlier_step(p: Passage, index: int, role: str | None) -> int | None:
     """The nearest earlier step of that role; without one, the nearest earlier step that may write."""
     for i in range(index - 1, -1, -1):
         spec = p.specs[i]
-        if spec.role == role or (role is None and access_of(spec, role_of(spec, p.project.store, p.shipped)) == "write"):
+        if spec.role == role or (role is None and access_of(spec, role_of(spec, p.project.store)) == "write"):
             return i
     return None

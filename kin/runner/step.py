@@ -6,7 +6,7 @@ started is gone; only then does its work become one commit on the branch.
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from kin import git
@@ -50,11 +50,11 @@ def spec_digest(spec: StepSpec) -> str:
     return digest(spec.role, spec.run, spec.brief, spec.agent, spec.model, spec.access)
 
 
-def role_of(spec: StepSpec, store: str, shipped: Callable[[str], str]) -> Role:
+def role_of(spec: StepSpec, store: str) -> Role:
     """The role of a step; a command may play one that the roster does not hold. Raises NotFound for a model's."""
     if spec.run is None:
-        return find_role(store, spec.role, shipped)
-    return load_role(store, spec.role, shipped) or Role(spec.role)
+        return find_role(store, spec.role)
+    return load_role(store, spec.role) or Role(spec.role)
 
 
 def access_of(spec: StepSpec, role: Role) -> str:
@@ -76,12 +76,11 @@ def prompt_for(
     project: Project,
     task: Task,
     spec: StepSpec,
-    shipped: Callable[[str], str],
     earlier: Sequence[StepRecord],
     items: Sequence[str],
 ) -> str:
     """The prompt of a step, as it would be sent now."""
-    role = role_of(spec, project.store, shipped)
+    role = role_of(spec, project.store)
     given = Handover(
         role=spec.role,
         body=role.body,
@@ -100,7 +99,7 @@ def _write_prompt(p: Passage, index: int, path: str) -> None:
     items = p.live.items.get(step_id(index, spec), [])
     listed = items if isinstance(items, list) else [items]
     with open(path, "w", encoding="utf-8") as file:
-        file.write(prompt_for(p.project, p.task, spec, p.shipped, p.run.steps[:index], listed))
+        file.write(prompt_for(p.project, p.task, spec, p.run.steps[:index], listed))
 
 
 def play(p: Passage, index: int) -> StepEnd:
@@ -227,7 +226,7 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
         kept = _salvage(p, name)
         did = "; ".join(found)
         return StepEnd("failed", BlockedKind.failed, f"step {name} did what no step may: {p.short(did)}{kept}")
-    role = role_of(spec, p.project.store, p.shipped)
+    role = role_of(spec, p.project.store)
     if end.status in ("failed", "cancelled"):
         return end._replace(reason=end.reason + _salvage(p, name))
     if access_of(spec, role) == "read":

@@ -18,7 +18,16 @@ from kin.store.project import STORE, Project, config_folder
 if TYPE_CHECKING:
     from kin.model.settings import Settings
 
-__all__ = ["KIN_YAML", "Quick", "load_settings", "quick", "refuse_newer_format", "settings_from_text", "user_settings"]
+__all__ = [
+    "KIN_YAML",
+    "Quick",
+    "load_settings",
+    "machine_slots",
+    "quick",
+    "refuse_newer_format",
+    "settings_from_text",
+    "user_settings",
+]
 
 KIN_YAML = f"{STORE}/kin.yaml"
 PERSONAL = ("agent", "agents", "notify")
@@ -107,6 +116,14 @@ def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
         if key in shapes and not isinstance(value, shapes[key]):
             raise Invalid(f"{key} has the wrong shape", "`kin help settings` shows it", reader.place_of(source, path, keys))
     return data
+
+
+def machine_slots(plain: Any) -> int:
+    """The person's own `concurrency`. Raises Invalid if it is no count."""
+    try:
+        return integer(1, 1000)(plain)
+    except ValueError as error:
+        raise Invalid(f"config.yaml: concurrency: {error}", "write a number from 1") from None
 
 
 def quick(project: Project) -> Quick:

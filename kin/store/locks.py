@@ -40,7 +40,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-ORDER = ("watch", "slot", "<ID>", "<ID>.kids", "queue", "git", "move", "store")
+ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "git", "move", "store")
 """The order in which one process may take locks. Everybody climbs the same way, so nobody can wait in a circle."""
 
 GRACE = 0.02
@@ -207,7 +207,7 @@ def _kind(path: str) -> str:
     name = os.path.basename(path)
     if name.endswith(".kids"):
         return "<ID>.kids"
-    plain = name.partition("-")[0] if name.startswith(("slot-", "queue-", "move-")) else name
+    plain = name.partition("-")[0] if name.startswith(("slot-", "machine-", "queue-", "move-")) else name
     return plain if plain in ORDER else "<ID>"
 
 

@@ -1,11 +1,11 @@
 """The roster: roles as Markdown files with front matter, shipped with kin and overridden in `.kin/roles/`."""
 
 import os
-from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 from kin.errors import Invalid, NotFound, Place
 from kin.model.fields import Field, at_most_one_line, build, mapping, seconds
+from kin.resources import shipped
 
 __all__ = ["Role", "find_role", "load_role", "role_names", "role_texts"]
 
@@ -33,14 +33,14 @@ class Role(NamedTuple):
     body: str = ""
 
 
-def _folders(store: str, shipped: Callable[[str], str]) -> list[str]:
+def _folders(store: str) -> list[str]:
     return [os.path.join(store, "roles"), shipped("agents")]
 
 
-def role_names(store: str, shipped: Callable[[str], str]) -> list[str]:
+def role_names(store: str) -> list[str]:
     """The names of all roles, the project's own too, sorted."""
     names: set[str] = set()
-    for folder in _folders(store, shipped):
+    for folder in _folders(store):
         if os.path.isdir(folder):
             names.update(name[:-3] for name in os.listdir(folder) if name.endswith(".md") and not name.startswith("."))
     return sorted(names)
@@ -54,17 +54,17 @@ def role_texts(store: str) -> dict[str, str]:
     return {name[:-3]: _read(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".md")}
 
 
-def find_role(store: str, name: str, shipped: Callable[[str], str]) -> Role:
+def find_role(store: str, name: str) -> Role:
     """The role `name`, the project's own file first. Raises NotFound, or Invalid with the place of a fault."""
-    if (role := load_role(store, name, shipped)) is not None:
+    if (role := load_role(store, name)) is not None:
         return role
-    known = ", ".join(role_names(store, shipped))
+    known = ", ".join(role_names(store))
     raise NotFound(f"no role is called '{name}'", f"one of {known}, or write .kin/roles/{name}.md")
 
 
-def load_role(store: str, name: str, shipped: Callable[[str], str]) -> Role | None:
+def load_role(store: str, name: str) -> Role | None:
     """The role `name`, or None if nobody wrote it. Raises Invalid with the place of a fault."""
-    for folder in _folders(store, shipped):
+    for folder in _folders(store):
         path = os.path.join(folder, name + ".md")
         if os.path.isfile(path):
             return parse_role(_read(path), name, path)
