@@ -67,7 +67,7 @@ def command_of(spec: StepSpec) -> list[str]:
     if spec.run is None:
         raise Invalid(
             f"no agent is set up that could play {spec.role}",
-            "name one with `agent:` in .kin/kin.yaml, or make the step a command: `kin add TITLE --run CMD`",
+            "make the step a command (`run:` in the pipeline, `kin add TITLE --run CMD`); clients named by `agent:` come later",
         )
     return ["/bin/sh", "-c", spec.run]
 
