@@ -232,10 +232,14 @@ def test_a_bare_repository_is_refused_and_its_worktrees_work(ready: Repo) -> Non
     for words in (("init",), ("list",), ("run", "KIN-1")):
         said = bare.kin(*words, exit=7).stderr
         assert "bare repository" in said and "worktree" in said
+    layout = Repo(ready.path.parent / "layout")  # a folder of worktrees around a bare repository
+    layout.write(".git", "gitdir: ../bare.git\n")
+    assert "in a worktree of it" in layout.kin("init", exit=7).stderr and os.listdir(layout.path) == [".git"]
     bare.git("worktree", "add", "-q", "../tree", "main")
     tree = Repo(ready.path.parent / "tree")
     tree.kin("run", "KIN-1")
     done(tree)
+    assert "KIN-1" in ready.kin("list", cwd=ready.path / ".git").stdout, "where hooks of a push begin"
 
 
 def test_a_git_that_is_too_old_or_missing_is_named_before_anything_happens(ready: Repo, tmp_path: Path) -> None:

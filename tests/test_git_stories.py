@@ -218,6 +218,17 @@ def test_pull_and_stash_pop_while_a_review_waits(project: Repo) -> None:
     agree(here, "todo", code=False)
 
 
+def test_a_target_that_was_renamed_while_a_review_waits(project: Repo) -> None:
+    settings(project, mode="review")
+    add(project)
+    outcomes(project, "KIN-1", exit=3)
+    project.git("branch", "-m", "main", "trunk")
+    assert "`kin run KIN-1 --restart`" in project.kin("approve", "KIN-1", exit=7).stderr
+    outcomes(project, "KIN-1", "--restart", exit=3)
+    project.kin("approve", "KIN-1")
+    agree(project, "done", code=True)
+
+
 def test_a_branch_that_a_person_merged_by_hand_becomes_done_with_its_record(project: Repo) -> None:
     settings(project, mode="review")
     add(project)

@@ -85,7 +85,7 @@ def _target(project: "Project", task: str) -> tuple[str, str]:
 
     run = live(project, task) or next(reversed(ended(project, task)), None)
     name = (run.base if run else "") or load(project, task)[0].base or quick(project).base
-    found = find_target(project, name or None)
+    found = find_target(project, name or None, way="`git branch` shows what there is")
     return found.name, found.oid
 
 

@@ -23,7 +23,7 @@ from kin.runner.build import Clash
 from kin.runner.ending import Outcome, outcome
 from kin.runner.passage import Passage, now, step_id
 from kin.runner.step import command_of, spec_digest
-from kin.runner.target import Target, find_target, settings_for
+from kin.runner.target import BY_OPTION, Target, find_target, settings_for
 from kin.runner.taskfile import standing, task_path
 from kin.runner.undo import restored
 from kin.store import config, records, tasks
@@ -80,7 +80,9 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     task, text = tasks.load(project, task_id)
     live = records.live(project, task_id)
     fixed = live.base if live and live.base and not asked.restart else None
-    target = find_target(project, fixed or task.base or asked.base or config.quick(project).base)
+    name = fixed or task.base or asked.base or config.quick(project).base
+    lost = f"bring it back, or `kin run {task_id} --restart` starts over on another one"
+    target = find_target(project, name, way=lost if fixed else BY_OPTION)
     settings = settings_for(project, target)
     held = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
     if not target.here and held is None:
@@ -120,7 +122,7 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
         return outcome(live, task.status.value, 3, waiting={"for": waiting.for_.value, "until": None, "paths": []})
     if waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > now():
         raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
-    if task.status == TaskStatus.review and (live is None or waiting is None):
+    if task.status == TaskStatus.review and (live is None or (waiting is None and not asked.restart)):
         raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")
     seen = see(project, with_reasons=(task.id,), bodies=False, base=plan.target.name).seen[task.id]
     held_up = [r for r in seen.reasons if r.kind in HOLDS_UP]

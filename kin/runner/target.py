@@ -12,7 +12,10 @@ from kin.model.settings import Settings
 from kin.store import config
 from kin.store.project import Project
 
-__all__ = ["Target", "find_target", "settings_for"]
+__all__ = ["BY_OPTION", "Target", "find_target", "settings_for"]
+
+BY_OPTION = "name one: `--base main`"
+"""What helps if there is no target, where the command has that option."""
 
 
 class Target(NamedTuple):
@@ -25,15 +28,15 @@ class Target(NamedTuple):
     remote: str | None = None
 
 
-def find_target(project: Project, name: str | None) -> Target:
-    """The target called `name`, or the branch that is checked out where the store is.
+def find_target(project: Project, name: str | None, *, way: str = BY_OPTION) -> Target:
+    """The target called `name`, or the branch that is checked out where the store is. `way` is what helps if there is none.
 
     Raises Usage if HEAD is detached and nobody named one, Invalid if the branch has no commit, or is not there.
     """
     here = git.head_ref(project.root)
     if name is None:
         if here is None:
-            raise Usage("HEAD is detached, so there is no branch to merge into", "name one: `--base main`")
+            raise Usage("HEAD is detached, so there is no branch to merge into", way)
         name = here.removeprefix("refs/heads/")
     ref = "refs/heads/" + name.removeprefix("refs/heads/")
     oid, remote = git.tip(project.root, ref), None
@@ -43,7 +46,7 @@ def find_target(project: Project, name: str | None) -> Target:
         remote = f"refs/remotes/origin/{name}"
         oid = git.tip(project.root, remote)
     if oid is None:
-        raise Invalid(f"there is no branch {name}, here or on origin", "`--base` names another")
+        raise Invalid(f"there is no branch {name}, here or on origin", way)
     return Target(ref, name, oid, ref == here, remote)
 
 

@@ -68,7 +68,8 @@ def _walk_up(start: str) -> Project:
         gitdir = _linked(dotgit) if os.path.isfile(dotgit) else dotgit
         if _is_git_folder(gitdir):
             return Project(folder, os.path.join(folder, STORE), gitdir, _common(gitdir))
-        if _is_git_folder(folder):
+        # a hook of a repository that is pushed to starts in its `.git`: what is meant is the checkout around that
+        if _is_git_folder(folder) and os.path.basename(folder) != ".git":
             return Project("", os.path.join(folder, STORE), folder, _common(folder))
         parent = os.path.dirname(folder)
         if parent == folder:
