@@ -58,11 +58,12 @@ def init_(call: Call) -> Result:
 
 def _project(cwd: str, environ: Mapping[str, str]) -> "Project":
     """The project that is there already (a linked worktree has its main checkout's), else the repository that becomes one."""
+    from kin import git
     from kin.store.project import find, find_repository
 
     if not environ.get("KIN_DIR"):
         repository = find_repository(cwd, environ)
-        if not repository.root:
+        if not repository.root or git.is_bare(repository.root):
             raise Invalid("this is a bare repository: it has no files to keep tasks in", "call `kin init` in a worktree of it")
         with suppress(NotFound):
             return find(cwd, environ)
