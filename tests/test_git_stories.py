@@ -5,6 +5,7 @@ import json
 
 import pytest
 from conftest import Repo
+from killing import killed
 from test_run import add, outcomes, settings, status_of
 
 STOP_AT_FIRST = ("-c", "sequence.editor=sed -i 1s/^pick/edit/", "rebase", "-q", "-i")
@@ -216,6 +217,22 @@ def test_pull_and_stash_pop_while_a_review_waits(project: Repo) -> None:
     here.git("commit", "-qam", "readme")
     here.git("revert", "--no-edit", "-m", "1", "HEAD~1")
     agree(here, "todo", code=False)
+
+
+@pytest.mark.parametrize("point", [None, "move.kin", "move.index", "move.ref"])
+def test_a_reopened_task_that_is_run_again_is_done_again(project: Repo, point: str | None) -> None:
+    """Both sides of that move say `done`, and the working copy, staged or not, does not; killed in it, too."""
+    add(project, run="echo hello >> hello.txt")
+    project.kin("run", "KIN-1")
+    project.kin("reopen", "KIN-1")
+    if point is None:
+        project.git("add", "-A")
+    else:
+        assert killed(project, "run", "KIN-1", point=point) == -9
+    project.kin("run", "--ready")
+    agree(project, "done", code=True)
+    assert project.read("hello.txt") == "hello\nhello\n"
+    assert outcomes(project, "--ready") == []
 
 
 def test_a_target_that_was_renamed_while_a_review_waits(project: Repo) -> None:

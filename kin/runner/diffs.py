@@ -10,6 +10,7 @@ __all__ = [
     "Change",
     "Entry",
     "changes",
+    "entry_at",
     "hidden_paths",
     "hide",
     "index_changes",
@@ -54,6 +55,13 @@ def object_at(cwd: str, commit: str, path: str) -> str | None:
     """The id of the file or folder that `commit` holds at `path`, or None."""
     out = git.git(cwd, "rev-parse", "--verify", "--quiet", f"{commit}:{path}", ok=(0, 1, 128))
     return out.text if out.code == 0 else None
+
+
+def entry_at(cwd: str, commit: str, path: str) -> Entry | None:
+    """What `commit` holds at `path`, or None."""
+    out = git.git(cwd, "ls-tree", "-z", "--full-tree", commit, "--", path).text
+    mode, _, oid = out.partition("\t")[0].partition(" ")
+    return Entry(mode, oid.partition(" ")[2]) if out else None
 
 
 def changes(cwd: str, old: str, new: str) -> list[Change]:

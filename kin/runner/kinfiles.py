@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from kin import git
 from kin.errors import Busy, KinError
 from kin.model.status import TaskStatus, may_move
-from kin.runner.diffs import Change, Entry
+from kin.runner.diffs import Change, Entry, changes, entry_at
 from kin.runner.taskfile import Standing, standing, task_path, with_standing
 from kin.store import files
 from kin.store.locks import store_lock
 from kin.store.project import Project
 
-__all__ = ["InTheWay", "KinFile", "apply", "is_task_file", "plan", "restore"]
+__all__ = ["InTheWay", "KinFile", "apply", "is_task_file", "move_changes", "plan", "restore"]
 
 
 class KinFile(NamedTuple):
@@ -47,6 +47,17 @@ class InTheWay(NamedTuple):
 
     path: str
     why: str
+
+
+def move_changes(work: str, old: str, new: str, task_id: str) -> list[Change]:
+    """Every path that a move from `old` to `new` is about: what differs, and the task's own file in any case.
+
+    Where a task that was done is reopened by hand and run again, both commits say `done`, and the working copy does not.
+    """
+    found, path = changes(work, old, new), task_path(task_id)
+    if all(change.path != path for change in found) and (entry := entry_at(work, new, path)):
+        found.append(Change(path, entry, entry))
+    return found
 
 
 def is_task_file(path: str) -> bool:

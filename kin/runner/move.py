@@ -27,7 +27,7 @@ from kin.runner.checkout import (
     publish_index,
     still_there,
 )
-from kin.runner.diffs import Change, changes, hidden_paths, hide, index_changes, is_kin, set_entries
+from kin.runner.diffs import Change, hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.kinfiles import KinFile
 from kin.runner.recover import ORPHAN_PATIENCE, Recovered, conclude, journal_name, put_right
 from kin.runner.refs import RefUpdate
@@ -183,7 +183,7 @@ def _plan(m: _Move, env: dict[str, str]) -> _Plan | Pending:
     work, built = m.checkout.path, m.built
     if conflicts := unmerged(work, env):
         return Pending(f"there are unsolved conflicts in {work}", tuple(conflicts))
-    diff = changes(work, built.old, built.new)
+    diff = kinfiles.move_changes(work, built.old, built.new, built.task)
     staged = index_changes(work, built.old, env)
     obstacles = find_obstacles(work, (c for c in diff if not is_kin(c.path)), staged, env)
     hidden = _hidden(m.checkout, diff, env)

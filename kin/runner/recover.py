@@ -145,7 +145,7 @@ def _bring_to_head(project: Project, entry: dict[str, Any], fds: tuple[int, ...]
     forward = git.is_ancestor(checkout.path, entry["new"], head)
     env = private_index(checkout, fds)
     point("recover.private_index")
-    diff = changes(checkout.path, entry["old"], entry["new"])
+    diff = kinfiles.move_changes(checkout.path, entry["old"], entry["new"], entry["task"])
     ground = _Ground(
         checkout.path,
         _entries_at(checkout.path, diff, entry, head),
