@@ -405,3 +405,31 @@ def test_gates_that_changed_by_a_pull_are_agreed_to_before_an_approval_runs_them
     settings(project, mode="review", gates=("touch ran-by-stranger",))
     project.kin("approve", "KIN-1", exit=3)
     project.kin("approve", "KIN-1", "--trust")
+
+
+def test_with_commit_true_states_are_committed_and_the_merge_still_reverts_to_todo(project: Repo) -> None:
+    settings(project, "commit: true", mode="review", gates=("test ! -e bad",))
+    add(project, run="if grep -q better; then rm -f bad; touch good; else touch bad; fi")
+    outcomes(project, "KIN-1", exit=1)
+    assert status_of(project, at="main") == "blocked" and project.status() == ""
+    assert "Kin-State: KIN-1 blocked" in project.git("log", "-1", "--format=%B")
+    project.kin("revise", "KIN-1", "-m", "better", "--run", exit=3)
+    assert status_of(project, at="main") == "review"
+    project.kin("approve", "KIN-1")
+    assert status_of(project, at="main") == "done" and status_of(project, at="main^1") == "todo" and project.status() == ""
+    project.git("revert", "--no-edit", "-m", "1", "HEAD")
+    assert status_of(project) == "todo" and not (project.path / "good").exists()
+
+
+def test_a_failed_run_leaves_its_record_and_secrets_are_masked_everywhere(
+    project: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEPLOY_TOKEN", "hunter2-hunter2")
+    settings(project, "secrets:\n  - DEPLOY_TOKEN")
+    add(project, run='echo "token: $DEPLOY_TOKEN"; exit 1')
+    outcomes(project, "KIN-1", exit=1)
+    (record,) = (project.path / ".kin/pipelines/KIN-1").iterdir()
+    assert "status: failed" in record.read_text() and "token: ***" in project.read(".kin/tasks/KIN-1.yaml")
+    assert "token: ***" in project.kin("log", "KIN-1").stdout
+    everything = [p for folder in (".kin", ".git/kin") for p in (project.path / folder).rglob("*") if p.is_file()]
+    assert not [p for p in everything if b"hunter2" in p.read_bytes()]
