@@ -47,7 +47,8 @@ class Lines:
         self._keep(raw)
         raw = self._take()
         cut = raw.rfind(b"\n") + 1
-        cut = unfinished(raw[:cut]) if cut else cut
+        if (waits := unfinished(raw[:cut])) < cut:
+            cut = raw.rfind(b"\n", 0, waits) + 1
         if len(raw) - cut >= LONGEST_LINE:
             cut = safe_cut(raw, self._mask)
         self._keep(raw[cut:])

@@ -35,14 +35,15 @@ class Seen(NamedTuple):
 def find_leftovers(kids_path: str, run: str) -> set[int]:
     """The pids of all processes that bear a trace of the run, without this process and its own ancestors."""
     seen = look(kids_path, run) if LINUX else look_by_ps(kids_path, run)
-    found = {pid for pid, process in seen.items() if process.marked}
+    family = own_family(seen)  # the runner holds the lock too; its other children are none of ours
+    found = {pid for pid, process in seen.items() if process.marked} - family
     while True:
-        # A session counts if its leader bears a trace or is gone: a person's shell in which KIN_RUN was set by hand does not.
+        # A session counts if its leader was found or is gone: a person's shell in which KIN_RUN was set by hand does not.
         sessions = {seen[pid].session for pid in found} - {0}
         sessions = {s for s in sessions if s in found or s not in seen}
-        more = {pid for pid, process in seen.items() if process.parent in found or process.session in sessions} - found
+        more = {pid for pid, process in seen.items() if process.parent in found or process.session in sessions} - found - family
         if not more:
-            return found - own_family(seen)
+            return found
         found |= more
 
 
