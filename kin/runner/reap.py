@@ -159,10 +159,10 @@ def look(kids_path: str, run: str) -> dict[int, Seen]:
 
 
 def is_marked(pid: str, run: str) -> bool:
-    """Whether a process's environment has KIN_RUN=<run>."""
+    """Whether a process's environment has KIN_RUN=<run>; a lock whose owner never wrote its run gives us an empty one."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as environ:
-            return f"KIN_RUN={run}".encode() in environ.read().split(b"\0")
+            return bool(run) and f"KIN_RUN={run}".encode() in environ.read().split(b"\0")
     except PermissionError:
         return False
 
@@ -197,5 +197,5 @@ def look_by_ps(kids_path: str, run: str) -> dict[int, Seen]:
     seen = {}
     for line in listed.stdout.splitlines():
         pid, parent, group, *words = line.split()
-        seen[int(pid)] = Seen(int(parent), int(group), pid in holders or f"KIN_RUN={run}" in words)
+        seen[int(pid)] = Seen(int(parent), int(group), pid in holders or (bool(run) and f"KIN_RUN={run}" in words))
     return seen

@@ -142,7 +142,7 @@ def see_off(agent: int, control: int, woken: int) -> int:
         status = found if status is None else status
         if not left:
             return status or 0
-        if status is not None and not strays_until:
+        if status is not None and not strays_until and not killing:
             strays_until = time.monotonic() + STRAY_GRACE
             signal_all(agent, signal.SIGTERM)
         killing |= bool(strays_until) and time.monotonic() >= strays_until
@@ -209,7 +209,7 @@ def signal_deeper(pid: int, parents: tuple[int, int], number: int) -> None:
 
 def parent_of(pid: int) -> int:
     """The parent's pid, from behind the name, which may hold spaces and brackets."""
-    with open(f"/proc/{pid}/stat", "rb") as stat:
+    with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:
         return int(stat.read().rpartition(b")")[2].split()[1])
 
 
@@ -218,7 +218,7 @@ def children(pid: int) -> list[int]:
     found = []
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as listed:
+            with open(f"/proc/{pid}/task/{task}/children", "rb", buffering=0) as listed:
                 found += [int(word) for word in listed.read().split()]
     except FileNotFoundError:
         return found if os.path.exists("/proc/thread-self/children") else children_by_parent(pid)
@@ -241,3 +241,4 @@ def children_by_parent(pid: int) -> list[int]:
 
 if __name__ == "__main__":
     main(*map(int, sys.argv[1:4]))
+    os._exit(0)  # taking the interpreter down would keep the kids lock for milliseconds more
