@@ -73,12 +73,12 @@ def load_role(store: str, name: str) -> Role | None:
 
 def parse_role(content: str, name: str, path: str) -> Role:
     """The role in a file's text: front matter between `---` lines, then the prompt."""
-    from kin.store.reader import read
+    from kin.store.reader import place_of, read
 
     head, body = _split(content, path)
-    role, problems = build(Role, {"name": name, **read(head, path)})
+    role, problems = build(Role, {"name": name, **(read(head, path) if head.strip() else {})})
     if role is None:
-        raise Invalid(problems[0].message, "mend the front matter", Place(path))
+        raise Invalid(problems[0].message, "mend the front matter", place_of(head, path, problems[0].path))
     return role._replace(name=name, body=body.strip())
 
 
@@ -88,7 +88,7 @@ def _split(content: str, path: str) -> tuple[str, str]:
         return "", content
     for number, line in enumerate(lines[1:], 1):
         if line.strip() == "---":
-            return "".join(lines[1:number]), "".join(lines[number + 1 :])
+            return "\n" + "".join(lines[1:number]), "".join(lines[number + 1 :])  # a line for `---`, so that places are right
     raise Invalid("the front matter has no end", "close it with a line `---`", Place(path, 1, 1))
 
 
