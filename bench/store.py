@@ -122,6 +122,18 @@ def writes(project: Project, rounds: int) -> None:
         print(f"{name:24} {statistics.median(taken):8.2f} ms  (least {min(taken):.2f})")
 
 
+def checks(project: Project, rounds: int) -> None:
+    """`kin check` of everything: first without an index, then with one."""
+    argv = [sys.executable, "-m", "kin", "-C", project.root, "check"]
+    taken = []
+    for _ in range(1 + rounds):
+        started = time.perf_counter()
+        subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
+        taken.append(1000 * (time.perf_counter() - started))
+    print(f"kin check, cold          {taken[0]:8.1f} ms")
+    print(f"kin check, warm          {statistics.median(taken[1:]):8.1f} ms  (least {min(taken[1:]):.1f})")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -132,6 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
         project = make(folder, asked.tasks)
         lists(project, asked.rounds)
+        checks(project, asked.rounds)
         writes(project, asked.rounds)
 
 

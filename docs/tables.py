@@ -15,6 +15,7 @@ from kin import errors
 from kin.cli.commands import COMMANDS, GLOBAL, GROUPS, Command, Opt
 from kin.model import record, settings, status, task
 from kin.model.fields import fields_of
+from kin.store.findings import CODES
 
 PAGE = Path(__file__).parent / "reference.md"
 AGENTS = Path(__file__).parent.parent / "agents"
@@ -126,6 +127,12 @@ def aliases() -> str:
     return table(("read as", "words"), [(f"`{meant}`", ", ".join(found)) for meant, found in words.items()])
 
 
+def findings() -> str:
+    """What `kin check` finds."""
+    rows = [(f"`{code}`", severity, meaning) for code, (severity, meaning) in CODES.items()]
+    return table(("code", "severity", "meaning"), rows)
+
+
 def step() -> str:
     """The keys of a step."""
     return table(("key", "default", "meaning"), settings_of(settings.StepSpec))
@@ -144,6 +151,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "codes": codes,
     "roles": roles,
     "aliases": aliases,
+    "findings": findings,
 }
 
 

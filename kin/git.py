@@ -216,6 +216,13 @@ def blob(cwd: str, revision: str, path: str) -> bytes | None:
     return out.out if out.code == 0 else None
 
 
+def blobs(cwd: str, ids: Sequence[str]) -> list[bytes]:
+    """The contents of blobs by their full ids: one process, whatever their number."""
+    if not ids:
+        return []
+    return list(_batch(git(cwd, "cat-file", "--batch", input="".join(f"{oid}\n" for oid in ids).encode()).out))
+
+
 class Worktree(NamedTuple):
     """One line group of `git worktree list`: `branch` is a full ref or None if detached; `reason` is why it is locked."""
 

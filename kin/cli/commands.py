@@ -455,6 +455,22 @@ _ROWS = (
         ),
     ),
     Command(
+        "check",
+        "check",
+        "Care",
+        "Check the files of .kin/: syntax, values, references, circles, names",
+        args=(Arg("paths", "Only what concerns these files or folders", many=True, required=False, complete="file"),),
+        options=(
+            Opt("format", "How to print", "choice", choices=("text", "github")),
+            Opt("fix", "Mend what is mechanical: line ends, other spellings, file names", "flag"),
+        ),
+        examples=(
+            ("kin check", "exit 7 if something is wrong; warnings alone are exit 0"),
+            ("kin check --fix .kin/tasks", "prints each change; never what a value means"),
+            ("kin check --format github", "as annotations beside the code, in a workflow"),
+        ),
+    ),
+    Command(
         "gc",
         "gc",
         "Care",

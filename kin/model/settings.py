@@ -9,15 +9,25 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.fields import Problem, seconds
 from kin.model.ids import is_key
 from kin.model.task import FORMAT, Mode
 
-__all__ = ["Budget", "Gate", "Limits", "RoleSettings", "Settings", "StepSpec", "check_budget", "check_settings", "plan_steps"]
+__all__ = [
+    "BUILT_IN_AGENTS",
+    "BUILT_IN_PIPELINES",
+    "Budget",
+    "Gate",
+    "Limits",
+    "RoleSettings",
+    "Settings",
+    "StepSpec",
+    "check_budget",
+    "check_settings",
+    "plan_steps",
+]
 
-BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"]}
-BUILT_IN_AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
-"""Programs that kin can start as agents without being told how; `command` is not one."""
 MAX_STEPS = 100
 
 
@@ -179,10 +189,19 @@ def problems_of(error: ValidationError) -> list[Problem]:
     found = []
     for detail in error.errors(include_url=False):
         path = tuple(p for p in detail["loc"] if isinstance(p, int) or not p.startswith(("function-", "literal[")))
-        message = detail["msg"].removeprefix("Value error, ")
+        message = "there is no such key" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
         label = ".".join(str(p) for p in path)
         found.append(Problem(path, f"{label}: {message}" if label else message))
     return found
+
+
+def problems_in(model: type[BaseModel], data: Any) -> list[Problem]:
+    """What of `data` does not fit `model`."""
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        return problems_of(error)
+    return []
 
 
 def check_settings(data: Mapping[str, Any]) -> Checked:

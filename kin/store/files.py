@@ -26,10 +26,12 @@ __all__ = [
     "Stamp",
     "add_file",
     "edit_file",
+    "inside",
     "read_stamped",
     "read_text",
     "remove_file",
     "remove_own",
+    "rename_file",
     "replace",
     "write_new",
     "write_own",
@@ -110,7 +112,7 @@ def edit_file(project: Project, path: str, change: Callable[[str], str]) -> str:
     Raises Busy if another program is writing the file for longer than PATIENCE, NotFound if it is gone, Invalid if it is a
     link out of the repository or cannot be written; the file is then as it was.
     """
-    real = _inside(project, path)
+    real = inside(project, path)
     shown = os.path.relpath(path, project.root)
     started = time.monotonic()
 
@@ -134,10 +136,14 @@ def edit_file(project: Project, path: str, change: Callable[[str], str]) -> str:
     return new
 
 
-def _inside(project: Project, path: str) -> str:
-    """The real path. Links are followed within the repository's files, and refused out of them: kin has no business there."""
+def inside(project: Project, path: str) -> str:
+    """The real path. Links are followed within the repository's files, and refused out of them: kin has no business there.
+
+    Raises Invalid that names the link.
+    """
     real = os.path.realpath(path)
-    within = real.startswith(os.path.join(project.root, "")) and not real.startswith(os.path.join(project.git_common, ""))
+    folder = os.path.join(real, "")
+    within = folder.startswith(os.path.join(project.root, "")) and not folder.startswith(os.path.join(project.git_common, ""))
     if real != path and not within:
         shown = os.path.relpath(path, project.root)
         raise Invalid("a symbolic link leads out of the repository's files", "put a file in its place", Place(shown))
@@ -312,7 +318,7 @@ def make_folder(path: str, mode: int = 0o777) -> None:
 
 def add_file(project: Project, path: str, text: str) -> None:
     """`write_new`, after a look that no link of a folder leads out of the repository's files."""
-    _inside(project, path)
+    inside(project, path)
     write_new(path, text)
 
 
@@ -382,7 +388,7 @@ def replace(project: Project, path: str, text: str, *, expect: bytes | None) -> 
 
 def remove_file(project: Project, path: str) -> None:
     """Remove a file of the store, durably; one that is gone already is fine."""
-    _inside(project, os.path.dirname(path))
+    inside(project, os.path.dirname(path))
     with store_lock(project.common):
         try:
             os.unlink(path)
@@ -392,6 +398,23 @@ def remove_file(project: Project, path: str) -> None:
         except OSError as error:
             shown = os.path.relpath(path, project.root)
             raise Invalid(f"cannot be removed: {error.strerror}", where=Place(shown)) from error
+
+
+def rename_file(project: Project, old: str, new: str) -> None:
+    """Give a file of the store another name that nobody has. Raises Busy if somebody has, NotFound if it is gone."""
+    inside(project, old)
+    inside(project, os.path.dirname(new))
+    shown, wanted = (os.path.relpath(path, project.root) for path in (old, new))
+    with store_lock(project.common):
+        try:
+            if os.path.lexists(new) and not os.path.samefile(old, new):  # the same one where names do not differ by case
+                raise Busy(f"there is a {wanted} already", "look at it and try again")
+            os.rename(old, new)
+            _sync_folder(new)
+        except FileNotFoundError:
+            raise NotFound(f"there is no {shown}") from None
+        except OSError as error:
+            raise Invalid(f"cannot be renamed: {error.strerror}", where=Place(shown)) from error
 
 
 def write_own(path: str, text: str) -> None:

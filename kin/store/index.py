@@ -14,7 +14,7 @@ import struct
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -49,17 +49,25 @@ def cache_path(common: str, folder: str) -> str:
 
 
 def scan(
-    folder: str, cache: str, parse: Parse, arrange: Callable[[dict[str, Row]], Iterable[str]], *, bodies: bool = True
+    folder: str,
+    cache: str,
+    parse: Parse,
+    arrange: Callable[[dict[str, Row]], Iterable[str]],
+    *,
+    bodies: bool = True,
+    names: Collection[str] | None = None,
+    version: str = "",
 ) -> Rows:
     """The rows of the `.yaml` files in `folder` (`.yml` too), from the index at `cache` as far as it holds.
 
     `parse(path, name)` reads one file: head, body and whether it was slow, or None to leave it out. `arrange` puts names in
-    order; the index keeps that order, so that who lists an unchanged folder need not sort.
+    order; the index keeps that order, so that who lists an unchanged folder need not sort. `names` are the files if they are
+    others, as paths below `folder`. What a `parse` of another `version` found is forgotten.
     """
     with no_gc():
         started = time.time_ns()
-        index = _Index(cache, folder, bodies=bodies)
-        heads, anew = _unchanged(folder, index)
+        index = _Index(cache, folder, version, bodies=bodies)
+        heads, anew = _unchanged(folder, index, names)
         body_of, worth = index.bodies, 0
         for name, path, stamp in anew:
             if (found := parse(path, name)) is None:
@@ -86,7 +94,9 @@ def no_gc() -> Iterator[None]:
             gc.enable()
 
 
-def _unchanged(folder: str, index: "_Index") -> tuple[dict[str, Row], list[tuple[str, str, Stamp]]]:
+def _unchanged(
+    folder: str, index: "_Index", wanted: Collection[str] | None
+) -> tuple[dict[str, Row], list[tuple[str, str, Stamp]]]:
     """The heads that the index may speak for, and the files (name, path, stamp) that must be read. The hot loop of kin."""
     heads: dict[str, Row] = {}
     anew: list[tuple[str, str, Stamp]] = []
@@ -96,7 +106,7 @@ def _unchanged(folder: str, index: "_Index") -> tuple[dict[str, Row], list[tuple
         return {}, []
     stat = os.stat
     try:
-        names = set(os.listdir(fd))
+        names = set(os.listdir(fd) if wanted is None else wanted)
         for (name, head), (mtime, ctime, size, inode) in zip(index.heads.items(), index.stamps(), strict=True):
             try:
                 st = stat(name, dir_fd=fd)
@@ -105,7 +115,7 @@ def _unchanged(folder: str, index: "_Index") -> tuple[dict[str, Row], list[tuple
             if mtime == st.st_mtime_ns and ctime == st.st_ctime_ns and size == st.st_size and inode == st.st_ino:
                 heads[name] = head
         for name in names.difference(heads):
-            if name.endswith((".yaml", ".yml")) and not name.startswith("."):
+            if wanted is not None or (name.endswith((".yaml", ".yml")) and not name.startswith(".")):
                 anew.append((name, os.path.join(folder, name), _stamp(name, fd)))
     finally:
         os.close(fd)
@@ -128,9 +138,9 @@ class _Index:
     folder. Stamps are packed, since forty thousand numbers take longer to load than to unpack.
     """
 
-    def __init__(self, cache: str, folder: str, *, bodies: bool) -> None:
+    def __init__(self, cache: str, folder: str, version: str, *, bodies: bool) -> None:
         self._cache = cache
-        self._first = repr((FORMAT, sys.implementation.cache_tag, marshal.version, folder)).encode() + b"\n"
+        self._first = repr((FORMAT, sys.implementation.cache_tag, marshal.version, folder, version)).encode() + b"\n"
         self.arranged, self._stamps = False, b""
         self.heads: dict[str, Row] = {}
         self.bodies: dict[str, Row] = {}

@@ -1,0 +1,144 @@
+"""`kin check`: what is wrong with the files of `.kin/`; with --fix it mends what is mechanical."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, clean
+from kin.errors import NotFound, Usage
+
+if TYPE_CHECKING:
+    from kin.store.check import Report, Tick
+    from kin.store.findings import Finding
+    from kin.store.project import Project
+
+__all__ = ["check_"]
+
+INVALID = 7
+STYLES = {"error": "red", "warning": "yellow"}
+PAUSE = 0.1
+"""Seconds between two states of the progress line."""
+
+
+def check_(call: Call) -> Result:
+    """Check everything, show what concerns the named files; exit 7 if that holds an error."""
+    from kin.store.check import check
+    from kin.store.mend import mend
+
+    project = call.project
+    wanted = _wanted(project, call.cwd, call["paths"])
+    done, failed = mend(project, wanted) if call["fix"] else ([], [])
+    progress = _Progress(call.screen)
+    try:
+        report = check(project, call.environ, progress.tick)
+    finally:
+        progress.close()
+    report = report._replace(
+        findings=[finding for finding in report.findings if wanted(finding.where.path)],
+        tidy={name: said for name, said in report.tidy.items() if wanted(f".kin/{name}")},
+    )
+    code = INVALID if report.errors else 0
+    data = {
+        "files": report.files,
+        "errors": report.errors,
+        "warnings": len(report.findings) - report.errors,
+        "findings": [_entry(finding) for finding in report.findings],
+        "tidy": [{"file": f".kin/{name}", "changes": list(said)} for name, said in report.tidy.items()],
+        "fixed": done,
+    }
+    if call["format"] == "github":
+        return Result("check", data, list(map(_annotation, report.findings)), warnings=failed, exit=code)
+    return Result("check", data, lambda screen: _lines(report, done, screen), (), failed, code)
+
+
+def _wanted(project: "Project", cwd: str, paths: Iterable[str]) -> Callable[[str], bool]:
+    """Whether a file, by its path from the root, is one of those that the person named, or below one."""
+    named = []
+    for path in paths:
+        whole = os.path.normpath(os.path.join(cwd, path))
+        if not os.path.lexists(whole):
+            raise NotFound(f"there is no {path}", "name files or folders of .kin/")
+        inside = os.path.relpath(os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole)), project.root)
+        if inside != "." and inside.partition(os.sep)[0] != ".kin":
+            raise Usage(f"{path} is not in .kin/", "`kin check` without a path checks everything")
+        named.append(inside)
+    if not named or "." in named:
+        return lambda shown: True
+    return lambda shown: any(shown == path or shown.startswith(path + "/") for path in named)
+
+
+def _entry(finding: "Finding") -> dict[str, Any]:
+    return {
+        "severity": finding.severity,
+        "code": finding.code,
+        "file": finding.where.path,
+        "line": finding.where.line or None,
+        "column": finding.where.column or None,
+        "message": finding.message,
+        "hint": finding.hint or None,
+        "fixable": finding.fixable,
+    }
+
+
+def _lines(report: "Report", done: list[str], screen: Screen) -> Iterator[str]:
+    yield from (f"fixed  {clean(line)}" for line in done)
+    for finding in report.findings:
+        word = screen.paint(finding.severity, STYLES[finding.severity])
+        hint = f"; {clean(finding.hint)}" if finding.hint else ""
+        tail = screen.paint(f" [{finding.code}]", "dim")
+        yield f"{clean(str(finding.where))}: {word}: {clean(finding.message)}{hint}{tail}"
+    yield _summary(report)
+
+
+def _summary(report: "Report") -> str:
+    warnings = len(report.findings) - report.errors
+    found = [_count(report.errors, "error")] if report.errors else []
+    found += [_count(warnings, "warning")] if warnings else []
+    said = f"{' and '.join(found) or 'Nothing is wrong'} in {_count(report.files, 'file')}."
+    fixable = {finding.where.path for finding in report.findings if finding.fixable} | {f".kin/{n}" for n in report.tidy}
+    return f"{said} `kin check --fix` tidies {_count(len(fixable), 'file')}." if fixable else said
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _annotation(finding: "Finding") -> str:
+    """A line that GitHub shows beside the code (its workflow commands: `%`, line ends, and in values `:` and `,` escaped)."""
+    place = {"file": finding.where.path, "line": finding.where.line, "col": finding.where.column}
+    about = ",".join(f"{key}={_escaped(str(value), value_of_key=True)}" for key, value in place.items() if value)
+    text = f"{finding.message}; {finding.hint}" if finding.hint else finding.message
+    title = _escaped(f"kin check: {finding.code}", value_of_key=True)
+    return f"::{finding.severity} {about},title={title}::{_escaped(text)}"
+
+
+def _escaped(text: str, *, value_of_key: bool = False) -> str:
+    pairs = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), *([(":", "%3A"), (",", "%2C")] if value_of_key else [])]
+    for char, code in pairs:
+        text = text.replace(char, code)
+    return text
+
+
+class _Progress:
+    """One line at a terminal that tells how many files were read, while reading takes longer than a moment."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.err = screen.err
+        self.next = monotonic() + 3 * PAUSE
+        self.tick: Tick | None = self._tick if self.err.isatty() and not (screen.json or screen.quiet) else None
+        self.shown = False
+
+    def _tick(self, read: int, most: int) -> None:
+        if monotonic() >= self.next:
+            self.next = monotonic() + PAUSE
+            self.err.write(f"\r{read:,} of {most:,} files read\x1b[K")
+            self.err.flush()
+            self.shown = True
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self.shown:
+            self.err.write("\r\x1b[K")
+            self.err.flush()

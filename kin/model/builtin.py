@@ -1,0 +1,9 @@
+"""Names that need no setting: pipelines and agents that every project has. Apart from settings.py, which costs pydantic."""
+
+from typing import Any
+
+__all__ = ["BUILT_IN_AGENTS", "BUILT_IN_PIPELINES"]
+
+BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"]}
+BUILT_IN_AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
+"""Programs that kin can start as agents without being told how; `command` is not one."""

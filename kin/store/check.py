@@ -1,0 +1,127 @@
+"""Everything under `.kin/` at a glance: which files there are, what is wrong in each, and between them.
+
+What a file shows by itself (kin.store.inspection) is kept in an index of its own, so that only what changed is read again.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from kin import __version__
+from kin.errors import Invalid, Place
+from kin.store import files, index, inspection
+from kin.store.findings import ERROR, Finding, of_error
+from kin.store.inspection import Look
+from kin.store.project import STORE, Project
+
+__all__ = ["Listing", "Report", "Tick", "check", "listing", "looks"]
+
+OTHERS = frozenset({"README.md", ".gitattributes", ".gitignore", ".gitkeep", ".keep"})
+"""Files that people and git put into any folder."""
+TEMPORARY = ".kin.tmp"
+"""How the names end that kin writes under; one that a killed kin left goes with the next write."""
+
+Tick = Callable[[int, int], None]
+"""Told how many files were read, of at most how many."""
+
+
+class Report(NamedTuple):
+    """All findings by file and place, how many files there are, and which of them --fix would tidy."""
+
+    files: int
+    findings: list[Finding]
+    tidy: dict[str, tuple[str, ...]]
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.severity == ERROR for finding in self.findings)
+
+
+class Listing(NamedTuple):
+    """The files of `.kin/` as paths below it, and what is wrong with their being there."""
+
+    names: list[str]
+    findings: list[Finding]
+
+
+def check(project: Project, environ: Mapping[str, str], tick: Tick | None = None) -> Report:
+    """Look at every file of `.kin/`, and at what they say of one another, of HEAD and of this machine."""
+    from kin.store.links import between
+
+    with index.no_gc():
+        there = listing(project)
+        found = looks(project, there.names, tick)
+        findings = [*there.findings, *(f for look in found.values() for f in look.findings)]
+        findings += between(project, found, environ)
+        tidy = {name: look.tidy for name, look in found.items() if look.tidy}
+        return Report(len(there.names) + len(there.findings), sorted(findings, key=lambda f: (f.where, f.code)), tidy)
+
+
+def looks(project: Project, names: Iterable[str], tick: Tick | None = None) -> dict[str, Look]:
+    """What each file shows by itself, unchanged ones from the index."""
+    wanted = list(names)
+    read = 0
+
+    def parse(path: str, name: str) -> tuple[index.Row, index.Row, bool] | None:
+        nonlocal read
+        read += 1
+        if tick is not None:
+            tick(read, len(wanted))
+        look = inspection.inspect(project, name)
+        return None if look is None else (inspection.to_row(look), (), False)
+
+    cache = index.cache_path(project.common, project.store)
+    version = f"{__version__} {inspection.VERSION}"
+    rows = index.scan(project.store, cache, parse, sorted, bodies=False, names=wanted, version=version).heads
+    return {name: inspection.from_row(rows[name]) for name in wanted if name in rows}
+
+
+def listing(project: Project) -> Listing:
+    """Walk the folders that kin reads, and name what else lies there."""
+    found = Listing([], [])
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        for entry in sorted(_entries(os.path.join(project.store, folder)), key=lambda entry: entry.name):
+            name = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_symlink() and (fault := _link(project, entry.path, name)):
+                found.findings.append(fault)
+            elif entry.is_dir():
+                if _is_read(name):
+                    folders.append(name)
+                else:
+                    found.findings.append(_stray(name + "/"))
+            elif inspection.kind_of(name):
+                found.names.append(name)
+            elif not (entry.name in OTHERS or entry.name.endswith(TEMPORARY) or name.startswith("schema/")):
+                found.findings.append(_stray(name))
+    return found
+
+
+def _entries(folder: str) -> Iterator["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from entries
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def _is_read(name: str) -> bool:
+    top, _, below = name.partition("/")
+    return name in ("tasks", "decisions", "roles", "schema") or (top in ("notes", "pipelines") and "/" not in below)
+
+
+def _stray(name: str) -> Finding:
+    near = "name it .yaml" if name.endswith(inspection.SUFFIXES) else "keep it elsewhere"
+    return Finding("stray", Place(f"{STORE}/{name}"), "kin does not read this", near)
+
+
+def _link(project: Project, path: str, name: str) -> Finding | None:
+    """What is wrong with a symbolic link; those within the repository's files are followed."""
+    shown = f"{STORE}/{name}"
+    try:
+        if os.path.exists(files.inside(project, path)):
+            return None
+    except Invalid as error:
+        return of_error("link", error, shown)
+    return Finding("link", Place(shown), "a symbolic link leads nowhere", "put a file in its place")

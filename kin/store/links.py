@@ -1,0 +1,178 @@
+"""What the files of `.kin/` say of one another, and of what lies outside: ids, references, circles, commands."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kin.errors import Invalid, NotFound, Place
+from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
+from kin.model.circles import circles
+from kin.model.fields import KeyPath
+from kin.model.ids import TASK_ID, sort_key
+from kin.model.ready import Graph, graph_of
+from kin.model.spelling import near
+from kin.store import config, files, heads, shell, tasks
+from kin.store.findings import Finding
+from kin.store.inspection import Look, Ref, place_at
+from kin.store.project import STORE, Project
+from kin.store.renaming import renamings
+
+__all__ = ["between"]
+
+
+def between(project: Project, found: Mapping[str, Look], environ: Mapping[str, str]) -> Iterator[Finding]:
+    """The findings that need more than one file. `found` is what each file shows by itself, by its path below `.kin/`."""
+    graph = graph_of(tasks.scan(project, bodies=False).tasks)
+    there = {kind: {_stem(name) for name, look in found.items() if look.kind == kind} for kind in ("task", "decision")}
+    yield from _settings(found)
+    yield from _names(project, found)
+    yield from _tasks(project, graph, there["task"])
+    yield from _references(project, found, _Known(project, there, environ))
+    yield from heads.unmerged(project, found)
+    yield from heads.moves(project, graph.tasks)
+
+
+def _settings(found: Mapping[str, Look]) -> Iterator[Finding]:
+    if "kin.yaml" not in found:
+        yield Finding("schema", Place(config.KIN_YAML), f"there is no {config.KIN_YAML}", "`kin init` makes one")
+
+
+def _names(project: Project, found: Mapping[str, Look]) -> Iterator[Finding]:
+    """Files whose name is not their id, and ids that are one."""
+    for one in renamings(found):
+        words = f"the id is {one.claims}, but the file is {os.path.basename(one.name)}"
+        yield Finding("file-name", place_at(project, one.name, ("id",)), words, one.why, fixable=bool(one.to or one.new_id))
+    if any("-0" in name for name in found):  # nothing else makes two spellings of one number
+        yield from _collisions(found)
+
+
+def _collisions(found: Mapping[str, Look]) -> Iterator[Finding]:
+    seen: dict[tuple[Any, ...], str] = {}
+    for name in sorted(found, key=lambda name: (len(name), name)):
+        stem, kind = _stem(name), found[name].kind
+        if kind in ("task", "decision") and TASK_ID.fullmatch(stem) and sort_key(stem)[2]:
+            first = seen.setdefault((kind, *sort_key(stem)[:3]), stem)
+            if first != stem:
+                words = f"{stem} and {first} are one id"
+                yield Finding("collision", Place(f"{STORE}/{name}", 1), words, "give one of them another number")
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].removesuffix(".yaml")
+
+
+def _tasks(project: Project, graph: Graph, there: set[str]) -> Iterator[Finding]:
+    """Dependencies and parents that are not there, and tasks that wait for one another."""
+    parents = {child for children in graph.children.values() for child in children}
+    for task in graph.tasks.values():
+        name = f"tasks/{task.id}.yaml"
+        for number, (word, meant) in enumerate(graph.depends_on.get(task.id, ())):
+            if meant is None and word not in there:
+                yield _missing(project, name, ("depends_on", number), word, there)
+        if task.parent is not None and task.id not in parents and task.parent not in there:
+            yield _missing(project, name, ("parent",), task.parent, there)
+    yield from _circles(project, graph)
+
+
+def _missing(project: Project, name: str, keys: KeyPath, word: str, there: set[str]) -> Finding:
+    close = _alike(word, there)
+    hint = f"did you mean {close}?" if close else "remove it, or is the task on another branch?"
+    return Finding("reference", place_at(project, name, keys), f"there is no task {word}", hint)
+
+
+def _alike(word: str, known: "set[str] | Sequence[str]") -> str | None:
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.75)
+    return close[0] if close else None
+
+
+def _circles(project: Project, graph: Graph) -> Iterator[Finding]:
+    """Tasks that wait for one another; a parent waits for its parts."""
+    waits: dict[str, list[tuple[str, str]]] = {}
+    for task_id, others in graph.depends_on.items():
+        waits.setdefault(task_id, []).extend((other, "depends on") for _, other in others if other is not None)
+    for parent, children in graph.children.items():
+        waits.setdefault(parent, []).extend((child, "has the part") for child in children)
+    for way in circles(waits):
+        words = ", ".join(f"{one} {how} {other}" for one, how, other in way)
+        first, _, second = way[0]
+        numbers = [n for n, (_, other) in enumerate(graph.depends_on.get(first, ())) if other == second]
+        at = (f"tasks/{first}.yaml", ("depends_on", numbers[0])) if numbers else (f"tasks/{second}.yaml", ("parent",))
+        yield Finding("circle", place_at(project, *at), f"tasks wait for one another: {words}", "take one of these away")
+
+
+def _references(project: Project, found: Mapping[str, Look], known: "_Known") -> Iterator[Finding]:
+    for name, look in found.items():
+        for ref in look.refs:
+            if fault := known.fault(ref):
+                code, message, hint = fault
+                yield Finding(code, place_at(project, name, ref.keys), message, hint)
+
+
+class _Known:
+    """What exists, asked for once."""
+
+    def __init__(self, project: Project, there: Mapping[str, set[str]], environ: Mapping[str, str]) -> None:
+        from kin.store.roles import role_names
+
+        self.project, self.path = project, environ.get("PATH")
+        said = _said(project)
+        self.names: dict[str, set[str]] = {
+            "role": {*role_names(project.store), "command"},
+            "agent": {*BUILT_IN_AGENTS, "command", *_keys(said, "agents"), *_own_agents(environ)},
+            "pipeline": {*BUILT_IN_PIPELINES, *_keys(said, "pipelines")},
+            "folder": there["task"],
+            "decision": there["decision"],
+        }
+        self.setup = said.get("setup") is not None
+        self.commands: dict[str, tuple[str, str] | None] = {}
+
+    def fault(self, ref: Ref) -> tuple[str, str, str] | None:
+        """What is wrong with a reference: code, message and hint."""
+        if ref.kind == "command":
+            if ref.name not in self.commands:
+                self.commands[ref.name] = shell.lost(ref.name, self.project.root, self.path, setup=self.setup)
+            lost = self.commands[ref.name]
+            return None if lost is None else ("command", *lost)
+        known = self.names[ref.kind]
+        if ref.name in known:
+            return None
+        if ref.kind == "folder":
+            return "orphan", f"it is about {ref.name}, and there is no such task", "`git log` tells when its file went"
+        meant = near(ref.name, known) or _alike(ref.name, known)
+        hint = f"did you mean `{meant}`?" if meant else _HINTS[ref.kind](known)
+        if ref.kind == "decision":
+            return "reference", f"there is no decision {ref.name}", hint
+        return ref.kind, f"no {ref.kind} is called '{ref.name}'", hint
+
+
+_HINTS: Mapping[str, Callable[[set[str]], str]] = {
+    "role": lambda known: f"one of {', '.join(sorted(known))}, or write .kin/roles/<name>.md",
+    "agent": lambda known: f"one of {', '.join(sorted(known))}, or add it to `agents:` in kin.yaml",
+    "pipeline": lambda known: f"one of {', '.join(sorted(known))}",
+    "decision": lambda known: "remove it, or is the decision on another branch?",
+}
+
+
+def _said(project: Project) -> Mapping[str, Any]:
+    """What kin.yaml says, {} if it cannot be read: that is a finding of its own."""
+    from kin.store import reader
+
+    try:
+        return reader.read(files.read_text(config.settings_path(project), config.KIN_YAML), config.KIN_YAML)
+    except (NotFound, Invalid):
+        return {}
+
+
+def _own_agents(environ: Mapping[str, str]) -> list[str]:
+    """Agents that the person's own config.yaml adds. One that cannot be read is no file of this project."""
+    try:
+        return _keys(config.user_settings(environ), "agents")
+    except Invalid:
+        return []
+
+
+def _keys(said: Mapping[str, Any], name: str) -> list[str]:
+    held = said.get(name)
+    return list(held) if isinstance(held, dict) else []
