@@ -100,8 +100,9 @@ def test_a_broken_kin_yaml_is_named_and_the_other_checks_go_on(project: Repo) ->
 def test_a_merge_driver_that_this_clone_lacks_is_named(project: Repo) -> None:
     project.write(".kin/.gitattributes", "* text eol=lf\n*.yaml merge=kin\n")
     assert "merge driver kin" in words_of(doctor(project), "settings")
-    project.git("config", "merge.kin.driver", "true")
+    assert "merge driver is registered" in project.kin("doctor", "--fix", exit=None).stdout
     assert findings(doctor(project)) == []
+    assert "kin merge-file" in project.git("config", "merge.kin.driver")
 
 
 def test_a_run_whose_process_was_killed_is_found_and_mended(project: Repo) -> None:

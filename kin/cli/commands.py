@@ -63,7 +63,7 @@ class Command(NamedTuple):
     @property
     def function(self) -> str:
         """The name of its function."""
-        return f"{self.name}_"
+        return f"{self.name.replace('-', '_')}_"
 
 
 GROUPS = ("Start", "Work", "Look", "A person's part", "Care")
@@ -491,6 +491,23 @@ _ROWS = (
             ("kin config", "from kin.yaml (with its line), from your own config.yaml, or kin's default"),
             ("kin config limits gates", ""),
         ),
+    ),
+    Command(
+        "merge-file",
+        "merge_file",
+        "Care",
+        "Merge two versions of a file of .kin/, key by key; git calls it",
+        args=(
+            Arg("base", "The version that both were made from"),
+            Arg("ours", "Our version, which the merged one replaces"),
+            Arg("theirs", "The other version"),
+            Arg("path", "The file's name, for messages", required=False),
+        ),
+        options=(Opt("marker-size", "How long conflict markers are", "int", metavar="N"),),
+        examples=(
+            ("kin merge-file %O %A %B %P", "as git's merge driver; `kin init` registers it, .kin/.gitattributes names it"),
+        ),
+        more="Exit 1: a key that both changed differently stands between conflict markers. What cannot be read is merged by line.",
     ),
     Command(
         "completion",

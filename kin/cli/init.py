@@ -32,6 +32,7 @@ def init_(call: Call) -> Result:
     from kin.model.settings import BUILT_IN_AGENTS
     from kin.store import schemas
     from kin.store.config import load_settings
+    from kin.store.driver import register
 
     project = _project(call.cwd, call.environ)
     git.require(project.root, call.environ)
@@ -43,6 +44,7 @@ def init_(call: Call) -> Result:
     if call["gates"] and found and "kin.yaml" not in made:
         _add_gate(project, found)
     _trust(project, call.environ)
+    register(project)
     editors, renewed = schemas.write(project)
     data = {
         "key": key,

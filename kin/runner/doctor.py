@@ -23,6 +23,7 @@ from kin.runner.leftovers import check_branches, check_worktrees
 from kin.runner.recover import recover_moves
 from kin.runner.watchdog import sweep
 from kin.store import config, index, journal, tasks
+from kin.store.driver import register
 from kin.store.project import Project
 
 __all__ = ["CHECKS", "examine", "mend"]
@@ -95,9 +96,15 @@ def check_settings(case: Case) -> Iterator[Row]:
     for driver in sorted(names or ()):
         if not git.git(case.project.root, "config", f"merge.{driver}.driver", ok=(0, 1)).out:
             words = f".kin/.gitattributes names the merge driver {driver}, which this clone does not have"
-            yield Row("settings", "warn", words, "`kin init` registers it")
+            mend = partial(_register, case.project) if driver == "kin" else None
+            yield Row("settings", "warn", words, "`kin init` registers it" if mend else "", mend)
     if found.worktrees and (case.root + "/").startswith(case.project.root + "/"):
         yield Row("settings", "warn", "worktrees lie inside the repository: test runners and linters walk into them", "")
+
+
+def _register(project: Project) -> str:
+    register(project)
+    return "settings: the merge driver is registered"
 
 
 def _names_of_attributes(project: Project) -> set[str] | None:
