@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from kin import __version__
 from kin.errors import Invalid, Place
-from kin.store import files, index, inspection
+from kin.store import files, index, inspection, tasks
 from kin.store.findings import ERROR, Finding, of_error
-from kin.store.inspection import Look
+from kin.store.inspection import Look, from_row
 from kin.store.project import STORE, Project
 
 __all__ = ["Listing", "Report", "Tick", "check", "listing", "looks"]
@@ -49,10 +49,11 @@ def check(project: Project, environ: Mapping[str, str], tick: Tick | None = None
     from kin.store.links import between
 
     with index.no_gc():
+        known = tasks.scan(project, bodies=False).tasks
         there = listing(project)
         found = looks(project, there.names, tick)
         findings = [*there.findings, *(f for look in found.values() for f in look.findings)]
-        findings += between(project, found, environ)
+        findings += between(project, found, known, environ)
         tidy = {name: look.tidy for name, look in found.items() if look.tidy}
         return Report(len(there.names) + len(there.findings), sorted(findings, key=lambda f: (f.where, f.code)), tidy)
 
@@ -61,19 +62,23 @@ def looks(project: Project, names: Iterable[str], tick: Tick | None = None) -> d
     """What each file shows by itself, unchanged ones from the index."""
     wanted = list(names)
     read = 0
+    alike: dict[index.Row, index.Row] = {}  # most files show nothing, or name the same few things
 
     def parse(path: str, name: str) -> tuple[index.Row, index.Row, bool] | None:
         nonlocal read
         read += 1
         if tick is not None:
             tick(read, len(wanted))
-        look = inspection.inspect(project, name)
-        return None if look is None else (inspection.to_row(look), (), False)
+        if (look := inspection.inspect(project, name)) is None:
+            return None
+        row = inspection.to_row(look)
+        return alike.setdefault(row, row), (), False
 
     cache = index.cache_path(project.common, project.store)
     version = f"{__version__} {inspection.VERSION}"
     rows = index.scan(project.store, cache, parse, sorted, bodies=False, names=wanted, version=version).heads
-    return {name: inspection.from_row(rows[name]) for name in wanted if name in rows}
+    known = {row: from_row(row) for row in set(rows.values())}
+    return {name: known[rows[name]] for name in wanted if name in rows}
 
 
 def listing(project: Project) -> Listing:

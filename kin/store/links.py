@@ -11,7 +11,8 @@ from kin.model.fields import KeyPath
 from kin.model.ids import TASK_ID, sort_key
 from kin.model.ready import Graph, graph_of
 from kin.model.spelling import near
-from kin.store import config, files, heads, shell, tasks
+from kin.model.task import Task
+from kin.store import config, files, heads, shell
 from kin.store.findings import Finding
 from kin.store.inspection import Look, Ref, place_at
 from kin.store.project import STORE, Project
@@ -20,16 +21,21 @@ from kin.store.renaming import renamings
 __all__ = ["between"]
 
 
-def between(project: Project, found: Mapping[str, Look], environ: Mapping[str, str]) -> Iterator[Finding]:
-    """The findings that need more than one file. `found` is what each file shows by itself, by its path below `.kin/`."""
-    graph = graph_of(tasks.scan(project, bodies=False).tasks)
+def between(
+    project: Project, found: Mapping[str, Look], known: Mapping[str, Task], environ: Mapping[str, str]
+) -> Iterator[Finding]:
+    """The findings that need more than one file.
+
+    `found` is what each file shows by itself, by its path below `.kin/`; `known` are the tasks that can be read.
+    """
+    graph = graph_of(known)
     there = {kind: {_stem(name) for name, look in found.items() if look.kind == kind} for kind in ("task", "decision")}
     yield from _settings(found)
     yield from _names(project, found)
     yield from _tasks(project, graph, there["task"])
     yield from _references(project, found, _Known(project, there, environ))
     yield from heads.unmerged(project, found)
-    yield from heads.moves(project, graph.tasks)
+    yield from heads.moves(project, known)
 
 
 def _settings(found: Mapping[str, Look]) -> Iterator[Finding]:
