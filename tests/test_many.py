@@ -230,3 +230,22 @@ def test_slots_that_all_clones_share_are_counted_over_all_of_them(
     project.kin("stop", "KIN-1")
     first.communicate(timeout=20)
     other.kin("run", "OTH-1")
+
+
+def test_a_detached_run_keeps_none_of_its_callers_pipes(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, f"while ! test -e {tmp_path}/go; do :; done")
+    hear, told = os.pipe()
+    subprocess.run(
+        [sys.executable, "-m", "kin", "run", "KIN-1", "--detach"],
+        cwd=project.path,
+        pass_fds=(told,),
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    os.close(told)
+    assert os.read(hear, 1) == b"", "the pipe ends although the run goes on"
+    os.close(hear)
+    assert "in_progress" in project.kin("list").stdout
+    (tmp_path / "go").touch()
+    wait_for(lambda: status_of(project) == "done")

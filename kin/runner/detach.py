@@ -50,7 +50,7 @@ def _leave(project: Project, task_id: str, asked: Asked, environ: Mapping[str, s
         os.setsid()
         if os.fork():
             os._exit(0)  # so that it can never get a terminal again, and init collects it
-        _close_streams(project)
+        _close_streams(project, tell)
         for number in ASKING:
             signal.signal(number, signal.SIG_DFL)
         _run(project, task_id, asked, {**environ, "KIN_NONINTERACTIVE": "1"}, tell)
@@ -60,12 +60,15 @@ def _leave(project: Project, task_id: str, asked: Asked, environ: Mapping[str, s
         os._exit(0)
 
 
-def _close_streams(project: Project) -> None:
+def _close_streams(project: Project, tell: int) -> None:
+    """Give the standard streams new ends and close all else: a caller's pipe that we kept would never end for its reader."""
     os.makedirs(os.path.dirname(_log_path(project)), mode=0o700, exist_ok=True)
     nowhere = os.open(os.devnull, os.O_RDWR)
     log = os.open(_log_path(project), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for source, stream in ((nowhere, 0), (nowhere, 1), (log, 2)):
         os.dup2(source, stream)
+    os.closerange(3, tell)
+    os.closerange(tell + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
 
 
 def _run(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> None:
