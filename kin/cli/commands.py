@@ -493,6 +493,22 @@ _ROWS = (
         ),
     ),
     Command(
+        "renumber",
+        "renumber",
+        "Care",
+        "Give a task or decision another id, and change every reference to it",
+        args=(
+            Arg("old", "Its id", complete="task"),
+            Arg("new", "Its new id (default: the next free one)", required=False),
+        ),
+        options=(Opt("prose", "Also where titles, descriptions and notes name it", "flag"),),
+        examples=(
+            ("kin renumber 12", "two clones made a KIN-12: give yours another number, commit, then merge"),
+            ("kin renumber 12 40", "the number that you want"),
+        ),
+        more="A task that runs, or whose work waits on its branch, is refused. Killed half-way, the same command finishes it.",
+    ),
+    Command(
         "merge-file",
         "merge_file",
         "Care",
@@ -507,7 +523,7 @@ _ROWS = (
         examples=(
             ("kin merge-file %O %A %B %P", "as git's merge driver; `kin init` registers it, .kin/.gitattributes names it"),
         ),
-        more="Exit 1: a key that both changed differently stands between conflict markers. What cannot be read is merged by line.",
+        more="Exit 1: a key that both changed differently stands between conflict markers. What is no YAML is merged by line.",
     ),
     Command(
         "completion",

@@ -1,4 +1,4 @@
-"""`kin merge-file`: git calls it for each file of `.kin/` that both sides of a merge changed; standard output is left to git."""
+"""`kin merge-file`: git calls it for a file of `.kin/` that both sides of a merge changed; standard output is left to git."""
 
 from kin.cli.output import Call, Result
 from kin.errors import Invalid, NotFound

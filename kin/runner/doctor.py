@@ -214,7 +214,7 @@ def check_journal(case: Case) -> Iterator[Row]:
     for name, entry in entries.items():
         if name not in case.held:
             words = f"a {entry.get('kind', 'side effect')} of {entry.get('task', 'a task')} was cut short"
-            yield Row("journal", "warn", words, "`kin doctor --fix`, or the next `kin run`, puts it right")
+            yield Row("journal", "warn", words, entry.get("fix", "`kin doctor --fix`, or the next `kin run`, puts it right"))
 
 
 def check_runs(case: Case) -> Iterator[Row]:

@@ -60,7 +60,7 @@ def _collisions(found: Mapping[str, Look]) -> Iterator[Finding]:
             first = seen.setdefault((kind, *sort_key(stem)[:3]), stem)
             if first != stem:
                 words = f"{stem} and {first} are one id"
-                yield Finding("collision", Place(f"{STORE}/{name}", 1), words, "give one of them another number")
+                yield Finding("collision", Place(f"{STORE}/{name}", 1), words, f"`kin renumber {stem}` gives it another one")
 
 
 def _stem(name: str) -> str:

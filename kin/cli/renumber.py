@@ -1,0 +1,35 @@
+"""`kin renumber`: another id for a task or decision, wherever it is named."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, clean
+
+if TYPE_CHECKING:
+    from kin.runner.renumber import Renumbered
+
+__all__ = ["renumber_"]
+
+
+def renumber_(call: Call) -> Result:
+    """Renumber, and print each change."""
+    from kin.runner.renumber import renumber
+
+    done = renumber(call.project, call["old"], call["new"], prose=call["prose"])
+    changes = [{"file": c.file, "key": c.key or None, "from": c.old, "to": c.new} for c in done.changes]
+    data = {"old": done.old, "new": done.new, "changes": changes, "mentions": done.mentions}
+    return Result("renumber", data, lambda screen: _lines(done, screen), [done.new], done.warnings)
+
+
+def _lines(done: "Renumbered", screen: Screen) -> Iterator[str]:
+    for change in done.changes:
+        if change.key:
+            yield clean(f"{change.file}  {change.key}: {change.old} -> {change.new}")
+        else:
+            yield clean(f"{change.file}  -> .kin/{change.new}")
+    if done.mentions:
+        number = f"{len(done.mentions)} file{'' if len(done.mentions) == 1 else 's'}"
+        names = ", ".join(map(clean, done.mentions[:5]))
+        yield f"Left as it was in the prose of {number} (`--prose` changes that too): {names}"
+    yield f"{done.old} is {done.new} now; commits and branches keep the old id."
