@@ -8,17 +8,24 @@ import os
 from kin import git
 from kin.errors import Busy, Conflict
 from kin.faults import point
+from kin.model.record import Live, Run
+from kin.model.status import RunStatus
 from kin.runner import salvage, worktree
+from kin.store import records
 from kin.store.project import Project
 
 __all__ = ["how_to_see", "set_aside"]
 
 
-def set_aside(project: Project, task_id: str, run_id: str, why: str, *, path: str | None, target: str) -> str | None:
+def set_aside(
+    project: Project, task_id: str, run_id: str, why: str, *, path: str | None, target: str, live: Run | None = None
+) -> str | None:
     """Keep what `kin/<ID>` and its worktree hold as `refs/kin/salvage/<ID>/<run>-<why>`, then remove both.
 
-    `target` is the target's tip: a branch that it contains needs no keeping. Returns the ref, or None if nothing was kept.
-    Raises Conflict if something could not be saved, Busy if the branch is checked out elsewhere; then nothing is removed.
+    `target` is the target's tip: a branch that it contains needs no keeping. `live` is the run's record, if it has one: before
+    the branch goes, it ceases to wait, or an approval would find a run without code and call it done. Returns the ref, or None
+    if nothing was kept. Raises Conflict if something could not be saved, Busy if the branch is checked out elsewhere; then
+    nothing is removed.
     Called again after a kill, it goes on.
     """
     branch = f"refs/heads/kin/{task_id}"
@@ -40,11 +47,15 @@ def set_aside(project: Project, task_id: str, run_id: str, why: str, *, path: st
         if git.tip(project.root, kept) != tip and not git.update_ref(project.root, kept, tip, None, f"kin: {why}"):
             raise Conflict(f"{kept} is in the way", f"`kin salvage list {task_id}` shows it")
     point("aside.kept")
+    if live is not None:
+        held = (live.live or Live())._replace(approved=None)
+        records.save_live(project, live._replace(status=RunStatus.cancelled, waiting=None, live=held))
     if path is not None:
         worktree.discard(project, path)
     point("aside.removed")
     if tip is not None:
         git.delete_ref(project.root, branch, tip)
+    point("aside.branch_deleted")
     return kept
 
 

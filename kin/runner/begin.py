@@ -20,7 +20,7 @@ from kin.model.task import Task
 from kin.runner import commit, salvage, worktree
 from kin.runner.aside import how_to_see, set_aside
 from kin.runner.build import Clash
-from kin.runner.ending import Outcome, outcome
+from kin.runner.ending import Outcome, outcome, put_status
 from kin.runner.passage import Passage, now, step_id
 from kin.runner.step import command_of, spec_digest
 from kin.runner.target import BY_OPTION, Target, find_target, settings_for
@@ -122,7 +122,8 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
         return outcome(live, task.status.value, 3, waiting={"for": waiting.for_.value, "until": None, "paths": []})
     if waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > now():
         raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
-    if task.status == TaskStatus.review and (live is None or (waiting is None and not asked.restart)):
+    # A run that was interrupted, or killed between its record and the task's file, may leave `review`: it goes on.
+    if task.status == TaskStatus.review and (live is None or live.status == RunStatus.completed):
         raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")
     seen = see(project, with_reasons=(task.id,), bodies=False, base=plan.target.name).seen[task.id]
     held_up = [r for r in seen.reasons if r.kind in HOLDS_UP]
@@ -182,9 +183,11 @@ def clear_the_way(p: Passage, old: Run | None, new_words: str | None) -> None:
         p.say("note", text=new_words)
     if old is not None and old.run != p.run.run:
         path = old.live.worktree if old.live else None
-        kept = set_aside(p.project, p.task.id, old.run, "restarted", path=path, target=p.target.oid)
+        kept = set_aside(p.project, p.task.id, old.run, "restarted", path=path, target=p.target.oid, live=old)
         if kept:
             p.say("note", text=f"the earlier work is kept: {how_to_see(kept)}")
+        if p.task.status == TaskStatus.review:
+            put_status(p.project, old, TaskStatus.todo, None)  # killed before the new record, nobody would own the review
         records.drop_live(p.project, old)
     elif old is None:
         _clear_stray_branch(p)

@@ -66,9 +66,10 @@ def outcome(run: Run, status: str, exit: int, **more: Any) -> Outcome:
 
 def block(p: Passage, kind: BlockedKind, reason: str) -> Outcome:
     """End the run: the task is blocked and says why."""
-    _end(p, RunStatus.failed, reason)
-    put_status(p.project, p.run, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
-    _commit_status(p, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
+    blocked = {"kind": kind.value, "reason": reason}
+    _end(p, RunStatus.failed, reason, {"status": TaskStatus.blocked.value, "blocked": blocked})
+    _put_owed(p, TaskStatus.blocked, blocked)
+    _commit_status(p, TaskStatus.blocked, blocked)
     p.say("end", text=reason)
     return outcome(p.run, "blocked", BLOCKED_EXIT[kind], blocked=kind.value)
 
@@ -82,10 +83,12 @@ def cancel(p: Passage, reason: str, exit: int) -> Outcome:
 
 def wait(p: Passage, for_: WaitFor, reason: str, paths: tuple[str, ...] = (), until: str | None = None) -> Outcome:
     """Pause the run: the process ends, the record says what it waits for; for a person's part the task shows `review`."""
-    p.save(status=RunStatus.waiting, reason=reason, waiting=Waiting(for_, until, reason, paths), pending_edit=None)
+    person = for_ in (WaitFor.review, WaitFor.merge)
+    owed = {"status": TaskStatus.review.value, "blocked": None} if person else None
+    p.save(status=RunStatus.waiting, reason=reason, waiting=Waiting(for_, until, reason, paths), pending_edit=owed)
     point("waiting.saved")
-    if for_ in (WaitFor.review, WaitFor.merge):
-        put_status(p.project, p.run, TaskStatus.review, None)
+    if person:
+        _put_owed(p, TaskStatus.review, None)
         _commit_status(p, TaskStatus.review, None)
     p.say("end", text=reason)
     waiting = {"for": for_.value, "until": until, "paths": list(paths)}
@@ -127,9 +130,9 @@ def _may_go(project: Project, branch: str, tip: str, target: str) -> bool:
     return git.is_ancestor(project.root, tip, target) and not git.checkouts_of(project.root, branch)
 
 
-def _end(p: Passage, status: RunStatus, reason: str) -> None:
+def _end(p: Passage, status: RunStatus, reason: str, owed: dict[str, Any] | None = None) -> None:
     steps = tuple(s._replace(status=StepStatus.pending) if s.status == StepStatus.running else s for s in p.run.steps)
-    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None, steps=steps, pending_edit=None)
+    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None, steps=steps, pending_edit=owed)
     point("ended.saved")
     if may_edit(p.project, p.task.id):
         records.save_record(p.project, p.run)
@@ -142,6 +145,12 @@ def may_edit(project: Project, task_id: str) -> bool:
     It is not where the checkout was switched to a branch without it; records written there would lie among other work.
     """
     return git.under_way(project.gitdir) is None and os.path.lexists(tasks.task_path(project, task_id))
+
+
+def _put_owed(p: Passage, status: TaskStatus, blocked: dict[str, str] | None) -> None:
+    """Write the status that the record owes; a kill in between leaves it owed, and the next recovery pays it."""
+    if put_status(p.project, p.run, status, blocked):
+        p.save(pending_edit=None)
 
 
 def put_status(project: Project, run: Run, status: TaskStatus, blocked: dict[str, str] | None) -> bool:

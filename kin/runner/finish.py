@@ -54,6 +54,9 @@ def finish(p: Passage) -> Outcome:
         p.target = find_target(p.project, p.run.base)
         if (done := landed_run(p.project.root, p.target.oid, p.run.run, p.live.start)) is not None:
             return complete(p, done)
+        if p.live.head is not None and git.tip(p.project.root, p.branch_ref) is None:
+            words = f"its branch {p.run.branch} is gone; `kin run {p.task.id}` brings it back from its last finished step"
+            return block(p, BlockedKind.failed, words)  # without it, there would seem to be no code to merge
         if (ended := _stopped_by_hand(p)) is not None:
             return ended
         if p.path and not git.is_clean(p.path):

@@ -62,7 +62,7 @@ def approve(
             tip = git.tip(project.root, p.branch_ref)
             own = tip is not None and not git.is_ancestor(project.root, tip, p.target.oid)
             changes = {"approved": tip if own else "no code", "approved_by": by, "pid": os.getpid()}
-            p.save(status=RunStatus.running, waiting=None, **changes)
+            p.save(status=RunStatus.running, waiting=None, ended=None, **changes)
             point("approved.saved")
             try:
                 return finish(p)
@@ -114,15 +114,27 @@ def _step_for(project: Project, specs: tuple, to: str | None) -> int:  # type: i
 def reject(project: Project, task_id: str, *, message: str, by: str) -> str | None:
     """Give the work up: the task is cancelled, the worktree removed, the branch kept. Returns the ref that keeps it."""
     with claim.claim_task(project, task_id):
-        live = _waiting(project, task_id, "reject")
+        live = _rejectable(project, task_id)
         kept = _put_away(project, live, "rejected")
         if message:
             notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review))
         words = f"rejected by {by}" + (f": {message}" if message else "")
         _end_by_hand(project, live, words)
-        tasks.change(project, task_id, [Set(("status",), TaskStatus.cancelled.value)])
+        if tasks.load(project, task_id)[0].status != TaskStatus.cancelled:
+            tasks.change(project, task_id, [Set(("status",), TaskStatus.cancelled.value)])
+        point("rejected.cancelled")
         records.drop_live(project, live)
         return kept
+
+
+def _rejectable(project: Project, task_id: str) -> Run:
+    """The run to give up: one that waits, or one that a killed `reject` or an interrupted approval left half-way."""
+    live = records.live(project, task_id)
+    task, _ = tasks.load(project, task_id)
+    half_way = task.status in (TaskStatus.review, TaskStatus.cancelled)
+    if live is not None and live.status in (RunStatus.cancelled, RunStatus.failed) and half_way:
+        return live
+    return _waiting(project, task_id, "reject")
 
 
 def reopen(project: Project, task_id: str) -> str | None:
@@ -208,16 +220,16 @@ def _waiting(project: Project, task_id: str, verb: str) -> Run:
         raise Usage(f"{task_id} is {task.status}, so its waiting run is not to be had", f"`kin reopen {task_id}` first")
     if (
         live is None
-        or live.status not in (RunStatus.waiting, RunStatus.running)
         or (verb == "approve" and not _may_approve(live))
+        or (verb != "approve" and live.status not in (RunStatus.waiting, RunStatus.running))
     ):
         raise Usage(f"no run of {task_id} waits for you to {verb} it", "`kin inbox` shows what waits")
     return live
 
 
 def _may_approve(live: Run) -> bool:
-    # one that says `running` while we hold its lock was killed after it was approved, so the word was given already
-    if live.status == RunStatus.running:
+    # one that was killed or interrupted after it was approved: the word was given already, and may be given again
+    if live.status in (RunStatus.running, RunStatus.failed, RunStatus.cancelled):
         return bool(live.live and live.live.approved)
     return bool(live.waiting and live.waiting.for_ in (WaitFor.review, WaitFor.merge, WaitFor.plan))
 
@@ -232,7 +244,7 @@ def _resumable(project: Project, task_id: str) -> Run:
 def _put_away(project: Project, live: Run, why: str) -> str | None:
     target = git.tip(project.root, f"refs/heads/{live.base}") or git.tip(project.root, "HEAD") or ""
     path = live.live.worktree if live.live else None
-    kept = set_aside(project, live.task, live.run, why, path=path, target=target)
+    kept = set_aside(project, live.task, live.run, why, path=path, target=target, live=live)
     if (built := git.tip(project.root, merge_ref(live.task))) is not None:
         git.delete_ref(project.root, merge_ref(live.task), built)  # nobody will move to that merge any more
     return kept
