@@ -1,0 +1,5 @@
+from cachetools.keys import firstkey
+
+
+def test_firstkey():
+    assert firstkey(1, 2, three=3) == (1,)
