@@ -69,7 +69,7 @@ def _text(run: Run) -> str:
     at = ORDER.index("steps")
     before = {key: data[key] for key in ORDER[:at] if key in data}
     after = {key: data[key] for key in ORDER[at:] if key in data}
-    steps = [_step_text(step._replace(tokens=None), tuple((step.tokens or {}).items())) for step in run.steps]
+    steps = [_step_text(s._replace(tokens=None), tuple(s.tokens.items())) if s.tokens else _step_text(s, ()) for s in run.steps]
     parts = [
         emit.document(before, ORDER),
         "steps:\n" + "".join(steps) if steps else "",
