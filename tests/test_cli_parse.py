@@ -116,4 +116,4 @@ def test_help_of_a_command_shows_usage_and_examples(words: list[str], tmp_path: 
     done = Repo(tmp_path).kin(*words, exit=None)
     assert done.returncode == (2 if "--nonsense" in words or "--run" in words else 0)
     if done.returncode == 0:
-        assert "Usage: kin add [OPTIONS] TITLE..." in done.stdout and "Examples" in done.stdout
+        assert "Usage: kin add [OPTIONS] [TITLE...]" in done.stdout and "Examples" in done.stdout

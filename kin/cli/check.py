@@ -2,15 +2,15 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
+from kin.cli.progress import Progress
 from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Usage
 
 if TYPE_CHECKING:
-    from kin.store.check import Report, Tick
+    from kin.store.check import Report
     from kin.store.findings import Finding
     from kin.store.project import Project
 
@@ -18,8 +18,6 @@ __all__ = ["check_"]
 
 INVALID = 7
 STYLES = {"error": "red", "warning": "yellow"}
-PAUSE = 0.1
-"""Seconds between two states of the progress line."""
 
 
 def check_(call: Call) -> Result:
@@ -30,7 +28,7 @@ def check_(call: Call) -> Result:
     project = call.project
     wanted = _wanted(project, call.cwd, call["paths"])
     done, failed = mend(project, wanted) if call["fix"] else ([], [])
-    progress = _Progress(call.screen)
+    progress = Progress(call.screen, "files read")
     try:
         report = check(project, call.environ, progress.tick)
     finally:
@@ -119,26 +117,3 @@ def _escaped(text: str, *, value_of_key: bool = False) -> str:
     for char, code in pairs:
         text = text.replace(char, code)
     return text
-
-
-class _Progress:
-    """One line at a terminal that tells how many files were read, while reading takes longer than a moment."""
-
-    def __init__(self, screen: Screen) -> None:
-        self.err = screen.err
-        self.next = monotonic() + 3 * PAUSE
-        self.tick: Tick | None = self._tick if self.err.isatty() and not (screen.json or screen.quiet) else None
-        self.shown = False
-
-    def _tick(self, read: int, most: int) -> None:
-        if monotonic() >= self.next:
-            self.next = monotonic() + PAUSE
-            self.err.write(f"\r{read:,} of {most:,} files read\x1b[K")
-            self.err.flush()
-            self.shown = True
-
-    def close(self) -> None:
-        """Take the line away."""
-        if self.shown:
-            self.err.write("\r\x1b[K")
-            self.err.flush()

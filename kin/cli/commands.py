@@ -148,9 +148,16 @@ _ROWS = (
         "add",
         "tasks",
         "Work",
-        "Add a task",
-        args=(Arg("title", "One line that says what is wanted", many=True),),
+        "Add a task, or all tasks of a file",
+        args=(Arg("title", "One line that says what is wanted", many=True, required=False),),
         options=(
+            Opt(
+                "file",
+                "Add all tasks of FILE, or none: YAML, JSON or JSON Lines; `-` is standard input",
+                "text",
+                "F",
+                metavar="FILE",
+            ),
             Opt("run", "Make the task one step: this shell command, no model", metavar="CMD"),
             *_FIELDS,
             Opt("depends-on", "A task that must be done before; may be given again", many=True, complete="task", metavar="ID"),
@@ -163,7 +170,11 @@ _ROWS = (
             ("kin add Log in with a passkey -l auth -p 2", ""),
             ("kin add 'Rename the flag' --depends-on KIN-4 --acceptance 'the old name warns'", ""),
             ("kin add 'Update the lock file' --run 'npm update' --mode auto", "a task that a command does"),
+            ("kin add --file tasks.yaml -l sprint-7", "a whole list; options fill in what a task leaves open"),
         ),
+        more="A file holds a list of tasks, or documents of one each, or in JSON one a line; a text alone is a title. In it\n"
+        "`depends_on` and `parent` may name another of its tasks: by `ref:`, a key for that alone, by title, or as '#3', the\n"
+        "third. `tasks` and `data` may hold the list: `kin list --json` can be read again.",
     ),
     Command(
         "edit",

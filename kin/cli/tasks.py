@@ -1,6 +1,7 @@
 """Commands that write tasks: `add`, `rm` and `note`; they change files in the working tree and commit nothing."""
 
 import os
+import sys
 from collections.abc import Mapping
 from time import strftime
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from kin.cli.listing import entry
 from kin.cli.output import Call, Result
 from kin.cli.screen import clean
 from kin.cli.show import note_entry
-from kin.errors import Busy, Usage, Waits
+from kin.errors import Busy, Invalid, NotFound, Place, Usage, Waits
 from kin.model.task import Task
 
 if TYPE_CHECKING:
@@ -20,10 +21,59 @@ __all__ = ["add_", "add_task", "note_", "rm_"]
 
 
 def add_(call: Call) -> Result:
-    """Add a task."""
+    """Add a task, or all tasks of a file."""
+    if call["file"] is not None:
+        return _add_file(call)
+    if not call["title"]:
+        raise Usage("a task needs a title", "`kin add TITLE`, or `kin add --file FILE`")
     task = add_task(call)
     path = os.path.join(".kin", "tasks", f"{task.id}.yaml")
     return Result("task.list", lambda: _entries(call, [task.id]), [f"{task.id}  {path}"], [task.id])
+
+
+def _add_file(call: Call) -> Result:
+    """All tasks of a file or of standard input; options fill in what a task leaves open."""
+    from kin.cli.progress import Progress
+    from kin.store.bulk import add_all
+
+    if call["title"]:
+        raise Usage("--file and a title exclude each other", "put the task into the file")
+    defaults = _described(call)
+    path = "standard input" if call["file"] == "-" else call["file"]
+    progress = Progress(call.screen, "tasks written")
+    try:
+        added = add_all(
+            call.project,
+            _stream(call["file"]),
+            path,
+            today=strftime("%Y-%m-%d"),
+            defaults=defaults,
+            environ=call.environ,
+            tick=progress.tick,
+        )
+    finally:
+        progress.close()
+    lines = [f"{task_id}  {os.path.join('.kin', 'tasks', task_id)}.yaml" for task_id in added.ids]
+    return Result("task.list", lambda: _entries(call, added.ids), lines, added.ids, added.warnings)
+
+
+def _stream(name: str) -> bytes:
+    """What a file or standard input holds. Raises NotFound, Invalid."""
+    from kin.store.stream import LARGEST
+
+    try:
+        if name == "-":
+            raw = sys.stdin.buffer.read(LARGEST + 1) if sys.stdin is not None else b""
+        else:
+            with open(name, "rb") as file:
+                raw = file.read(LARGEST + 1)
+    except FileNotFoundError:
+        raise NotFound(f"there is no {name}") from None
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror}", where=Place(name)) from error
+    if len(raw) > LARGEST:
+        raise Invalid(f"more than {LARGEST >> 20} MiB", "add it in parts", Place(name))
+    return raw
 
 
 def _entries(call: Call, ids: list[str]) -> list[dict[str, Any]]:
@@ -40,14 +90,19 @@ def add_task(call: Call, pipeline: str | None = None) -> Task:
     """
     from kin.store.tasks import add
 
-    project = call.project
-    data = {"title": " ".join(call["title"]), "status": "draft" if call.values.get("draft") else "todo", **_fields(call.values)}
+    data = {"title": " ".join(call["title"]), **_described(call, pipeline)}
+    return add(call.project, data, today=strftime("%Y-%m-%d"))
+
+
+def _described(call: Call, pipeline: str | None = None) -> dict[str, Any]:
+    """All that the options say of a task."""
+    data = {"status": "draft" if call.values.get("draft") else "todo", **_fields(call.values)}
     for key in ("depends_on", "parent"):
         if key in data:
-            data[key] = _resolved(project, data[key])
+            data[key] = _resolved(call.project, data[key])
     if steps := _pipeline(call, pipeline):
         data["pipeline"] = steps
-    return add(project, data, today=strftime("%Y-%m-%d"))
+    return data
 
 
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,9 @@ __all__ = [
     "Broken",
     "Scan",
     "add",
+    "canonical",
     "change",
+    "ids",
     "load",
     "new_id",
     "parse",
@@ -155,7 +157,7 @@ def resolve(project: Project, word: str) -> str:
     task_id = normalise(word, config.quick(project).key)
     if task_id and os.path.isfile(task_path(project, task_id)):
         return task_id
-    known = _ids(project)
+    known = ids(project)
     if task_id:
         same = [other for other in known if same_id(other, task_id)]
         if len(same) == 1:
@@ -169,7 +171,8 @@ def resolve(project: Project, word: str) -> str:
     raise NotFound(f"there is no task {task_id or word}", _near(task_id or prefix, known))
 
 
-def _ids(project: Project) -> list[str]:
+def ids(project: Project) -> list[str]:
+    """The ids that files are named after, readable or not, in no order."""
     try:
         names = os.listdir(os.path.join(project.store, "tasks"))
     except (FileNotFoundError, NotADirectoryError):
@@ -226,7 +229,11 @@ def _built(data: Mapping[str, Any]) -> Task:
         raise Usage(problems[0].message, "", problems=[p.message for p in problems])
     if not TASK_ID.fullmatch(task.id):
         raise Usage(f"'{task.id}' is no task id", "KEY-<number>, or KEY-<CATEGORY>-<number>")
-    # Sets are sorted, as later items are put in their sorted place: two who append to a list conflict in git.
+    return canonical(task)
+
+
+def canonical(task: Task) -> Task:
+    """The task as a new file holds it: sets sorted, as later items are put in their place. Two who append conflict in git."""
     return task._replace(
         labels=tuple(sorted(set(task.labels))),
         depends_on=tuple(sorted(set(task.depends_on))),

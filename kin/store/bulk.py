@@ -1,0 +1,258 @@
+"""Many tasks at once, all or none: what they call one another becomes ids, everything is checked, then they are written.
+
+The stream is read twice, once to learn names and find faults and once to write, so that its texts are all that is in memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from kin.errors import Invalid, NotFound, Place, Usage
+from kin.model.circles import circles
+from kin.model.fields import Plain, Problem, data_of
+from kin.model.ids import TASK_ID, sort_key
+from kin.model.spelling import near_misses, spellings
+from kin.model.status import TaskStatus
+from kin.model.task import TASK_KEYS, Task, build_task
+from kin.store import config, emit, files, numbers, reader, schemas, tasks
+from kin.store.project import Project
+from kin.store.stream import Item, items, place_in
+
+__all__ = ["Added", "Tick", "add_all"]
+
+Tick = Callable[[int, int], None]
+"""Told how many files were written, of how many."""
+
+MOST = 50
+"""Faults that are told at once."""
+
+LARGEST = reader.TASK_BOUNDS.size
+"""Bytes of a task's file; a character takes six of them at most."""
+
+_TOO_LARGE = f"it would be a file of more than {LARGEST:,} bytes; keep long texts elsewhere"
+_SPELLED = spellings(Task)
+
+
+class Added(NamedTuple):
+    """The new tasks' ids in the stream's order, and keys that look misspelled."""
+
+    ids: list[str]
+    warnings: list[str]
+
+
+class _Named(NamedTuple):
+    """A task of the stream: the id that it insists on, its title, the words by which it needs others, its line."""
+
+    own_id: str | None
+    title: str
+    depends_on: tuple[str, ...]
+    parent: str | None
+    line: int
+
+
+def add_all(
+    project: Project,
+    raw: bytes,
+    path: str,
+    *,
+    today: str,
+    defaults: Mapping[str, Plain],
+    environ: Mapping[str, str],
+    tick: Tick | None = None,
+) -> Added:
+    """Add the tasks of a stream (kin.store.stream), `defaults` filling in what one leaves open.
+
+    Raises Invalid with the place of the first fault and all of them in `data["problems"]`. Whatever goes wrong, no task stays.
+    """
+    config.refuse_newer_format(project)
+    batch = _Batch(project, path, {"status": "todo", "created": today, **defaults}, environ)
+    batch.learn(raw)
+    needs = [batch.needs(number) for number in range(len(batch.named))]
+    batch.refuse_circles(needs)
+    ids = batch.take_ids()
+    _write(project, batch.texts(raw, ids, needs), len(ids), tick)
+    return Added(ids, batch.warnings)
+
+
+class _Batch:
+    """What is known of the stream's tasks after the first reading."""
+
+    def __init__(self, project: Project, path: str, defaults: Mapping[str, Plain], environ: Mapping[str, str]) -> None:
+        self.project, self.path, self.defaults, self.environ = project, path, defaults, environ
+        self.named: list[_Named] = []
+        self.names: dict[str, int] = {}
+        self.titles: dict[str, int | None] = {}
+        self.warnings: list[str] = []
+        self.pipelines: dict[str, str] = {}
+        self.existing: dict[str, str] = {}
+
+    def learn(self, raw: bytes) -> None:
+        """Read and check each task by itself. Raises Invalid."""
+        faults: list[tuple[Item, Problem]] = []
+        for item in items(raw, self.path):
+            data, names = self.split(item.data)
+            task, problems = build_task({"id": "KIN-1", **data})
+            if task is not None:
+                problems = [*self.faults(data, task), *self.name(names, task, "id" in data, item.begins)]
+                self.warnings += self.misspelled(item, data)
+            faults += [(item, problem) for problem in problems]
+            if len(faults) >= MOST:
+                break
+        if faults:
+            told = [f"{place_in(item, self.path, problem.path)}: {problem.message}" for item, problem in faults]
+            item, problem = faults[0]
+            hint = f"and {len(told) - 1} more; nothing was added" if len(told) > 1 else "nothing was added"
+            raise Invalid(problem.message, hint, place_in(item, self.path, problem.path), problems=told)
+        if not self.named:
+            raise Usage(f"{self.path} holds no task", "`kin add --help` shows what it may hold")
+
+    def split(self, said: dict[str, Plain]) -> tuple[dict[str, Plain], list[str]]:
+        """The task's own keys over the defaults, and what others may call it: its `ref`, its `id`, which need not be one."""
+        own = {key if _SPELLED.get(key, key) in said else _SPELLED.get(key, key): value for key, value in said.items()}
+        ref, said_id = own.pop("ref", None), own.pop("id", None)
+        names = dict.fromkeys(name for name in (ref, said_id) if isinstance(name, str))
+        if isinstance(said_id, str) and TASK_ID.fullmatch(own_id := said_id.strip().upper()) and own_id[:2] != "D-":
+            own["id"] = own_id
+            names[own_id] = None
+        return {key: value for key, value in {**self.defaults, **own}.items() if value is not None}, list(names)
+
+    def faults(self, data: Mapping[str, Plain], task: Task) -> Iterator[Problem]:
+        """What a person could not have typed either."""
+        for key in ("depends_on", "acceptance"):
+            if isinstance(held := data.get(key), list) and None in held:
+                yield Problem((key,), f"{key} holds an empty item; in YAML a `#` begins a comment: quote what begins with one")
+        if task.status == TaskStatus.review:
+            yield Problem(("status",), "only a run sets the status review; make it todo")
+        if len(repr(data)) > LARGEST // 6 and _is_too_large(emit.document(data_of(task), TASK_KEYS)):
+            yield Problem((), _TOO_LARGE)
+        if task.pipeline is not None:
+            key = repr(task.pipeline)
+            if key not in self.pipelines:
+                self.pipelines[key] = self.fault_of_pipeline(task.pipeline)
+            if said := self.pipelines[key]:
+                yield Problem(("pipeline",), said)
+
+    def fault_of_pipeline(self, pipeline: Any) -> str:
+        from kin.model.settings import plan_steps
+
+        try:
+            plan_steps(pipeline, config.load_settings(self.project, self.environ))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def name(self, names: Sequence[str], task: Task, insists: bool, line: int) -> Iterator[Problem]:
+        """Learn what a task is called."""
+        for name in names:
+            if self.names.setdefault(name, len(self.named)) != len(self.named):
+                yield Problem(("ref",), f"two tasks of the stream are called '{name}'")
+        self.titles[task.title] = None if task.title in self.titles else len(self.named)
+        self.named.append(_Named(task.id if insists else None, task.title, task.depends_on, task.parent, line))
+
+    def misspelled(self, item: Item, data: Mapping[str, Plain]) -> Iterator[str]:
+        for keys, meant in near_misses(Task, data) if len(self.warnings) < MOST else ():
+            word = ".".join(map(str, keys))
+            yield f"{place_in(item, self.path, keys)}: `{word}` is no key that kin knows; did you mean `{meant}`?"
+
+    def fault(self, number: int, words: str, hint: str = "") -> Invalid:
+        hint = f"{hint}; nothing was added" if hint else "nothing was added"
+        return Invalid(words, hint, Place(self.path, self.named[number].line))
+
+    def needs(self, number: int) -> tuple[list[int | str], int | str | None]:
+        """What a task depends on and its parent: numbers of the stream's tasks, ids of others. Raises Invalid."""
+        one = self.named[number]
+        parent = self.meant(number, one.parent) if one.parent is not None else None
+        return [self.meant(number, word) for word in one.depends_on], parent
+
+    def meant(self, number: int, word: str) -> int | str:
+        """The task that a word means: one of the stream by `ref`, id, title or `#<place>`, else one that is there."""
+        if word in self.names:
+            return self.names[word]
+        if word in self.titles:
+            if (found := self.titles[word]) is None:
+                raise self.fault(number, f"several tasks of the stream are called '{word}'", "give them a `ref:`")
+            return found
+        if word[:1] == "#" and word[1:].isdecimal() and 1 <= int(word[1:]) <= len(self.named):
+            return int(word[1:]) - 1
+        if word not in self.existing:
+            try:
+                self.existing[word] = tasks.resolve(self.project, word)
+            except NotFound:
+                raise self.fault(number, f"it needs '{word}', which is no task here nor in the stream") from None
+        return self.existing[word]
+
+    def refuse_circles(self, needs: Sequence[tuple[list[int | str], int | str | None]]) -> None:
+        """Raise Invalid if tasks of the stream would wait for one another; a parent waits for its parts."""
+        waits: dict[str, list[tuple[str, str]]] = {}
+        for number, (others, parent) in enumerate(needs):
+            waits.setdefault(str(number), []).extend((str(o), "depends on") for o in others if isinstance(o, int))
+            if isinstance(parent, int):
+                waits.setdefault(str(parent), []).append((str(number), "has the part"))
+        for way in circles(waits):
+            called = [(self.named[int(one)].title, how, self.named[int(other)].title) for one, how, other in way]
+            words = ", ".join(f"'{one}' {how} '{other}'" for one, how, other in called)
+            raise self.fault(int(way[0][0]), f"tasks wait for one another: {words}")
+
+    def take_ids(self) -> list[str]:
+        """The ids of all: those insisted on, and new ones. Raises Invalid for one that is taken."""
+        there = {_meaning(one): one for one in tasks.ids(self.project)}
+        for number, one in enumerate(self.named):
+            if one.own_id is not None:
+                if other := there.get(_meaning(one.own_id)):
+                    raise self.fault(number, f"{other} is there already", "without `id` it gets a new one")
+                there[_meaning(one.own_id)] = one.own_id
+        quick = config.quick(self.project)
+        make = numbers.random_ids if quick.ids == "random" else numbers.next_ids
+        new: list[str] = []
+        while missing := sum(one.own_id is None for one in self.named) - len(new):
+            new += [i for i in make(self.project, quick.key, "tasks", missing) if _meaning(i) not in there]
+        rest = iter(new)
+        return [one.own_id or next(rest) for one in self.named]
+
+    def texts(
+        self, raw: bytes, ids: Sequence[str], needs: Sequence[tuple[list[int | str], int | str | None]]
+    ) -> Iterator[tuple[str, str]]:
+        """The path and content of each file. Raises Invalid for one that would be too large."""
+        head = schemas.first_line(self.project, "task")
+        for number, item in enumerate(items(raw, self.path)):
+            others, parent = needs[number]
+            data = self.split(item.data)[0] | {
+                "id": ids[number],
+                "depends_on": [ids[o] if isinstance(o, int) else o for o in others],
+                "parent": ids[parent] if isinstance(parent, int) else parent,
+            }
+            task, problems = build_task({key: value for key, value in data.items() if value is not None})
+            if task is None:
+                raise self.fault(number, problems[0].message)
+            content = emit.document(data_of(tasks.canonical(task)), TASK_KEYS, head=head)
+            if _is_too_large(content):
+                raise self.fault(number, _TOO_LARGE)
+            yield tasks.task_path(self.project, task.id), content
+
+
+def _is_too_large(content: str) -> bool:
+    return len(content) > LARGEST or len(content.encode()) > LARGEST
+
+
+def _meaning(task_id: str) -> Any:
+    """What ids that name the same task have in common."""
+    key = sort_key(task_id)
+    return key[:3] if key[2] else task_id
+
+
+def _write(project: Project, texts: Iterator[tuple[str, str]], total: int, tick: Tick | None) -> None:
+    """Write all, or remove again what was written, unless somebody has edited it since."""
+    written: list[tuple[str, int]] = []
+    try:
+        for path, content in texts:
+            files.add_file(project, path, content)
+            written.append((path, crc32(content.encode())))
+            if tick is not None:
+                tick(len(written), total)
+    except BaseException as error:
+        for path, checksum in written:
+            if crc32(files.read_text(path, path).encode()) == checksum:
+                files.remove_file(project, path)
+        if isinstance(error, FileExistsError):
+            raise Usage("somebody took one of the ids meanwhile; nothing was added", "try again") from None
+        raise
