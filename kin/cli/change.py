@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from kin.cli import many
 from kin.cli.output import Call, Result
+from kin.cli.progress import Progress
 from kin.errors import KinError, Usage
 from kin.model.fields import Declared, KeyPath, fields_of
 from kin.model.task import Task
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["set_"]
 
 _CHANGE = re.compile(r"([A-Za-z_][^=\s]*?)([+-]?=)(.*)", re.DOTALL)
+_FILTER = re.compile(r"(?:label|status|module|assignee|priority):")
+"""Words that select tasks instead of naming them."""
 _FIELDS = {d.name: d for d in fields_of(Task)}
 _ALIASES = {alias: d.name for d in _FIELDS.values() for alias in d.field.aliases}
 LISTS = ("labels", "depends_on", "touches", "acceptance")
@@ -39,18 +43,33 @@ def set_(call: Call) -> Result:
     from kin.store.view import see
 
     project = call.project
-    ids, wishes = _read(call["words"])
-    ids = list(dict.fromkeys(resolve(project, word) for word in ids))
+    words, wishes = _read(call["words"])
+    filters = [word for word in words if _FILTER.match(word)]
+    ids = list(dict.fromkeys(resolve(project, word) for word in words if word not in filters))
+    if filters:
+        ids = list(dict.fromkeys([*ids, *many.select(call, filters)]))
     wanted = [_prepared(wish, project) for wish in wishes]
+    changes = [change for wish in wanted for change in _changes(wish)]
     _refuse_cycles(project, ids, wanted)
+    if filters or call["dry_run"] or len(ids) > many.MANY:
+        edits = many.planned(project, ids, changes)
+        if call["dry_run"]:
+            return Result("edit.list", [edit._asdict() for edit in edits], lambda screen: many.lines(edits))
+        if not many.agreed(call, edits):
+            return Result("task.list", [], ["Nothing was changed."])
+    progress = Progress(call.screen, "files changed")
     done: list[str] = []
-    for task_id in ids:
-        try:
-            change(project, task_id, [c for wish in wanted for c in _changes(wish)])
-        except KinError as error:
-            error.data["changed"] = done
-            raise
-        done.append(task_id)
+    try:
+        for task_id in ids:
+            change(project, task_id, changes)
+            done.append(task_id)
+            if progress.tick:
+                progress.tick(len(done), len(ids))
+    except KinError as error:
+        error.data["changed"] = done
+        raise
+    finally:
+        progress.close()
     said = " ".join(f"{'.'.join(map(str, w.path))}{w.what}{w.value}" for w in wanted)
 
     def data() -> list[dict[str, Any]]:
@@ -65,7 +84,7 @@ def _read(words: Sequence[str]) -> tuple[list[str], list[Wish]]:
     ids: list[str] = []
     wishes: list[Wish] = []
     for word in words:
-        if match := _CHANGE.fullmatch(word):
+        if (match := _CHANGE.fullmatch(word)) and not _FILTER.match(word):
             wishes.append(Wish(tuple(match[1].split(".")), match[2], match[3]))
         elif wishes:
             raise Usage(

@@ -191,13 +191,17 @@ _ROWS = (
         "change",
         "Work",
         "Change fields of tasks",
-        args=(Arg("words", "Tasks' ids, then changes: field=value", many=True, complete="set"),),
+        args=(Arg("words", "Tasks' ids or filters, then changes: field=value", many=True, complete="set"),),
+        options=(Opt("dry-run", "Show what would change, and change nothing", "flag"),),
         examples=(
             ("kin set 12 status=todo priority=1", ""),
             ("kin set 12 13 labels+=auto labels-=later", "two tasks; add a label, take one away"),
             ("kin set 12 assignee=", "remove a field"),
             ("kin set 12 budget.usd=3 x-estimate=2d", "a nested field; a field of your own"),
+            ("kin set label:backend status:blocked priority=2", "all open tasks with this label and status"),
         ),
+        more="Filters are label:, status:, module:, assignee: and priority:, like the options of `kin list`; all must fit.\n"
+        "At a terminal more than 20 files are changed only after a question.",
     ),
     Command(
         "note",
@@ -359,6 +363,14 @@ _ROWS = (
         "Tell every reason why a task does not run or merge",
         args=(_ID,),
         examples=(("kin why 12", "a dependency, a lock and its holder, a gate, files in the way"),),
+    ),
+    Command(
+        "deps",
+        "deps",
+        "Look",
+        "Show what a task waits for and what waits for it, as trees",
+        args=(_ID,),
+        examples=(("kin deps 12", "dependencies and parts, circles, the longest chain of open tasks before it"),),
     ),
     Command(
         "inbox",

@@ -7,6 +7,7 @@ from typing import Any
 from kin.errors import Invalid, NotFound, Place
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.circles import circles
+from kin.model.deps import waits_of
 from kin.model.fields import KeyPath
 from kin.model.ids import TASK_ID, sort_key
 from kin.model.ready import Graph, graph_of
@@ -95,12 +96,7 @@ def _alike(word: str, known: "set[str] | Sequence[str]") -> str | None:
 
 def _circles(project: Project, graph: Graph) -> Iterator[Finding]:
     """Tasks that wait for one another; a parent waits for its parts."""
-    waits: dict[str, list[tuple[str, str]]] = {}
-    for task_id, others in graph.depends_on.items():
-        waits.setdefault(task_id, []).extend((other, "depends on") for _, other in others if other is not None)
-    for parent, children in graph.children.items():
-        waits.setdefault(parent, []).extend((child, "has the part") for child in children)
-    for way in circles(waits):
+    for way in circles(waits_of(graph)):
         words = ", ".join(f"{one} {how} {other}" for one, how, other in way)
         first, _, second = way[0]
         numbers = [n for n, (_, other) in enumerate(graph.depends_on.get(first, ())) if other == second]
