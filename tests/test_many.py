@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from conftest import Repo, wait_for
 from test_run import add, outcomes, settings, status_of
 
@@ -249,3 +250,21 @@ def test_a_detached_run_keeps_none_of_its_callers_pipes(project: Repo, tmp_path:
     assert "in_progress" in project.kin("list").stdout
     (tmp_path / "go").touch()
     wait_for(lambda: status_of(project) == "done")
+
+
+def test_a_task_that_becomes_ready_later_starts_only_if_its_settings_are_trusted(
+    project: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.git("branch", "other")
+    add(project, 1, "echo one > one.txt")
+    add(project, 2, "true", depends_on=listed("KIN-1"), base="other")
+    project.git("switch", "-q", "other")
+    project.git("checkout", "main", "--", ".kin")
+    settings(project, gates=("touch ran-by-a-stranger",))
+    project.git("switch", "-q", "main")
+    monkeypatch.delenv("KIN_TRUST")
+    project.kin("trust", "--yes")
+    found = {o["task"]: o for o in outcomes(project, "--ready", exit=3)}
+    assert found["KIN-1"]["status"] == "done"
+    assert found["KIN-2"]["exit"] == 3 and found["KIN-2"]["run"] is None and "kin trust" in str(found["KIN-2"]["reason"])
+    assert not project.git("branch", "--list", "kin/*")

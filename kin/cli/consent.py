@@ -15,10 +15,10 @@ from kin.runner.step import access_of, role_of
 __all__ = ["consent"]
 
 
-def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True) -> None:
+def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool = True) -> None:
     """Make sure that these plans may run, asking if somebody is there to be asked. Raises Waits if not.
 
-    Without `steps` only gates and set-up would run: that takes trust, but no leave to write.
+    Without `steps` only gates and set-up would run: that takes trust, but no leave to write. Without `ask` nobody is asked.
     """
     from kin.store import trust
 
@@ -29,7 +29,7 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True) -> None:
     writes = any(access_of(spec, role_of(spec, project.store)) == "write" for plan in plans for spec in plan.specs)
     if not new and (may_write or not writes):
         return
-    if call.screen.may_ask and _ask(call, plans, list(new), writes and not may_write):
+    if ask and call.screen.may_ask and _ask(call, plans, list(new), writes and not may_write):
         if new:
             trust.agree(project, new, call.environ)
         if writes and not may_write:

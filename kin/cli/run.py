@@ -13,6 +13,8 @@ from kin.runner.ending import Outcome
 
 __all__ = ["do_", "report", "run_", "run_now", "starter", "stop_"]
 
+CLOSED = ("done", "cancelled")
+"""Statuses of tasks of which nothing would be started."""
 FOREVER = 365 * 86400.0
 """Seconds that `--wait` queues for a slot."""
 
@@ -62,7 +64,7 @@ def stop_(call: Call) -> Result:
 
 def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:
     """Run `ids` and report; one task in this process, several in one process each."""
-    from kin.store import records, tasks
+    from kin.store import records
 
     plans: list[Plan] = []
     for task_id in ids:
@@ -75,7 +77,7 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
         live = records.live(call.project, task_id)
         if len(ids) == 1 and (answer := already(call.project, plan, live, asked)):
             return report([answer], warnings)
-        if tasks.load(call.project, task_id)[0].status not in ("done", "cancelled"):
+        if plan.task.status not in CLOSED:
             plans.append(plan)
     if plans:
         consent(call, plans)
@@ -107,6 +109,12 @@ def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_r
     from kin.runner.many import run_many
     from kin.store.config import load_settings
 
+    def allow(task_id: str) -> None:
+        """What became ready after the question was answered starts only if it needs no other answer."""
+        plan = plan_for(call.project, task_id, asked, call.environ)
+        if plan.task.status not in CLOSED:
+            consent(call, [plan], ask=False)
+
     return run_many(
         call.project,
         ids,
@@ -115,6 +123,7 @@ def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_r
         emit=display.hear,
         slots=load_settings(call.project).concurrency,
         more_ready=more_ready,
+        allow=allow,
         tick=display.tick,
         tick_seconds=display.tick_seconds,
     )

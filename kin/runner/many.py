@@ -69,6 +69,7 @@ class Crew:
     slots: int
     more_ready: bool
     waiting: list[str]
+    allow: Callable[[str], None]
     running: dict[int, Child] = field(default_factory=dict)
     ended: dict[str, Outcome] = field(default_factory=dict)
     stopped: int = 0
@@ -85,15 +86,16 @@ def run_many(
     emit: Emit,
     slots: int,
     more_ready: bool,
+    allow: Callable[[str], None],
     tick: Callable[[], None] = lambda: None,
     tick_seconds: float | None = None,
 ) -> list[Outcome]:
     """Run `ids` side by side, at most `slots` at once, each after what it depends on; outcomes in the order of ending.
 
-    `more_ready`: tasks that become ready meanwhile are run too. Tasks whose `touches` overlap do not run together. `tick` is
-    called at least every `tick_seconds`, for a display that moves.
+    `more_ready`: tasks that become ready meanwhile are run too. `allow` raises KinError for a task that may not be started.
+    Tasks whose `touches` overlap do not run together. `tick` is called at least every `tick_seconds`, for a display that moves.
     """
-    crew = Crew(project, asked, environ, emit, slots, more_ready, list(ids), tick=tick, tick_seconds=tick_seconds)
+    crew = Crew(project, asked, environ, emit, slots, more_ready, list(ids), allow, tick=tick, tick_seconds=tick_seconds)
     before = {number: signal.getsignal(number) for number in ASKING}
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -158,6 +160,11 @@ def _start_what_may(crew: Crew, selector: selectors.BaseSelector) -> None:
             if not crew.running and not crew.asked.wait and claim.free_slots(crew.project, crew.slots) == 0:
                 return
             crew.waiting.remove(task_id)
+            try:
+                crew.allow(task_id)
+            except KinError as error:
+                crew.ended[task_id] = Outcome(task_id, None, seen.status, error.exit, reason=str(error))
+                continue
             child = _start(crew, seen.task)
             crew.running[child.pipe] = child
             selector.register(child.pipe, selectors.EVENT_READ)
@@ -273,10 +280,6 @@ def _take(crew: Crew, child: Child, answer: dict[str, object]) -> None:
     if child.outcome is None and not child.no_slot:
         exit_code = int(str(answer["exit"]))
         child.outcome = Outcome(child.task.id, None, child.task.status.value, exit_code, reason=str(answer["error"]))
-
-
-def _note_error(crew: Crew, task_id: str, error: KinError) -> None:
-    crew.ended[task_id] = Outcome(task_id, None, "unknown", error.exit, reason=str(error))
 
 
 def _skip(crew: Crew, task_id: str) -> None:
