@@ -43,7 +43,6 @@ class Handover(NamedTuple):
     notes: Sequence[tuple[str, Note]] = ()
     brief: str = ""
     reads: Mapping[str, Any] = {}
-    attempts: Sequence[str] = ()
 
 
 def fence(text: str) -> str:
@@ -61,7 +60,7 @@ def compose(task: Task, given: Handover) -> str:
         parts.append(given.body)
     parts.append("# How to finish\n\n" + (COMMAND_PROTOCOL if given.is_command else PROTOCOL))
     parts.append(_task(task))
-    parts.extend(part for part in (_earlier(given), _notes(given), _attempts(given), _items(given)) if part)
+    parts.extend(part for part in (_earlier(given), _notes(given), _items(given)) if part)
     if given.brief:
         parts.append("# Your part in this task\n\n" + given.brief.strip())
     return "\n\n".join(parts) + "\n"
@@ -89,12 +88,6 @@ def _notes(given: Handover) -> str:
         return ""
     told = "\n\n".join(f"{note.by} ({note.for_}, {note.at}):\n\n{fence(note.text)}" for _, note in given.notes)
     return "# Notes\n\n" + told
-
-
-def _attempts(given: Handover) -> str:
-    if not given.attempts:
-        return ""
-    return "# Why earlier attempts failed\n\n" + "\n\n".join(fence(reason) for reason in given.attempts)
 
 
 def _items(given: Handover) -> str:

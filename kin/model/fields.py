@@ -30,7 +30,6 @@ __all__ = [
     "seconds",
     "text",
     "words",
-    "yes_no",
 ]
 
 Plain = str | list[Any] | dict[str, Any] | None
@@ -288,17 +287,6 @@ def seconds(plain: Any) -> float:
     if not 0 < value <= 365 * 86400:
         raise ValueError(f"expected a duration above 0 and below a year, found '{word[:40]}'")
     return value
-
-
-@_takes(lambda ref: {"anyOf": [{"type": "boolean"}, {"type": "string"}]})
-def yes_no(plain: Any) -> bool:
-    """`true` or `false` (`yes`, `no`, `on`, `off` too)."""
-    word = text(plain).strip().lower()
-    if word in ("true", "yes", "on"):
-        return True
-    if word in ("false", "no", "off"):
-        return False
-    raise ValueError(f"expected true or false, found '{word[:40]}'")
 
 
 def raw(plain: Any) -> Any:

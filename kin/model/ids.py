@@ -1,7 +1,6 @@
 """Ids of tasks, decisions and runs: one form that is also safe as a file name and as a branch name."""
 
 import re
-from collections.abc import Iterable
 
 __all__ = [
     "RUN_ID",
@@ -53,11 +52,6 @@ def sort_key(task_id: str) -> tuple[str, str, int, str]:
 def same_id(one: str, other: str) -> bool:
     """Whether two ids name the same task (`KIN-7` and `KIN-007` do)."""
     return one == other or (sort_key(one)[:3] == sort_key(other)[:3] and sort_key(one)[2] != 0)
-
-
-def highest(ids: Iterable[str], key: str) -> int:
-    """The highest number given to any id of `key`, whatever its category; 0 if there is none."""
-    return max((sort_key(i)[2] for i in ids if sort_key(i)[0] == key), default=0)
 
 
 def random_id(key: str, entropy: int) -> str:

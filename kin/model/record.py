@@ -65,9 +65,7 @@ class Live(NamedTuple):
     approved: Annotated[str | None, Field("The branch tip that a person approved", text)] = None
     approved_by: Annotated[str | None, Field("Who approved it", text)] = None
     crashes: Annotated[int, Field("Crashes in a row without a finished step", integer(0, 10**6))] = 0
-    from_status: Annotated[str | None, Field("The task file's status when the run started", text)] = None
     pending_edit: Annotated[dict[str, Any] | None, Field("A task file edit that git's state put off", mapping)] = None
-    notes: Annotated[tuple[str, ...], Field("Ids of notes that steps have been given", words)] = ()
 
 
 class Run(NamedTuple):

@@ -168,7 +168,7 @@ def _new_record(plan: Plan, asked: Asked) -> Run:
         base=plan.target.name,
         branch=f"kin/{plan.task.id}",
         steps=tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(plan.specs)),
-        live=Live(pid=os.getpid(), from_status=plan.task.status.value),
+        live=Live(pid=os.getpid()),
     )
 
 

@@ -17,7 +17,7 @@ from kin.runner.registry import clear_locks
 from kin.runner.salvage import read_status
 from kin.store.project import Project
 
-__all__ = ["State", "commit_step", "found_out", "has_own_commits", "is_committed", "look", "look_head"]
+__all__ = ["State", "commit_step", "found_out", "has_own_commits", "is_committed", "look"]
 
 STORE = ".kin"
 
@@ -71,11 +71,6 @@ def look(path: str) -> State:
         dict(_reflogs(os.path.join(git.common_of(gitdir), "logs", "refs"))),
         at,
     )
-
-
-def look_head(path: str) -> str | None:
-    """The commit that HEAD is at."""
-    return git.tip(path, "HEAD")
 
 
 def _merging(gitdir: str) -> tuple[str, ...]:

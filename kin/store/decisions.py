@@ -4,15 +4,14 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from kin.errors import Invalid, NotFound, Place, Usage
+from kin.errors import Invalid, Place, Usage
 from kin.model.decision import DECISION_KEYS, Decision
 from kin.model.fields import build, data_of
-from kin.model.ids import sort_key
 from kin.store import config, emit, files, reader, schemas
 from kin.store.numbers import next_ids, random_ids
 from kin.store.project import STORE, Project
 
-__all__ = ["add", "all_decisions", "decision_path", "decision_text", "load", "parse"]
+__all__ = ["add", "decision_path", "decision_text", "load", "parse"]
 
 
 def decision_path(project: Project, decision_id: str) -> str:
@@ -41,25 +40,6 @@ def load(project: Project, decision_id: str) -> Decision:
     """A decision. Raises NotFound, or Invalid with the place of a fault."""
     shown = f"{STORE}/decisions/{decision_id}.yaml"
     return parse(files.read_text(decision_path(project, decision_id), shown), shown)
-
-
-def all_decisions(project: Project) -> tuple[list[Decision], list[Invalid]]:
-    """Every decision by number, and why each of the other files cannot be read."""
-    folder = os.path.join(project.store, "decisions")
-    try:
-        names = [n for n in os.listdir(folder) if n.endswith(".yaml") and not n.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return [], []
-    found: list[Decision] = []
-    broken: list[Invalid] = []
-    for name in sorted(names, key=lambda n: sort_key(n.removesuffix(".yaml"))):
-        try:
-            found.append(load(project, name.removesuffix(".yaml")))
-        except NotFound:
-            continue  # gone since the folder was listed
-        except Invalid as error:
-            broken.append(error)
-    return found, broken
 
 
 def add(project: Project, data: Mapping[str, Any], *, today: str) -> Decision:
