@@ -247,10 +247,10 @@ COMMIT = "\ncommit: true\n"
 CASES = (
     Case("run", "auto", ("run", "KIN-1"), by_run),
     Case("run --ready after", "auto", ("run", "KIN-1"), by_ready),
-    Case("run, doctor after", "auto", ("run", "KIN-1"), by_doctor),
+    Case("run then doctor", "auto", ("run", "KIN-1"), by_doctor),
     Case("run to review", "review", ("run", "KIN-1"), reviewed),
-    Case("run to review, commit", "review", ("run", "KIN-1"), reviewed, settings=COMMIT),
-    Case("run, a step fails", "auto", ("run", "KIN-1"), failed, fails=True),
+    Case("run to review with commit", "review", ("run", "KIN-1"), reviewed, settings=COMMIT),
+    Case("run with a failing step", "auto", ("run", "KIN-1"), failed, fails=True),
     Case("run --restart", "review", ("run", "KIN-1", "--restart"), reviewed, waits),
     Case("approve", "review", ("approve", "KIN-1"), approved, waits),
     Case("revise --run", "review", ("revise", "KIN-1", "-m", "better", "--run"), reviewed, waits),

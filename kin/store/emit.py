@@ -6,6 +6,7 @@ lines, not across one. Text that another YAML tool would read as something else,
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from kin.errors import Invalid
@@ -51,7 +52,15 @@ def is_plain(text: str, *, in_flow: bool = False) -> bool:
 
 def scalar(text: str, *, in_flow: bool = False) -> str:
     """`text` on one line: as it is if that is safe, else quoted as in JSON."""
+    return _short_scalar(text, in_flow) if len(text) < 80 else _scalar(text, in_flow)
+
+
+def _scalar(text: str, in_flow: bool) -> str:
     return text if is_plain(text, in_flow=in_flow) else quoted(text)
+
+
+_short_scalar = lru_cache(maxsize=4096)(_scalar)
+"""A record is written again at each step, and nearly all of its words are those of the last time."""
 
 
 def quoted(text: str) -> str:
@@ -66,7 +75,7 @@ def _escape(match: re.Match[str]) -> str:
 def spelled(key: Any, *, json: bool = False) -> str:
     """`key` as it stands before a colon."""
     text = text_of(key) or ""
-    out = text if not json and PLAIN_KEY.fullmatch(text) and is_plain(text) else quoted(text)
+    out = scalar(text) if not json and PLAIN_KEY.fullmatch(text) else quoted(text)
     if len(out) > 1000:  # YAML looks for a colon within 1,024 characters
         raise Invalid(f"a key of {len(text)} characters", "keys are names: shorten it")
     return out
