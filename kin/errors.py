@@ -6,21 +6,6 @@ code. The table of codes is the contract's (docs/reference.md, "Exit codes").
 
 from typing import Any, ClassVar, NamedTuple
 
-__all__ = [
-    "Bug",
-    "Busy",
-    "Conflict",
-    "Failed",
-    "Interrupted",
-    "Invalid",
-    "KinError",
-    "NotFound",
-    "OverBudget",
-    "Place",
-    "Usage",
-    "Waits",
-]
-
 
 class Place(NamedTuple):
     """Where in a file a fault lies: path as the person would type it, line and column from 1 (0: the whole file)."""

@@ -7,8 +7,6 @@ variables a point costs one dictionary look-up.
 
 import os
 
-__all__ = ["point"]
-
 _passed = 0
 
 

@@ -14,8 +14,6 @@ from typing import IO, NamedTuple
 
 from kin.errors import Invalid, Usage
 
-__all__ = ["Entry", "GitError", "Out", "Status", "Worktree", "git"]
-
 MINIMUM = (2, 38)
 """`git merge-tree --write-tree` came with 2.38."""
 

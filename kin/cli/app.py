@@ -16,8 +16,6 @@ from kin.cli.help import page
 from kin.cli.parse import VERSION, Parsed, defaults
 from kin.errors import Usage
 
-__all__ = ["parse_fully"]
-
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """typer's own class for every fault of a command line; it has no public name (typer 0.29 vendors click)."""
 

@@ -12,8 +12,6 @@ from kin.model.status import OPEN, TaskStatus
 if TYPE_CHECKING:
     from kin.store.view import Seen
 
-__all__ = ["board_"]
-
 OPEN_LIMIT, ENDED_LIMIT = 40, 8
 """Tasks that a column shows unless it is asked for all; the newest of those that ended."""
 NARROW, WIDE = 22, 40

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from kin.store.project import Project
     from kin.store.splice import Change
 
-__all__ = ["set_"]
-
 _CHANGE = re.compile(r"([A-Za-z_][^=\s]*?)([+-]?=)(.*)", re.DOTALL)
 _FILTER = re.compile(r"(?:label|status|module|assignee|priority):")
 """Words that select tasks instead of naming them."""

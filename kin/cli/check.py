@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from kin.store.findings import Finding
     from kin.store.project import Project
 
-__all__ = ["check_"]
-
 INVALID = 7
 STYLES = {"error": "red", "warning": "yellow"}
 

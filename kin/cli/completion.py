@@ -19,8 +19,6 @@ from kin.errors import KinError, Usage
 if TYPE_CHECKING:
     from kin.model.task import Task
 
-__all__ = ["answer", "completion_"]
-
 SHELLS = ("bash", "zsh", "fish")
 
 _SCRIPTS = {

@@ -10,8 +10,6 @@ from kin.errors import Usage
 if TYPE_CHECKING:
     from kin.store.origins import Setting
 
-__all__ = ["config_"]
-
 WIDEST = 60
 """Columns that a value may push the others to the right."""
 

@@ -12,8 +12,6 @@ from kin.errors import Waits
 from kin.runner.begin import Plan
 from kin.runner.step import access_of, role_of
 
-__all__ = ["consent"]
-
 
 def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool = True) -> None:
     """Make sure that these plans may run, asking if somebody is there to be asked. Raises Waits if not.

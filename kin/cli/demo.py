@@ -14,8 +14,6 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen
 from kin.errors import Bug, Usage
 
-__all__ = ["demo_"]
-
 GATE = "sh test.sh"
 TEST = """\
 #!/bin/sh

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from kin.model.deps import Link
     from kin.store.view import Seen, View
 
-__all__ = ["deps_"]
-
 DEEPEST = 40
 """Levels that are indented: a chain of thousands would be more blanks than words."""
 

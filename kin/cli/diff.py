@@ -10,8 +10,6 @@ from kin.errors import NotFound
 if TYPE_CHECKING:
     from kin.store.project import Project
 
-__all__ = ["Change", "changes", "diff_", "range_of"]
-
 BUT_KIN = ("--", ":(top)", ":(top,exclude).kin")
 
 

@@ -9,8 +9,6 @@ from kin.cli.screen import Screen, clean
 if TYPE_CHECKING:
     from kin.runner.case import Row
 
-__all__ = ["doctor_"]
-
 STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
 BROKEN = 7
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from kin.model.task import Task
     from kin.store.project import Project
 
-__all__ = ["edit_"]
-
 
 def edit_(call: Call) -> Result:
     """Edit a copy of the task's file; put it in place if it is valid and nobody changed the same keys meanwhile."""

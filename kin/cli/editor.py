@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from kin.errors import Failed, Usage
 
-__all__ = ["edit_file", "written"]
-
 
 def written(value: str | None) -> str | None:
     """An option's text; `-` stands for standard input."""

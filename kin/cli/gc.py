@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
     from kin.runner.collect import Old
 
-__all__ = ["gc_"]
-
 USUALLY = "30d"
 PLURALS = {"salvage": "salvages", "log": "logs", "record": "left-over records", "temporary": "temporary folders"}
 

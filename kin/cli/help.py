@@ -6,8 +6,6 @@ from kin.cli.commands import COMMANDS, GLOBAL, GROUPS, Command, Opt
 from kin.cli.output import Call, Result
 from kin.errors import Usage
 
-__all__ = ["help_", "page", "version_"]
-
 ABOUT = "kin: a software company in your git repository."
 EXITS = (
     "0 done or nothing to do    1 failed: a step, a gate    2 wrong words or a refused move    3 waits for a person",

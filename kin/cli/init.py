@@ -12,8 +12,6 @@ from kin.errors import Busy, Invalid, NotFound, Usage, Waits
 if TYPE_CHECKING:
     from kin.store.project import Project
 
-__all__ = ["init_"]
-
 FILES = ("kin.yaml", ".gitattributes")
 ORDER = ("format", "key", "ids", "mode", "gates")
 """Where `gates:` goes in a kin.yaml that a person wrote: behind these."""

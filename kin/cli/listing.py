@@ -15,8 +15,6 @@ from kin.model.task import STATUS_ALIASES, TASK_KEYS, Task
 if TYPE_CHECKING:
     from kin.store.view import Seen, View
 
-__all__ = ["entry", "list_", "select"]
-
 COLUMNS = ("id", "status", "priority", "title")
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from kin.runner.logs import LogLine
     from kin.store.project import Project
 
-__all__ = ["log_"]
-
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 """Colours and other sequences for terminals (ECMA-48), which agents print although they write into a log."""
 

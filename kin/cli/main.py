@@ -7,8 +7,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-__all__ = ["main"]
-
 
 def main(words: list[str] | None = None) -> int:
     """Run a command line and return the exit code; without `words` this process's own, which then ends here."""

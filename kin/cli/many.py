@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from kin.store.project import Project
     from kin.store.splice import Change
 
-__all__ = ["MANY", "Edit", "agreed", "planned", "select"]
-
 MANY = 20
 """Tasks that are changed without a question, where somebody can be asked."""
 

@@ -3,8 +3,6 @@
 from kin.cli.output import Call, Result
 from kin.errors import Invalid, NotFound
 
-__all__ = ["merge_file_"]
-
 
 def merge_file_(call: Call) -> Result:
     """Merge THEIRS into OURS, in place; exit 1 if something is left to settle."""

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from kin.cli.parse import Parsed
     from kin.store.project import Project
 
-__all__ = ["Call", "Result", "gone", "run"]
-
 SIGINT, SIGPIPE = 2, 13
 
 

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 from kin.cli.commands import COMMANDS, GLOBAL, Command, Opt
 
-__all__ = ["Parsed", "defaults", "flags_of", "parse"]
-
 
 class Parsed(NamedTuple):
     """A command line that was understood. `values` has one entry for each argument, option and global option."""

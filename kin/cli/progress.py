@@ -4,8 +4,6 @@ from time import monotonic
 
 from kin.cli.screen import Screen
 
-__all__ = ["Progress"]
-
 PAUSE = 0.1
 """Seconds between two states of the line; before the first one three of these pass, since most commands end by then."""
 

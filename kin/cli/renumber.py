@@ -9,8 +9,6 @@ from kin.cli.screen import Screen, clean
 if TYPE_CHECKING:
     from kin.runner.renumber import Renumbered
 
-__all__ = ["renumber_"]
-
 
 def renumber_(call: Call) -> Result:
     """Renumber, and print each change."""

@@ -11,8 +11,6 @@ from kin.errors import KinError, Usage
 from kin.runner.begin import Asked, Plan, already, plan_for
 from kin.runner.ending import Outcome
 
-__all__ = ["do_", "report", "run_", "run_now", "starter", "stop_"]
-
 CLOSED = ("done", "cancelled")
 """Statuses of tasks of which nothing would be started."""
 FOREVER = 365 * 86400.0

@@ -10,8 +10,6 @@ from kin.errors import Usage
 if TYPE_CHECKING:
     from kin.runner.kept import Salvaged
 
-__all__ = ["ACTIONS", "salvage_"]
-
 ACTIONS = {
     "list": "What was kept, newest first",
     "show": "What one holds, as a diff",

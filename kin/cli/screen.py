@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["STATUS_STYLES", "Screen", "ago", "cells", "clean", "fit", "gist", "indent", "pad"]
-
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35", "cyan": "36"}
 STATUS_STYLES = {
     "draft": "dim",

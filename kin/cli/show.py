@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from kin.model.task import Note
     from kin.store.view import Seen, View
 
-__all__ = ["find_task", "note_entry", "run_entry", "show_"]
-
 
 def show_(call: Call) -> Result:
     """Show all that is known of one task."""

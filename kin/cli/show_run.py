@@ -12,8 +12,6 @@ from kin.runner.events import Event
 if TYPE_CHECKING:
     from rich.live import Live
 
-__all__ = ["Display", "as_data", "outcome_lines"]
-
 SUMMARY = 160
 """Columns of a reason in the list of outcomes; `kin why` has all of it."""
 TICK = 0.25

@@ -17,8 +17,6 @@ from kin.model.task import Task
 if TYPE_CHECKING:
     from kin.store.project import Project
 
-__all__ = ["add_", "add_task", "note_", "rm_"]
-
 
 def add_(call: Call) -> Result:
     """Add a task, or all tasks of a file."""

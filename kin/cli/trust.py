@@ -9,8 +9,6 @@ from kin.cli.screen import Screen, clean, indent
 if TYPE_CHECKING:
     from kin.store.project import Project
 
-__all__ = ["trust_"]
-
 
 class Texts(NamedTuple):
     """What can start programs, by name, and the digests that a yes remembers: of one reading, so a yes is to what is shown."""

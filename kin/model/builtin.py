@@ -2,8 +2,6 @@
 
 from typing import Any
 
-__all__ = ["BUILT_IN_AGENTS", "BUILT_IN_PIPELINES"]
-
 BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"]}
 BUILT_IN_AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
 """Programs that kin can start as agents without being told how; `command` is not one."""

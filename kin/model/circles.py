@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["Waits", "circles"]
-
 Waits = Mapping[str, Sequence[tuple[str, str]]]
 """By each that waits: what it waits for, and how that is called (`depends on`)."""
 

@@ -8,8 +8,6 @@ from kin.model.ids import sort_key
 from kin.model.ready import Graph
 from kin.model.status import OPEN
 
-__all__ = ["Link", "critical_path", "needed_by", "needs", "waits_of"]
-
 
 class Link(NamedTuple):
     """A row of a tree: a task, how deep it stands, how the one above it is linked with it.

@@ -10,28 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar, get_args
 
-__all__ = [
-    "Field",
-    "KeyPath",
-    "Plain",
-    "Problem",
-    "at_most_one_line",
-    "build",
-    "choice",
-    "data_of",
-    "fields_of",
-    "integer",
-    "list_of",
-    "mapping",
-    "nested",
-    "number",
-    "raw",
-    "schema_of",
-    "seconds",
-    "text",
-    "words",
-]
-
 Plain = str | list[Any] | dict[str, Any] | None
 """What a YAML node is before the schema types it; `None` is an empty value, `~` or `null`."""
 

@@ -2,18 +2,6 @@
 
 import re
 
-__all__ = [
-    "RUN_ID",
-    "TASK_ID",
-    "is_key",
-    "key_from_name",
-    "normalise",
-    "random_id",
-    "run_id",
-    "same_id",
-    "sort_key",
-]
-
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _KEY = r"[A-Z][A-Z0-9]{0,7}"
 _CATEGORY = r"[A-Z][A-Z0-9]{0,15}"

@@ -10,8 +10,6 @@ from kin.model.task import Blocked, Task
 if TYPE_CHECKING:
     from kin.model.record import Run  # only who has runs pays for their model
 
-__all__ = ["MAX_CRASHES", "Facts", "Graph", "Reason", "as_owed", "graph_of", "in_order", "overlap", "ready_ids", "reasons"]
-
 MAX_CRASHES = 3
 """How often in a row, without a finished step in between, a crashed run is taken up again before a person must look."""
 

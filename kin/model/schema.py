@@ -17,8 +17,6 @@ from kin.model.record import Run
 from kin.model.settings import Budget, Settings, StepSpec
 from kin.model.task import Note, Task
 
-__all__ = ["SCHEMAS", "schema_text"]
-
 DRAFT = "http://json-schema.org/draft-07/schema#"
 REF = "#/definitions/{model}"
 NOT_COMMITTED = ("live",)

@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 
 from kin.model.fields import Declared, KeyPath, data_of, fields_of, schema_of
 
-__all__ = ["Respelling", "near", "near_misses", "respellings", "spellings", "twice"]
-
 OWN = "x-"
 """How keys begin that a project uses for its own ends."""
 

@@ -4,18 +4,6 @@ from enum import StrEnum
 
 from kin.errors import Usage
 
-__all__ = [
-    "BLOCKED_EXIT",
-    "OPEN",
-    "BlockedKind",
-    "RunStatus",
-    "StepStatus",
-    "TaskStatus",
-    "WaitFor",
-    "check_hand_move",
-    "may_move",
-]
-
 
 class TaskStatus(StrEnum):
     """What a task's file says of it."""

@@ -7,8 +7,6 @@ from kin.model.fields import Field, at_most_one_line, build, choice, integer, ma
 from kin.model.ids import TASK_ID
 from kin.model.status import BlockedKind, TaskStatus
 
-__all__ = ["FORMAT", "PRIORITIES", "STATUS_ALIASES", "TASK_KEYS", "Blocked", "Mode", "Note", "NoteFor", "Task", "build_task"]
-
 FORMAT = 1
 """The highest format of the files in `.kin/` that this kin writes."""
 

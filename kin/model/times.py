@@ -2,8 +2,6 @@
 
 from datetime import UTC, datetime
 
-__all__ = ["now", "rfc3339", "stamp"]
-
 
 def now() -> datetime:
     """The clock, asked in one place."""

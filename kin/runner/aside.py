@@ -14,8 +14,6 @@ from kin.runner import salvage, worktree
 from kin.store import records
 from kin.store.project import Project
 
-__all__ = ["how_to_see", "set_aside"]
-
 
 def set_aside(
     project: Project, task_id: str, run_id: str, why: str, *, path: str | None, target: str, live: Run | None = None

@@ -10,8 +10,6 @@ from typing import NamedTuple
 from kin import git
 from kin.runner.diffs import Change, Entry, worktree_changes
 
-__all__ = ["Obstacles", "find_obstacles", "unmerged"]
-
 
 class Obstacles(NamedTuple):
     """`blocked` paths stop the move. `already` are staged as the new commit has them, `missing` have no file: both may stay."""

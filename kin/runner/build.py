@@ -20,8 +20,6 @@ from kin.runner.diffs import object_at
 from kin.runner.taskfile import Standing, standing, task_path, with_standing
 from kin.store.project import Project
 
-__all__ = ["Built", "Clash", "build_merge", "build_state", "build_status", "code_key", "home", "merge_ref", "merged_tree"]
-
 _TODO, _DONE = Standing(TaskStatus.todo), Standing(TaskStatus.done)
 
 

@@ -13,8 +13,6 @@ from kin.runner import worktree
 from kin.store import config, locks, records
 from kin.store.project import Project
 
-__all__ = ["Case", "Row"]
-
 
 class Row(NamedTuple):
     """What a check found: `verdict` is ok, warn or bad; `fix` says what to do; `mend` does it, safely, and says what it did."""

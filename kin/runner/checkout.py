@@ -13,8 +13,6 @@ from kin.runner.build import home
 from kin.store.locks import wait_until
 from kin.store.project import Project
 
-__all__ = ["Checkout", "Pending", "find_checkout", "index_env", "keep_index", "let_index_go", "private_index", "publish_index"]
-
 INDEX_PATIENCE = 2.0
 """Seconds that kin waits for another git's `index.lock`: every editor's `git status` loop holds it for some 10 ms (rule 16)."""
 

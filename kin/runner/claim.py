@@ -8,8 +8,6 @@ from kin.runner.reap import end_leftovers
 from kin.store import config, locks
 from kin.store.project import Project, state_folder
 
-__all__ = ["claim_kids", "claim_machine_slot", "claim_slot", "claim_task", "free_slots", "slot_number", "task_busy"]
-
 
 def _slot_paths(project: Project, slots: int) -> list[str]:
     return [locks.lock_path(project.common, f"slot-{n}") for n in range(1, slots + 1)]

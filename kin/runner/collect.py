@@ -20,8 +20,6 @@ from kin.runner import kept, removal
 from kin.store import files, locks, records, tasks
 from kin.store.project import Project, state_folder
 
-__all__ = ["KINDS", "Old", "delete", "find", "in_words", "size_of"]
-
 KINDS = ("salvage", "log", "record", "temporary")
 
 

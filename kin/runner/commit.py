@@ -17,8 +17,6 @@ from kin.runner.registry import clear_locks
 from kin.runner.salvage import read_status
 from kin.store.project import Project
 
-__all__ = ["State", "commit_step", "found_out", "has_own_commits", "is_committed", "look"]
-
 STORE = ".kin"
 
 

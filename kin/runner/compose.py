@@ -14,8 +14,6 @@ from kin import git
 from kin.errors import Waits
 from kin.runner.refs import drop_stale
 
-__all__ = ["CannotSign", "NewCommit", "Written", "sign_again", "write_commits"]
-
 
 class CannotSign(Waits):
     """commit.gpgsign is on and the signature could not be made: a person has to be there."""

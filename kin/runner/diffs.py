@@ -6,20 +6,6 @@ from typing import NamedTuple
 
 from kin import git
 
-__all__ = [
-    "Change",
-    "Entry",
-    "changes",
-    "entry_at",
-    "hidden_paths",
-    "hide",
-    "index_changes",
-    "is_kin",
-    "object_at",
-    "set_entries",
-    "worktree_changes",
-]
-
 
 class Entry(NamedTuple):
     """What a tree or an index holds at a path: octal mode and object id, all zeros where there is nothing."""

@@ -26,8 +26,6 @@ from kin.store import config, index, journal, tasks
 from kin.store.driver import register
 from kin.store.project import Project
 
-__all__ = ["CHECKS", "examine", "mend"]
-
 SPARE, PLENTY = 200 * 2**20, 2 * 2**30
 """Bytes of free disk below which a run will fail soon, or may."""
 

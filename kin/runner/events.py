@@ -7,8 +7,6 @@ import json
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Emit", "Event", "nobody"]
-
 
 class Event(NamedTuple):
     """Something that happened to `task`.

@@ -7,8 +7,6 @@ from kin import git
 from kin.errors import Invalid
 from kin.faults import point
 
-__all__ = ["copy_included"]
-
 
 def copy_included(source: str, path: str) -> None:
     """Copy the ignored files that `.worktreeinclude` names (gitignore syntax) from the checkout; what is there stays.

@@ -9,8 +9,6 @@ from kin.model import times
 from kin.runner.salvage import PREFIX, SOMEBODY
 from kin.store.project import Project
 
-__all__ = ["Salvaged", "apply", "base_of", "drop", "find", "list_salvage", "show"]
-
 
 class Salvaged(NamedTuple):
     """A salvage as `kin salvage list` shows it; `start` is the commit that the step began on, `at` RFC 3339."""

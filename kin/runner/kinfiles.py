@@ -19,8 +19,6 @@ from kin.store import files
 from kin.store.locks import store_lock
 from kin.store.project import Project
 
-__all__ = ["InTheWay", "KinFile", "apply", "is_task_file", "move_changes", "plan", "restore"]
-
 
 class KinFile(NamedTuple):
     """One file's plan: the working copy before and after (None: no file), the index entry before and after."""

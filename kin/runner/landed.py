@@ -2,8 +2,6 @@
 
 from kin import git
 
-__all__ = ["landed_run"]
-
 
 def landed_run(cwd: str, target: str, run_id: str, start: str | None) -> str | None:
     """The commit on the first-parent line of commit `target` that brought the work of `run_id`, or None.

@@ -14,8 +14,6 @@ from kin.runner.case import Case, Row
 from kin.runner.registry import admin_of, is_anothers
 from kin.store import journal, records
 
-__all__ = ["check_branches", "check_worktrees"]
-
 
 def check_worktrees(case: Case) -> Iterator[Row]:
     """Worktrees without a run or a folder, what a killed run left of throw-away ones, and folders that git forgot."""

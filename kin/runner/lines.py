@@ -6,8 +6,6 @@ masked once for all lines of a read, which is what lets a step that floods its o
 
 from kin.runner.mask import Mask, is_safe, safe_cut, unfinished
 
-__all__ = ["READ_SIZE", "Lines"]
-
 READ_SIZE = 256 * 1024
 LONGEST_LINE = 2 * 1024 * 1024
 """Bytes: a longer line is handed on in pieces. A model's client prints JSON lines of some MB, and those must stay whole."""

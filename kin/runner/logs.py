@@ -19,8 +19,6 @@ from kin.runner.mask import Mask
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
 
-__all__ = ["LogLine", "StepLog", "follow", "read_lines"]
-
 LIMIT = 64 * 1024 * 1024
 LONGEST_TEXT = 64 * 1024
 """Characters of a record's text; a longer line is several records."""

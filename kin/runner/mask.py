@@ -8,8 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["HIDDEN", "Mask", "is_safe", "make_mask", "safe_cut", "unfinished"]
-
 Mask = Callable[[str], str]
 HIDDEN = "***"
 MIN_VALUE = 6

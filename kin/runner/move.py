@@ -34,8 +34,6 @@ from kin.runner.refs import RefUpdate
 from kin.store import journal, locks
 from kin.store.project import Project
 
-__all__ = ["Moved", "Pending", "move"]
-
 HOOK_LIMIT = 120.0
 """Seconds that a post-merge hook gets; it runs after everything is done, so nothing but the report waits for it."""
 

@@ -12,8 +12,6 @@ import threading
 from kin.runner.logs import watch
 from kin.store import files, locks
 
-__all__ = ["case_blind", "changes_wake", "is_network", "locks_exclude", "mount_type", "renames_are_whole"]
-
 NETWORK = re.compile(
     r"nfs\d?|cifs|smb\w*|afpfs|webdav|9p|ceph|glusterfs|lustre|gpfs|afs|vboxsf|prl_fs|drvfs|fakeowner"
     r"|fuse\.(?!ext|ntfs|fuseblk|overlay).*|osxfuse|macfuse"

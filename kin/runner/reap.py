@@ -17,8 +17,6 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-__all__ = ["end_leftovers", "find_leftovers"]
-
 LINUX = sys.platform == "linux"
 PATIENCE = 1.0
 """Seconds for a supervisor that lives to end its descendants itself: it alone sees all of them."""
@@ -68,14 +66,14 @@ def wake_supervisors(kids_path: str, run: str) -> dict[int, int]:
     if not LINUX:
         return {}
     held = hold(find_leftovers(kids_path, run))
-    others = {pid for pid in held if not is_supervisor(pid, run)}
+    others = {pid for pid in held if not _is_supervisor(pid, run)}
     release({pid: held.pop(pid) for pid in others})
     for pid, fd in held.items():
         send(pid, fd, signal.SIGCONT)
     return held
 
 
-def is_supervisor(pid: int, run: str) -> bool:
+def _is_supervisor(pid: int, run: str) -> bool:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as words:
             command = words.read().split(b"\0")

@@ -23,8 +23,6 @@ from kin.runner.settle import OWED, settle, settle_owed
 from kin.store import files, journal, locks
 from kin.store.project import Project
 
-__all__ = ["ORPHAN_PATIENCE", "Recovered", "conclude", "put_right", "recover_moves"]
-
 ORPHAN_PATIENCE = 30.0
 """Seconds that recovery waits for git processes of a killed kin, which inherited its lock, to end (rule 15)."""
 

@@ -12,8 +12,6 @@ from typing import Self
 from kin import git
 from kin.store.locks import wait_until
 
-__all__ = ["RefUpdate", "drop_stale", "first_bytes"]
-
 HOOK_PATIENCE = 60.0
 """Seconds that a repository's reference-transaction hook may take before the update counts as refused."""
 

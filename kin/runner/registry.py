@@ -12,8 +12,6 @@ from kin.runner.salvage import branch_ref
 from kin.store import locks
 from kin.store.project import Project
 
-__all__ = ["READY", "REMOVING", "admin_of", "clear_locks", "git_lock", "has_index", "is_anothers", "is_lived_in"]
-
 LOCK_SECONDS = 300.0
 """How long to wait for the lock `git`: a checkout or a removal of a very large worktree is under way elsewhere."""
 

@@ -16,8 +16,6 @@ from kin.runner.registry import REMOVING, admin_of, clear_locks, git_lock, is_an
 from kin.runner.salvage import save_stray
 from kin.store.project import Project
 
-__all__ = ["clear", "clear_if_known", "discard", "remove", "remove_folder"]
-
 
 def clear(project: Project, path: str, gitdir: str, fds: Collection[int]) -> None:
     """Remove a worktree's files, then its registration: killed in between, it is still known as kin's and cleared again.

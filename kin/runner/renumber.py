@@ -23,8 +23,6 @@ from kin.store.inspection import kind_of
 from kin.store.mentions import KINDS, Change, rewritten
 from kin.store.project import STORE, Project
 
-__all__ = ["Renumbered", "renumber"]
-
 
 class Renumbered(NamedTuple):
     """What was changed, the files that name the old id in prose, and what could not be looked into."""

@@ -16,8 +16,6 @@ from kin import git
 from kin.errors import Conflict, Invalid
 from kin.faults import point
 
-__all__ = ["PREFIX", "Saved", "branch_ref", "keep", "last_head", "read_status", "rebuild_index", "salvage", "save_stray"]
-
 PREFIX = "refs/kin/salvage/"
 
 SIZE_LIMIT = 50 * 1024 * 1024

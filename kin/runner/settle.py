@@ -18,8 +18,6 @@ from kin.runner.taskfile import Standing, standing, task_path, with_standing
 from kin.store import files, journal, records
 from kin.store.project import Project
 
-__all__ = ["OWED", "settle", "settle_owed"]
-
 OWED = "status edit"
 """Kind of the journal entries for edits that had to be put off."""
 _KINS = (TaskStatus.review, TaskStatus.blocked)

@@ -13,8 +13,6 @@ from typing import Any
 
 from kin.errors import Interrupted
 
-__all__ = ["Cancel"]
-
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_PRESS = 0.05
 """Seconds in which a second SIGINT is the same Ctrl-C: wrappers (npm, uv) pass on what the terminal sent us already."""

@@ -26,8 +26,6 @@ from kin.runner.mask import Mask
 from kin.runner.signals import Cancel
 from kin.store.locks import Held
 
-__all__ = ["Ended", "Limits", "OnLine", "Supervisor"]
-
 PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.py")
 KILLED_WITHIN = 10.0
 """Seconds after KILL in which a step must be gone; what hangs in the kernel, or is another user's, is given up then."""

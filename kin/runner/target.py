@@ -12,8 +12,6 @@ from kin.model.settings import Settings
 from kin.store import config
 from kin.store.project import Project
 
-__all__ = ["BY_OPTION", "Target", "find_target", "settings_for"]
-
 BY_OPTION = "name one: `--base main`"
 """What helps if there is no target, where the command has that option."""
 

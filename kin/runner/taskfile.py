@@ -12,8 +12,6 @@ from kin.model.task import Task
 from kin.store.reader import TASK_BOUNDS, decode, read
 from kin.store.splice import set_status
 
-__all__ = ["Standing", "standing", "task_path", "with_standing"]
-
 _READ_STATUS = next(note.read for note in Task.__annotations__["status"].__metadata__)
 
 

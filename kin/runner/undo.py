@@ -18,8 +18,6 @@ from kin.runner.move import Moved, move
 from kin.runner.taskfile import Standing, standing, task_path, with_standing
 from kin.store.project import Project
 
-__all__ = ["landed", "restored", "reverted", "undo"]
-
 
 class _Landing(NamedTuple):
     """What brought a task to its target: `oid` is named to people, `commits` are all of it on the first-parent line, newest

@@ -19,23 +19,11 @@ from kin.model.settings import Settings
 from kin.runner import salvage
 from kin.runner.includes import copy_included
 from kin.runner.registry import READY, REMOVING, admin_of, clear_locks, git_lock, has_index, is_anothers, is_lived_in
-from kin.runner.removal import clear, clear_if_known, discard, remove, remove_folder
+from kin.runner.removal import clear, clear_if_known, remove_folder
+from kin.runner.removal import discard as discard
+from kin.runner.removal import remove as remove
 from kin.runner.salvage import branch_ref
 from kin.store.project import Project, state_folder
-
-__all__ = [
-    "Made",
-    "branch_ref",
-    "discard",
-    "ensure",
-    "fast_forward",
-    "folder",
-    "hide_store_config",
-    "mark_ready",
-    "remove",
-    "reset_to",
-    "throwaway",
-]
 
 HIDDEN = "/*\n!/.kin/\n"
 """Sparse patterns that leave out the store; they survive the agent's own merges and checkouts (rule 21)."""

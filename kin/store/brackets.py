@@ -4,8 +4,6 @@ import re
 
 from kin.store.nodes import Items, Pairs
 
-__all__ = ["Brackets"]
-
 _TO_COMMA = re.compile(r"((?:[^#,]|#[^\n]*\n)*),")  # a comma in a comment is none
 
 

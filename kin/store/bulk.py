@@ -18,8 +18,6 @@ from kin.store import config, emit, files, numbers, reader, schemas, tasks
 from kin.store.project import Project
 from kin.store.stream import Item, items, place_in
 
-__all__ = ["Added", "Tick", "add_all"]
-
 Tick = Callable[[int, int], None]
 """Told how many files were written, of how many."""
 

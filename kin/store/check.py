@@ -14,8 +14,6 @@ from kin.store.findings import ERROR, Finding, of_error
 from kin.store.inspection import Look, from_row
 from kin.store.project import STORE, Project
 
-__all__ = ["Listing", "Report", "Tick", "check", "listing", "looks"]
-
 OTHERS = frozenset({"README.md", ".gitattributes", ".gitignore", ".gitkeep", ".keep"})
 """Files that people and git put into any folder."""
 TEMPORARY = ".kin.tmp"

@@ -18,17 +18,6 @@ from kin.store.project import STORE, Project, config_folder
 if TYPE_CHECKING:
     from kin.model.settings import Settings
 
-__all__ = [
-    "KIN_YAML",
-    "Quick",
-    "load_settings",
-    "machine_slots",
-    "quick",
-    "refuse_newer_format",
-    "settings_from_text",
-    "user_settings",
-]
-
 KIN_YAML = f"{STORE}/kin.yaml"
 PERSONAL = ("agent", "agents", "notify")
 """Keys of a person's own config.yaml that stand in for what kin.yaml leaves open."""

@@ -8,8 +8,6 @@ from kin.errors import Invalid, Place
 from kin.model.fields import Plain
 from kin.store.findings import Finding
 
-__all__ = ["explain"]
-
 _MARKER = re.compile(r"(<{7}|\|{7}|={7}|>{7})(?: (.*))?")
 _BEGIN = re.compile(r"^<{7}(?: |\r?$)", re.MULTILINE)
 HINT = "keep what is right, remove the lines of the markers, then `git add` the file"

@@ -26,8 +26,6 @@ from kin.store.lines import (
 )
 from kin.store.nodes import FOREIGN, Items, Node, Pairs, Scalar, plain
 
-__all__ = ["Spot", "add_key", "change_list", "remove_item", "remove_key", "replace"]
-
 _COLON = re.compile(r"[ \t]*:")
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+")
 _BLANK_LINE = re.compile(r"\n[ \t]*\r?\n")

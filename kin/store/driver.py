@@ -11,8 +11,6 @@ from shlex import quote
 from kin import git
 from kin.store.project import Project
 
-__all__ = ["register"]
-
 SECTION = "merge.kin"
 
 

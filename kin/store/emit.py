@@ -12,8 +12,6 @@ from typing import Any
 from kin.errors import Invalid
 from kin.store.nodes import FOREIGN
 
-__all__ = ["PLAIN_KEY", "block_lines", "document", "flow", "in_order", "quoted", "rank", "scalar", "text_of"]
-
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
 _PLAIN = re.compile(r"[^\x00-'*-\-:-@\[-^`{-\xa0](?:[^:#\s]|:(?=[^ ])|(?<! )#| (?=[^ ]))*", re.A)
 _FLOW_PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./@+*-]*(?: [A-Za-z0-9_./@+*-]+)*")

@@ -9,8 +9,6 @@ import re
 from kin.model.fields import Plain
 from kin.store.nodes import FOREIGN, NULLS, TASK_BOUNDS, Bounds
 
-__all__ = ["BLOCK", "KEY", "QUOTED", "read_fast", "unescaped", "value_of"]
-
 KEY = re.compile(r'(?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,200})|"((?:[^"\\\t]|\\.){0,400})"):(?: +(.*))?')
 QUOTED = re.compile(r'"((?:[^"\\\t]|\\.)*)"(?: +#.*| *)')
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")

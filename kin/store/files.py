@@ -22,21 +22,6 @@ from kin.errors import Busy, Invalid, NotFound, Place
 from kin.store.locks import store_lock, wait_until
 from kin.store.project import Project
 
-__all__ = [
-    "Stamp",
-    "add_file",
-    "edit_file",
-    "inside",
-    "read_stamped",
-    "read_text",
-    "remove_file",
-    "remove_own",
-    "rename_file",
-    "replace",
-    "write_new",
-    "write_own",
-]
-
 PATIENCE = 2.0
 """Seconds that a change waits for a program which has the file open for writing."""
 

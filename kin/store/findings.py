@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from kin.errors import Invalid, Place
 
-__all__ = ["CODES", "ERROR", "WARNING", "Finding", "of_error"]
-
 ERROR, WARNING = "error", "warning"
 
 CODES: Mapping[str, tuple[str, str]] = {

@@ -12,8 +12,6 @@ from kin.store.findings import Finding
 from kin.store.inspection import Look, place_at
 from kin.store.project import STORE, Project
 
-__all__ = ["moves", "unmerged"]
-
 _READ = {declared.name: declared.field.read for declared in fields_of(Task)}
 _OURS, _THEIRS = "2", "3"
 _STAGES = {

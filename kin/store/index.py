@@ -18,8 +18,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
-__all__ = ["Row", "Rows", "cache_path", "no_gc", "scan"]
-
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
 

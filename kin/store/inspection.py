@@ -19,8 +19,6 @@ from kin.store.findings import Finding, of_error
 from kin.store.nodes import Bounds
 from kin.store.project import STORE, Project
 
-__all__ = ["MODELS", "PLAIN_FILES", "VERSION", "Look", "Ref", "from_row", "inspect", "kind_of", "place_at", "to_row"]
-
 VERSION = "1"
 """Of what is looked for: another one makes kept findings worthless."""
 

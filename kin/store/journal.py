@@ -11,8 +11,6 @@ from kin.errors import Invalid, Place
 from kin.store import files
 from kin.store.project import Project, file_name
 
-__all__ = ["all_entries", "look", "read", "remove", "write"]
-
 
 def _folder(project: Project) -> str:
     return os.path.join(project.common, "journal")

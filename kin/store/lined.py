@@ -7,8 +7,6 @@ from kin.store.lines import Cut, apply, behind, end_of_line, line_start
 from kin.store.nodes import RECORD_BOUNDS, Node, Pairs, Scalar
 from kin.store.reader import read_tree
 
-__all__ = ["Lined"]
-
 
 class Lined:
     """A text that can be read, and its keys by the paths that lead to them; `aliases` are other spellings of the first."""

@@ -6,22 +6,6 @@ from typing import NamedTuple
 
 from kin.store.nodes import Items, Node, Scalar
 
-__all__ = [
-    "HEADER",
-    "Cut",
-    "apply",
-    "behind",
-    "column",
-    "end_of_line",
-    "is_text_block",
-    "join",
-    "keeps_blanks",
-    "last_leaf",
-    "line_end",
-    "line_start",
-    "lines_cut",
-]
-
 HEADER = re.compile(r"[|>][0-9+-]*")
 _EOL = re.compile(r"\r?\n")
 _BLANK = re.compile(r"[ \t]*\r?\n")

@@ -19,8 +19,6 @@ from kin.store.inspection import Look, Ref, place_at
 from kin.store.project import STORE, Project
 from kin.store.renaming import renamings
 
-__all__ = ["between"]
-
 
 def between(
     project: Project, found: Mapping[str, Look], known: Mapping[str, Task], environ: Mapping[str, str]

@@ -21,23 +21,6 @@ from typing import NamedTuple, Self, TypeVar
 from kin.errors import Bug, Busy, Invalid
 from kin.store.project import file_name
 
-__all__ = [
-    "ORDER",
-    "Held",
-    "Holder",
-    "held_names",
-    "holder",
-    "is_alive",
-    "is_held",
-    "lock_path",
-    "me",
-    "store_lock",
-    "try_lock",
-    "wait_any",
-    "wait_lock",
-    "wait_until",
-]
-
 T = TypeVar("T")
 
 ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "git", "move", "store")

@@ -19,8 +19,6 @@ from kin.store.nodes import RECORD_BOUNDS, Pairs, plain
 from kin.store.project import STORE, Project
 from kin.store.renaming import Renaming, renamings
 
-__all__ = ["mend", "tidied"]
-
 _Change = tuple[str, Callable[[], list[str]]]
 """A file below `.kin/`, and what mends it and says how."""
 

@@ -14,8 +14,6 @@ from kin.store.inspection import kind_of
 from kin.store.project import STORE
 from kin.store.splice import Set
 
-__all__ = ["KINDS", "Change", "Rewritten", "rewritten"]
-
 KINDS = ("task", "decision", "note", "record")
 """The files that are looked at."""
 

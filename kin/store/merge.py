@@ -24,8 +24,6 @@ from kin.store.reader import decode, read
 from kin.store.splice import Change, Remove, Set, meant
 from kin.store.threeway import Clash, differences
 
-__all__ = ["Merged", "merge"]
-
 SIDES = ("ours", "base", "theirs")
 _COMMENT = re.compile(r"(?:^|\s)(#.*)", re.MULTILINE)
 

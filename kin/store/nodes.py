@@ -9,20 +9,6 @@ from typing import NamedTuple
 
 from kin.model.fields import Plain
 
-__all__ = [
-    "BY_HAND_BOUNDS",
-    "FOREIGN",
-    "NULLS",
-    "RECORD_BOUNDS",
-    "TASK_BOUNDS",
-    "Bounds",
-    "Items",
-    "Node",
-    "Pairs",
-    "Scalar",
-    "plain",
-]
-
 NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 """What an empty value is spelled like, unquoted."""
 

@@ -12,8 +12,6 @@ from kin.model.task import Note
 from kin.store import config, emit, files, reader
 from kin.store.project import STORE, Project
 
-__all__ = ["add", "note_text", "of_task"]
-
 ORDER = ("by", "at", "for", "to", "text")
 
 

@@ -13,8 +13,6 @@ from kin.store import files
 from kin.store.locks import store_lock
 from kin.store.project import STORE, Project
 
-__all__ = ["next_ids", "random_ids"]
-
 
 def next_ids(project: Project, key: str, folder: str, count: int = 1, category: str = "") -> list[str]:
     """`count` ids `KEY-<n>` (or `KEY-<CATEGORY>-<n>`) for files in `.kin/<folder>`; nobody else is given them."""

@@ -16,8 +16,6 @@ from kin.store.project import Project, config_folder
 if TYPE_CHECKING:
     from kin.model.settings import Settings
 
-__all__ = ["Setting", "settings_here", "unknown_settings"]
-
 
 class Setting(NamedTuple):
     """A setting by its dotted name. `value` is plain data, times in seconds; `places` is where it stands, none if a default.

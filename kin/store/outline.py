@@ -7,8 +7,6 @@
 from kin.store.fast import BLOCK, KEY, QUOTED, read_fast, unescaped, value_of
 from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar
 
-__all__ = ["outline"]
-
 
 def outline(text: str, bounds: Bounds = TASK_BOUNDS) -> Pairs | None:
     """The tree of `text`; None if it is not in kin's own layout."""

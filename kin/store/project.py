@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from kin.errors import Invalid, NotFound
 
-__all__ = ["Project", "config_folder", "file_name", "find", "find_repository", "state_folder"]
-
 STORE = ".kin"
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _NAME_LIMIT = 200

@@ -6,11 +6,11 @@ for everything else.
 
 from kin.errors import Invalid, Place
 from kin.model.fields import KeyPath, Plain
-from kin.store.fast import read_fast
-from kin.store.nodes import BY_HAND_BOUNDS, RECORD_BOUNDS, TASK_BOUNDS, Bounds, Items, Node, Pairs, plain
+from kin.store.fast import read_fast as read_fast
+from kin.store.nodes import BY_HAND_BOUNDS, Bounds, Items, Node, Pairs, plain
+from kin.store.nodes import RECORD_BOUNDS as RECORD_BOUNDS
+from kin.store.nodes import TASK_BOUNDS as TASK_BOUNDS
 from kin.store.outline import outline
-
-__all__ = ["RECORD_BOUNDS", "TASK_BOUNDS", "Bounds", "decode", "place_of", "read", "read_fast", "read_tree"]
 
 
 def decode(raw: bytes, path: str, bounds: Bounds = TASK_BOUNDS) -> str:

@@ -15,20 +15,6 @@ from kin.model.record import Run, StepRecord, committed, run_from_data, run_to_d
 from kin.store import files, reader
 from kin.store.project import STORE, Project
 
-__all__ = [
-    "all_live",
-    "drop_live",
-    "ended",
-    "live",
-    "live_path",
-    "logs_folder",
-    "parse",
-    "record_path",
-    "record_text",
-    "save_live",
-    "save_record",
-]
-
 ORDER = Run._fields
 
 

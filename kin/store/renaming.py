@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 from kin.model.ids import TASK_ID, normalise, same_id, sort_key
 from kin.store.inspection import Look, kind_of
 
-__all__ = ["Renaming", "renamings"]
-
 
 class Renaming(NamedTuple):
     """The file at `name` becomes `to`, or its id `new_id`; neither if only a person can tell. `why` is the finding's hint."""

@@ -11,8 +11,6 @@ from kin.model.task import FORMAT
 from kin.store import config, files
 from kin.store.project import STORE, Project
 
-__all__ = ["FOLDER", "first_line", "write"]
-
 FOLDER = "schema"
 _SAYS = "`kin init` writes this file, and renews it unless it was changed "
 _MARK = re.compile(re.escape(_SAYS) + "([0-9a-f]{16})")

@@ -4,8 +4,6 @@ import os
 import re
 import shutil
 
-__all__ = ["lost"]
-
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=\S*")
 _WORD = re.compile(r"[A-Za-z0-9_./+-]+")
 _OWN = re.compile(

@@ -15,8 +15,6 @@ from kin.store import cuts, emit, lines
 from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar, plain
 from kin.store.reader import decode, read_tree
 
-__all__ = ["TASK_ALIASES", "AddItem", "Change", "DropItem", "Remove", "Set", "edit", "meant", "set_status"]
-
 TASK_ALIASES: Mapping[str, tuple[str, ...]] = {d.name: d.field.aliases for d in fields_of(Task) if d.field.aliases}
 """Other aliases of a task's keys; an edit keeps the one that the file has."""
 

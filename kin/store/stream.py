@@ -13,8 +13,6 @@ from kin.model.fields import KeyPath, Plain
 from kin.store import reader
 from kin.store.nodes import TASK_BOUNDS, Bounds
 
-__all__ = ["LARGEST", "Item", "items", "place_in"]
-
 LARGEST = 64 << 20
 """Bytes of a whole stream."""
 

@@ -17,8 +17,6 @@ from ruamel.yaml.scanner import Scanner
 from kin.errors import Invalid, Place
 from kin.store.nodes import Bounds, Items, Node, Pairs, Scalar
 
-__all__ = ["parse"]
-
 _NOT_BREAKS = "\x85\u2028\u2029"  # line breaks for the parser; plain characters for YAML 1.2, git and editors
 _FORBIDDEN = re.compile("\r(?!\n)|[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKER = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: .*)?\r?$|^={7}\r?$", re.M)

@@ -17,23 +17,6 @@ from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
 from kin.store import config, files, index, reader
 from kin.store.project import STORE, Project
 
-__all__ = [
-    "Broken",
-    "Scan",
-    "add",
-    "canonical",
-    "change",
-    "ids",
-    "load",
-    "new_id",
-    "parse",
-    "resolve",
-    "scan",
-    "set_status",
-    "shown_path",
-    "task_path",
-]
-
 
 class Broken(NamedTuple):
     """A file in tasks/ that cannot be used, and why."""

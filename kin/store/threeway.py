@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from kin.model.fields import KeyPath, Plain
 from kin.store.splice import AddItem, Change, DropItem, Remove, Set
 
-__all__ = ["Clash", "differences"]
-
 SETS = frozenset({"labels", "depends_on", "touches", "tags", "paths", "protect", "secrets"})
 """Lists whose order says nothing; kin keeps them sorted. In any other, two who replace one item differ."""
 

@@ -18,18 +18,6 @@ from kin.store.locks import store_lock
 from kin.store.project import STORE, Project, state_folder
 from kin.store.roles import role_texts
 
-__all__ = [
-    "agree",
-    "forget",
-    "has_leave",
-    "is_trusted",
-    "not_agreed",
-    "parts_of",
-    "remember_leave",
-    "texts_here",
-    "texts_of",
-]
-
 STARTERS = ("setup", "gates", "agent", "agents", "roles", "pipelines", "notify", "watch", "schedules")
 """Keys of kin.yaml that name commands, or who plays a role and with which flags."""
 COMMANDS_OF_TASKS = "tasks' own commands"

@@ -20,8 +20,6 @@ from kin.store.project import STORE, Project
 if TYPE_CHECKING:
     from kin.model.record import Run
 
-__all__ = ["Reason", "Seen", "View", "see"]
-
 
 class Seen(NamedTuple):
     """A task as it is shown. `status` is its word, `shown` that and what is known beyond it; `run` the id of its live run."""
