@@ -219,7 +219,11 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.server_of.script(asked)
         self.server_of.came(asked)
         if answer.status != 200:
-            return self._json(answer.status, *refuse(answer))
+            self._json(answer.status, *refuse(answer))
+            return
+        if not body.get("stream"):
+            self.close_connection = True  # claude asks so once after a stream that was dropped
+            return
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")

@@ -6,14 +6,13 @@ It comes from npm, once, into the person's own cache folder. Without node and np
 import json
 import os
 import queue
-import shutil
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import clients
 import pytest
 from conftest import Repo
 
@@ -22,30 +21,16 @@ from kin.store import decisions
 from kin.store.project import find
 
 VERSION = "1.19.2"
-SEEN = dict(os.environ)
-"""The person's own environment: npm's registry and cache are theirs, unlike a test's home."""
-CACHE = Path(SEEN.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kin-tests" / f"yaml-language-server-{VERSION}"
 PROGRAM = "node_modules/yaml-language-server/bin/yaml-language-server"
 PATIENCE = 20.0
 
 
-def installed() -> Path:
+def language_server() -> Path:
     """The language server's program. Skips the test if it cannot be had here."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("editors were not tried: there is no node, or no npm, to run yaml-language-server with")
-    if not CACHE.exists():
-        CACHE.parent.mkdir(parents=True, exist_ok=True)
-        fresh = tempfile.mkdtemp(dir=CACHE.parent)
-        words = ["npm", "install", "--prefix", fresh, "--no-audit", "--no-fund", "--ignore-scripts"]
-        done = subprocess.run([*words, f"yaml-language-server@{VERSION}"], env=SEEN, capture_output=True, text=True)
-        if done.returncode:
-            shutil.rmtree(fresh)
-            pytest.skip(f"editors were not tried: npm could not install yaml-language-server: {done.stderr.strip()[-300:]}")
-        try:
-            os.rename(fresh, CACHE)
-        except OSError:  # another worker was faster
-            shutil.rmtree(fresh)
-    return CACHE / PROGRAM
+    try:
+        return clients.installed("yaml-language-server", VERSION, "--ignore-scripts") / PROGRAM
+    except clients.Missing as error:
+        pytest.skip(f"editors were not tried: {error}")
 
 
 class Server:
@@ -115,7 +100,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    started = Server(installed())
+    started = Server(language_server())
     yield started
     started.ask("shutdown", None)
     started.tell("exit", None)
