@@ -327,6 +327,22 @@ _ROWS = (
         examples=(("kin status", "which step, since when, what it said last"),),
     ),
     Command(
+        "cost",
+        "cost",
+        "Look",
+        "Add up what runs have cost: tokens, money, time",
+        args=(Arg("ids", "Only these tasks", many=True, required=False, complete="task"),),
+        options=(
+            Opt("by", "What to add up by (default: task)", "choice", choices=("task", "role", "agent", "model", "day")),
+            Opt("since", "Only steps started since a day, or a time ago", metavar="TIME"),
+        ),
+        examples=(
+            ("kin cost --by role", "who costs what"),
+            ("kin cost 12 --since 7d", "one task, the last week"),
+        ),
+        more="Money is what the clients said; where one said nothing, tokens are counted and the price is unknown.",
+    ),
+    Command(
         "log",
         "log",
         "Look",
