@@ -32,6 +32,7 @@ def show_(call: Call) -> Result:
         "branch": run.branch or None if run else None,
         "worktree": run.live.worktree if run and run.live else None,
         "pipelines": [run_entry(last)] if last else [],
+        "proposals": proposals(last),
         "notes": [note_entry(task_id, note_id, note) for note_id, note in notes],
     }
     page = Page(seen, view, last, [note for _, note in notes], data)
@@ -128,7 +129,18 @@ def _run(run: "Run") -> list[str]:
         said = gist(step.reason or step.summary)
         lines.append(f"{step.id}  {step.status}" + (f"  {said[:160]}" if said else ""))
     lines += [f"gate {gate.name}  {gate.verdict}" for gate in run.gates]
+    lines += [f"proposes {one['id'] or 'a new one'} ({one['kind']})  {one['title']}" for one in proposals(run)]
     return [*lines, f"merged as {run.merge[:12]}"] if run.merge else lines
+
+
+def proposals(run: "Run | None") -> list[dict[str, Any]]:
+    """The decisions and tasks that a run under way will bring with its merge; `id` is None until that is built."""
+    if run is None or run.live is None or not run.live.proposals:
+        return []
+    from kin.runner.proposals import proposals_of
+
+    kinds = {"decisions": "decision", "tasks": "task"}
+    return [{"kind": kinds[one.folder], **one.data, "id": one.id, "step": one.step} for one in proposals_of(run)]
 
 
 def _note(note: "Note") -> list[str]:

@@ -10,6 +10,12 @@ from kin.model.status import RunStatus, StepStatus, WaitFor
 
 __all__ = ["GateRecord", "Live", "Run", "StepRecord", "Waiting", "committed", "run_from_data", "run_to_data"]
 
+
+def _mappings(plain: Any) -> tuple[dict[str, Any], ...]:
+    """A list of mappings, their values as they are."""
+    return tuple(mapping(item) for item in raw(plain) or ())
+
+
 _COUNT = integer(-(10**11), 10**12 - 1)
 
 
@@ -65,6 +71,8 @@ class Live(NamedTuple):
     approved: Annotated[str | None, Field("The branch tip that a person approved", text)] = None
     approved_by: Annotated[str | None, Field("Who approved it", text)] = None
     crashes: Annotated[int, Field("Crashes in a row without a finished step", integer(0, 10**6))] = 0
+    proposals: Annotated[tuple[dict[str, Any], ...], Field("By step: decisions and tasks that it proposes", _mappings)] = ()
+    given: Annotated[dict[str, Any], Field("By proposal: the id of its file", mapping)] = {}
     pending_edit: Annotated[dict[str, Any] | None, Field("A task file edit that git's state put off", mapping)] = None
 
 

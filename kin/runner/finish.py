@@ -25,6 +25,7 @@ from kin.runner.gates import run_gates
 from kin.runner.landed import landed_run
 from kin.runner.move import Moved, move
 from kin.runner.passage import Passage, now
+from kin.runner.proposals import files_of
 from kin.runner.target import find_target
 from kin.store import locks, records, tasks
 from kin.store.project import Project
@@ -124,7 +125,7 @@ def _gate(p: Passage, built: Built) -> Outcome | None:
 def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
     """The merge, with the record as it is now, or the state commit of a run whose branch has no commit of its own."""
     cwd = p.project.root
-    extra = _brought(p.project, p.target.oid, p.task.id)
+    extra = _brought(p.project, p.target.oid, p.task.id) | files_of(p)
     ended = p.run._replace(status=RunStatus.completed, ended=now(), reason="", merge=None)
     extra[f"pipelines/{p.task.id}/{p.run.run}.yaml"] = records.record_text(committed(ended)).encode()
     found = _here(p)

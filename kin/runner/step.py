@@ -22,6 +22,7 @@ from kin.runner import commit, salvage, worktree
 from kin.runner.aside import how_to_see
 from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, digest, now, step_id
+from kin.runner.proposals import keep
 from kin.runner.supervise import Ended, Limits
 from kin.store import notes, records
 from kin.store.project import Project
@@ -172,6 +173,7 @@ def _judge(p: Passage, spec: StepSpec, name: str, ended: Ended, result_file: str
         return StepEnd("failed", BlockedKind.failed, _reason(p, name, said, ended)), summary
     if result is None:
         return StepEnd("done"), summary
+    summary = p.short(summary + keep(p, name, spec.role, result))
     return _judge_result(p, spec, name, result), summary
 
 
