@@ -85,7 +85,7 @@ def steps(folder: str, count: int) -> None:
     assert kids
     argv, environ = ["true"], dict(os.environ)
     with StepLog(f"{folder}/log", "1", mask) as log:
-        supervisor = Supervisor(run=RUN, kids=kids, cancel=Cancel.never(), mask=mask)
+        supervisor = Supervisor(run=RUN, kids=kids, cancel=Cancel(), mask=mask)
 
         def step() -> None:
             supervisor.run(argv, cwd=folder, env=environ, limits=Limits(60), log=log)
@@ -142,7 +142,7 @@ def flood(folder: str, gigabytes: float) -> None:
     assert kids
     argv = ["/bin/sh", "-c", f"yes | head -c {int(gigabytes * 1e9)}"]
     with (
-        Supervisor(run=RUN, kids=kids, cancel=Cancel.never(), mask=mask) as supervisor,
+        Supervisor(run=RUN, kids=kids, cancel=Cancel(), mask=mask) as supervisor,
         StepLog(f"{folder}/log", "2", mask) as log,
     ):
         took = timed(lambda: supervisor.run(argv, cwd=folder, env=os.environ, limits=Limits(3600), log=log))

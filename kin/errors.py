@@ -65,12 +65,6 @@ class Conflict(KinError):
     code, exit = "conflict", 4
 
 
-class OverBudget(KinError):
-    """Money, minutes or a time limit used up."""
-
-    code, exit = "budget", 5
-
-
 class Busy(KinError):
     """Somebody else holds what is needed; trying again later can help."""
 

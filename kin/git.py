@@ -365,11 +365,6 @@ def is_shallow(cwd: str) -> bool:
     return git(cwd, "rev-parse", "--is-shallow-repository").text == "true"
 
 
-def is_unborn(cwd: str) -> bool:
-    """Whether HEAD names a branch that has no commit yet."""
-    return tip(cwd, "HEAD") is None
-
-
 class Change(NamedTuple):
     """A path that two trees hold differently: status `A`, `D`, `M` or `T`, and the file modes before and after."""
 
@@ -395,10 +390,9 @@ def changed_paths(cwd: str, old: str, new: str) -> list[tuple[str, str]]:
     return [(change.status, change.path) for change in changes(cwd, old, new)]
 
 
-def diff_text(cwd: str, base: str, tip: str, *, colour: bool = False, paths: Sequence[str] = (), magic: bool = False) -> str:
+def diff_text(cwd: str, base: str, tip: str) -> str:
     """The difference of two commits as a person reads it."""
-    flags = ("--no-ext-diff", "--no-textconv", "--color=" + ("always" if colour else "never"))
-    out = git(cwd, "diff", *flags, "--end-of-options", base, tip, "--", *paths, magic=magic)
+    out = git(cwd, "diff", "--no-ext-diff", "--no-textconv", "--color=never", "--end-of-options", base, tip, "--")
     return out.out.decode("utf-8", "replace")
 
 
@@ -418,20 +412,20 @@ def log_trailers(
 
 
 def names_on_branches(cwd: str, folder: str) -> set[str]:
-    """File names that `folder` holds on any local or remote-tracking branch: three processes, whatever their number.
+    """File names that `folder` holds at HEAD and on any local or remote-tracking branch, in three processes.
 
     Many branches share one tree of the folder; each tree is read once.
     """
     tips = set(git(cwd, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes").out.split())
-    asked = b"".join(oid + b":" + os.fsencode(folder) + b"\n" for oid in tips)
+    asked = b"".join(oid + b":" + os.fsencode(folder) + b"\n" for oid in {b"HEAD", *tips})
     answers = git(cwd, "cat-file", "--batch-check=%(objectname) %(objecttype)", input=asked).out.splitlines()
     trees = {answer.split()[0] for answer in answers if answer.endswith(b" tree")}
     if not trees:
         return set()
-    names: set[str] = set()
-    for content in _batch(git(cwd, "cat-file", "--batch", input=b"\n".join(trees) + b"\n").out):
-        names.update(_names_in_tree(content, len(next(iter(trees))) // 2))
-    return names
+    # A tree is `<mode> <name>`, NUL, binary id, again and again.
+    entry = re.compile(rb"[0-7]+ ([^\0]+)\0.{%d}" % (len(next(iter(trees))) // 2), re.DOTALL)
+    contents = _batch(git(cwd, "cat-file", "--batch", input=b"\n".join(trees) + b"\n").out)
+    return {os.fsdecode(name) for content in contents for name in entry.findall(content)}
 
 
 def _batch(out: bytes) -> Iterator[bytes]:
@@ -442,15 +436,6 @@ def _batch(out: bytes) -> Iterator[bytes]:
         size = int(out[at:line].split()[2])
         yield out[line + 1 : line + 1 + size]
         at = line + size + 2
-
-
-def _names_in_tree(content: bytes, id_length: int) -> Iterator[str]:
-    """The names in a tree object: `<mode> <name>`, NUL, binary id."""
-    at = 0
-    while at < len(content):
-        end = content.index(b"\0", at)
-        yield os.fsdecode(content[at:end].partition(b" ")[2])
-        at = end + 1 + id_length
 
 
 _UNDER_WAY = {

@@ -133,7 +133,7 @@ def test_unborn_bare_and_shallow_repositories_are_known(repo: Repo, tmp_path: Pa
     repo.git("init", "-q", unborn)
     repo.git("clone", "-q", "--bare", ".", bare)
     repo.git("clone", "-q", "--depth", "1", f"file://{repo.path}", shallow)
-    ask = lambda path: (git.is_unborn(path), git.is_bare(path), git.is_shallow(path))  # noqa: E731
+    ask = lambda path: (git.tip(path, "HEAD") is None, git.is_bare(path), git.is_shallow(path))  # noqa: E731
     assert ask(unborn) == (True, False, False)
     assert ask(bare) == (False, True, False)
     assert ask(shallow) == (False, False, True)

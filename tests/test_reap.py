@@ -151,7 +151,7 @@ from kin.runner.signals import Cancel
 from kin.runner.supervise import Limits, Supervisor
 from kin.store.locks import lock_path, try_lock
 folder, run = sys.argv[1:]
-supervisor = Supervisor(run=run, kids=try_lock(lock_path(folder, "KIN-2.kids")), cancel=Cancel.never(), mask=str)
+supervisor = Supervisor(run=run, kids=try_lock(lock_path(folder, "KIN-2.kids")), cancel=Cancel(), mask=str)
 
 def stop(stream, text):
     os.kill(supervisor._process.pid, signal.SIGSTOP)

@@ -216,7 +216,7 @@ def test_salvages_are_listed_found_shown_and_dropped(desk: Desk) -> None:
     assert kept.list_salvage(desk.project) == kept.list_salvage(desk.project, TASK) == [one]
     assert kept.list_salvage(desk.project, "KIN-1") == []
     assert kept.find(desk.project, one.name) == kept.find(desk.project, f"{RUN}-1-dev") == one
-    text = kept.show(desk.project, one)
+    text = git.diff_text(desk.project.git_common, kept.base_of(desk.project, one), one.oid)
     assert "-one" in text and "+saved" in text and "deleted file" in text
     second = salvage.keep(desk.project.git_common, TASK, f"{RUN}-rejected", desk.base)
     with pytest.raises(Usage, match="2 salvages"):

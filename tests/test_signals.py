@@ -44,7 +44,7 @@ def test_a_second_ctrl_c_means_at_once() -> None:
 
 
 def test_one_ctrl_c_that_comes_twice_is_one() -> None:
-    cancel = Cancel.never()
+    cancel = Cancel()
     cancel.ask(signal.SIGINT)
     cancel.ask(signal.SIGINT)
     assert cancel.level == 1
@@ -52,7 +52,7 @@ def test_one_ctrl_c_that_comes_twice_is_one() -> None:
 
 def test_other_signals_do_not_add_up_to_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kin.runner.signals.SAME_PRESS", 0.0)
-    cancel = Cancel.never()
+    cancel = Cancel()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):  # a session that ends sends both
         cancel.ask(number)
     assert (cancel.level, cancel.number) == (1, signal.SIGHUP)

@@ -45,7 +45,7 @@ class Desk:
 
     def __init__(self, folder: Path, grace: float = 5.0) -> None:
         self.folder = folder
-        self.cancel = Cancel.never()
+        self.cancel = Cancel()
         self.mask = make_mask({"DEPLOY_TOKEN": "hunter2-secret"}, ["DEPLOY_TOKEN"])
         held = try_lock(lock_path(str(folder), "KIN-1.kids"), run=RUN)
         assert held
@@ -420,7 +420,7 @@ from kin.store.locks import lock_path, try_lock
 folder, command = sys.argv[1:]
 mask = make_mask({}, [])
 kids = try_lock(lock_path(folder, "KIN-1.kids"))
-with Supervisor(run="r", kids=kids, cancel=Cancel.never(), mask=mask) as supervisor, StepLog(folder + "/log", "1", mask) as log:
+with Supervisor(run="r", kids=kids, cancel=Cancel(), mask=mask) as supervisor, StepLog(folder + "/log", "1", mask) as log:
     argv = ["/bin/sh", "-c", command]
     ended = supervisor.run(argv, cwd="/", env=os.environ, limits=Limits(900), log=log, on_line=lambda *_: None)
 assert (ended.why, ended.exit) == ("exited", 0), ended

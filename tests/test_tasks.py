@@ -87,22 +87,22 @@ def test_an_id_that_is_taken_is_refused(project: Repo, store: Project) -> None:
 
 def test_the_next_number_is_above_all_that_this_clone_can_see(project: Repo, store: Project, tmp_path: Path) -> None:
     put(project, "KIN-FIX-3")
-    assert numbers.next_ids(store, "KIN", "tasks") == ["KIN-4"]
+    assert numbers.new_ids(store, "KIN", "tasks") == ["KIN-4"]
     put(project, "KIN-10")
     project.commit("on main")
     project.git("switch", "-q", "-c", "other")
     put(project, "KIN-20")
     tip = project.commit("on another branch")
     project.git("switch", "-q", "main")
-    assert numbers.next_ids(store, "KIN", "tasks") == ["KIN-21"]
+    assert numbers.new_ids(store, "KIN", "tasks") == ["KIN-21"]
     project.git("branch", "-q", "-D", "other")
     project.git("update-ref", "refs/remotes/origin/theirs", tip)
-    assert numbers.next_ids(store, "KIN", "tasks", 2, "FIX") == ["KIN-FIX-22", "KIN-FIX-23"]
+    assert numbers.new_ids(store, "KIN", "tasks", 2, "FIX") == ["KIN-FIX-22", "KIN-FIX-23"]
     project.git("worktree", "add", "-q", str(tmp_path / "linked"), "-b", "linked")
     Path(tmp_path / "linked" / ".kin" / "tasks" / "KIN-30.yaml").touch()
-    assert numbers.next_ids(store, "KIN", "tasks") == ["KIN-31"]
-    assert numbers.next_ids(find(str(tmp_path / "linked"), {}), "KIN", "tasks") == ["KIN-32"]
-    assert numbers.next_ids(store, "OTHER", "tasks") == ["OTHER-1"]
+    assert numbers.new_ids(store, "KIN", "tasks") == ["KIN-31"]
+    assert numbers.new_ids(find(str(tmp_path / "linked"), {}), "KIN", "tasks") == ["KIN-32"]
+    assert numbers.new_ids(store, "OTHER", "tasks") == ["OTHER-1"]
 
 
 def test_a_number_is_never_given_out_twice(store: Project) -> None:
@@ -114,7 +114,7 @@ def test_a_number_is_never_given_out_twice(store: Project) -> None:
 def test_before_the_first_commit_there_are_numbers_too(tmp_path: Path, repo: Repo) -> None:
     repo.git("init", "-q", str(tmp_path / "unborn"))
     (tmp_path / "unborn" / ".kin").mkdir()
-    assert numbers.next_ids(find(str(tmp_path / "unborn"), {}), "KIN", "tasks") == ["KIN-1"]
+    assert numbers.new_ids(find(str(tmp_path / "unborn"), {}), "KIN", "tasks") == ["KIN-1"]
 
 
 def test_many_who_add_at_once_get_a_number_each(store: Project) -> None:

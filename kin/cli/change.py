@@ -8,7 +8,7 @@ from kin.cli import many
 from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
 from kin.errors import KinError, Usage
-from kin.model.fields import Declared, KeyPath, fields_of
+from kin.model.fields import Declared, KeyPath, dotted, fields_of
 from kin.model.task import Task
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def set_(call: Call) -> Result:
         raise
     finally:
         progress.close()
-    said = " ".join(f"{'.'.join(map(str, w.path))}{w.what}{w.value}" for w in wanted)
+    said = " ".join(f"{dotted(w.path)}{w.what}{w.value}" for w in wanted)
 
     def data() -> list[dict[str, Any]]:
         view = see(project)
@@ -96,7 +96,7 @@ def _read(words: Sequence[str]) -> tuple[list[str], list[Wish]]:
 
 
 def _said(wish: Wish) -> str:
-    return f"{'.'.join(map(str, wish.path))}{wish.what}{wish.value}"
+    return f"{dotted(wish.path)}{wish.what}{wish.value}"
 
 
 def _prepared(wish: Wish, project: "Project") -> Wish:
@@ -164,7 +164,7 @@ def _checked_inside(wish: Wish, field: Declared) -> Wish:
         known = {d.name: d for d in fields_of(Blocked)}
         inner = known.get(str(wish.path[1]))
         if inner is None or len(wish.path) > 2:
-            raise Usage(f"blocked has no field '{'.'.join(map(str, wish.path[1:]))}'", f"it has {', '.join(known)}")
+            raise Usage(f"blocked has no field '{dotted(wish.path[1:])}'", f"it has {', '.join(known)}")
         try:
             inner.field.read(wish.value)
         except ValueError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kin.cli.output import Call
 from kin.cli.screen import clean
 from kin.errors import NotFound, Usage
-from kin.model.fields import KeyPath, Plain
+from kin.model.fields import Plain, dotted, value_at
 from kin.model.ids import sort_key
 from kin.model.status import TaskStatus, check_hand_move
 
@@ -64,19 +64,13 @@ def planned(project: "Project", ids: Sequence[str], changes: "Sequence[Change]")
         old: Plain = {names.get(key, key): value for key, value in read(text, "").items()}
         new = reduce(meant, changes, old)
         for path in dict.fromkeys(change.path for change in changes):
-            before, after = _at(old, path), _at(new, path)
+            before, after = value_at(old, path), value_at(new, path)
             if before != after:
-                edits.append(Edit(task_id, ".".join(map(str, path)), before, after))
+                edits.append(Edit(task_id, dotted(path), before, after))
         for change in changes:
             if change.path == ("status",) and isinstance(change, Set):
                 check_hand_move(task_id, task.status, TaskStatus(change.value))
     return edits
-
-
-def _at(data: Plain, path: KeyPath) -> Plain:
-    for key in path:
-        data = data.get(str(key)) if isinstance(data, dict) else None
-    return data
 
 
 def lines(edits: Iterable[Edit]) -> Iterator[str]:

@@ -46,6 +46,23 @@ class Declared(NamedTuple):
     required: bool
 
 
+def dotted(path: KeyPath) -> str:
+    """A path of keys as a person writes it."""
+    return ".".join(map(str, path))
+
+
+def value_at(data: Any, path: KeyPath) -> Any:
+    """What plain data holds at a path of keys; None if there is nothing."""
+    for key in path:
+        if isinstance(data, dict):
+            data = data.get(str(key))
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
+        else:
+            return None
+    return data
+
+
 _REQUIRED = object()
 
 Schema = dict[str, Any]

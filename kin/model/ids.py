@@ -37,9 +37,15 @@ def sort_key(task_id: str) -> tuple[str, str, int, str]:
     return (key, category or "", int(number) if number else 0, task_id)
 
 
+def identity(task_id: str) -> tuple[str | int, ...]:
+    """What ids that name the same task have in common (`KIN-7` and `KIN-007` do)."""
+    key = sort_key(task_id)
+    return key[:3] if key[2] else (task_id,)
+
+
 def same_id(one: str, other: str) -> bool:
-    """Whether two ids name the same task (`KIN-7` and `KIN-007` do)."""
-    return one == other or (sort_key(one)[:3] == sort_key(other)[:3] and sort_key(one)[2] != 0)
+    """Whether two ids name the same task."""
+    return identity(one) == identity(other)
 
 
 def random_id(key: str, entropy: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kin.model.ids import normalise, sort_key
+from kin.model.ids import identity, normalise
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Blocked, Task
 
@@ -45,7 +45,7 @@ def graph_of(tasks: Mapping[str, Task]) -> Graph:
     depends_on: dict[str, list[tuple[str, str | None]]] = {}
     dependents: dict[str, list[str]] = {}
     children: dict[str, list[str]] = {}
-    numbers: dict[tuple[str, str, int], str] = {}
+    numbers: dict[tuple[str | int, ...], str] = {}
 
     def meant(word: str, by: Task) -> str | None:
         if word in tasks:
@@ -54,8 +54,8 @@ def graph_of(tasks: Mapping[str, Task]) -> Graph:
         if found is None or found in tasks:
             return found
         if not numbers:
-            numbers.update((sort_key(i)[:3], i) for i in tasks)
-        return numbers.get(sort_key(found)[:3]) if sort_key(found)[2] else None
+            numbers.update((identity(i), i) for i in tasks)
+        return numbers.get(identity(found))
 
     for task in tasks.values():
         for word in task.depends_on:

@@ -33,7 +33,3 @@ class Event(NamedTuple):
 
 
 Emit = Callable[[Event], None]
-
-
-def nobody(event: Event) -> None:
-    """A listener that does not listen."""

@@ -50,12 +50,6 @@ def find(project: Project, word: str) -> Salvaged:
     return found[0]
 
 
-def show(project: Project, one: Salvaged, *, colour: bool = False) -> str:
-    """What the salvaged step had done, as a diff: its commits and its uncommitted files together."""
-    base = base_of(project, one)
-    return git.diff_text(project.git_common, base, one.oid, colour=colour)
-
-
 def apply(project: Project, one: Salvaged, path: str) -> list[str]:
     """Bring the changes of a salvage into the worktree at `path`, staged and uncommitted; the paths that it changed.
 

@@ -93,8 +93,7 @@ def _free(project: Project, old: str, wanted: str | None, key: str) -> str:
     folder = _folder(old)
     own_key, category, *_ = sort_key(old)
     if wanted is None:
-        make = numbers.random_ids if config.quick(project).ids == "random" else numbers.next_ids
-        return make(project, own_key, folder, 1, category)[0]
+        return numbers.new_ids(project, own_key, folder, 1, category)[0]
     new = normalise(wanted, key)
     if new is None or _folder(new) != folder:
         form = "D-<number>" if folder == "decisions" else "KEY-<number>, or KEY-<CATEGORY>-<number>"

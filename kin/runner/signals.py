@@ -35,11 +35,6 @@ class Cancel:
         (self.fd, first), (self.fd_at_once, second) = os.pipe(), os.pipe()
         self._ends = [first, second]
 
-    @classmethod
-    def never(cls) -> "Cancel":
-        """One that no signal reaches; `ask` still does."""
-        return cls()
-
     def ask(self, number: int = signal.SIGTERM) -> None:
         """Ask to stop, as signal `number` does; a second SIGINT asks to stop at once."""
         with self._lock:

@@ -34,11 +34,6 @@ def landed(cwd: str, target: str, task_id: str) -> str | None:
     return found.oid if found else None
 
 
-def reverted(cwd: str, target: str, task_id: str) -> bool:
-    """Whether the task was brought to `target` once and is not `done` there any more."""
-    return landed(cwd, target, task_id) is not None and not _is_done(cwd, target, task_id)
-
-
 def undo(project: Project, task_id: str, target: str) -> Moved | Pending | Clash:
     """Revert on the full ref `target` what the task brought, and make it `todo` there. Nothing is gated.
 

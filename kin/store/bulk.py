@@ -9,8 +9,8 @@ from zlib import crc32
 
 from kin.errors import Invalid, NotFound, Place, Usage
 from kin.model.circles import circles
-from kin.model.fields import Plain, Problem, data_of
-from kin.model.ids import TASK_ID, sort_key
+from kin.model.fields import Plain, Problem, data_of, dotted
+from kin.model.ids import TASK_ID, identity
 from kin.model.spelling import near_misses, spellings
 from kin.model.status import TaskStatus
 from kin.model.task import TASK_KEYS, Task, build_task
@@ -149,8 +149,7 @@ class _Batch:
 
     def misspelled(self, item: Item, data: Mapping[str, Plain]) -> Iterator[str]:
         for keys, meant in near_misses(Task, data) if len(self.warnings) < MOST else ():
-            word = ".".join(map(str, keys))
-            yield f"{place_in(item, self.path, keys)}: `{word}` is no key that kin knows; did you mean `{meant}`?"
+            yield f"{place_in(item, self.path, keys)}: `{dotted(keys)}` is no key that kin knows; did you mean `{meant}`?"
 
     def fault(self, number: int, words: str, hint: str = "") -> Invalid:
         hint = f"{hint}; nothing was added" if hint else "nothing was added"
@@ -193,17 +192,16 @@ class _Batch:
 
     def take_ids(self) -> list[str]:
         """The ids of all: those insisted on, and new ones. Raises Invalid for one that is taken."""
-        there = {_meaning(one): one for one in tasks.ids(self.project)}
+        there = {identity(one): one for one in tasks.ids(self.project)}
         for number, one in enumerate(self.named):
             if one.own_id is not None:
-                if other := there.get(_meaning(one.own_id)):
+                if other := there.get(identity(one.own_id)):
                     raise self.fault(number, f"{other} is there already", "without `id` it gets a new one")
-                there[_meaning(one.own_id)] = one.own_id
-        quick = config.quick(self.project)
-        make = numbers.random_ids if quick.ids == "random" else numbers.next_ids
+                there[identity(one.own_id)] = one.own_id
+        key = config.quick(self.project).key
         new: list[str] = []
         while missing := sum(one.own_id is None for one in self.named) - len(new):
-            new += [i for i in make(self.project, quick.key, "tasks", missing) if _meaning(i) not in there]
+            new += [i for i in numbers.new_ids(self.project, key, "tasks", missing) if identity(i) not in there]
         rest = iter(new)
         return [one.own_id or next(rest) for one in self.named]
 
@@ -230,12 +228,6 @@ class _Batch:
 
 def _is_too_large(content: str) -> bool:
     return len(content) > LARGEST or len(content.encode()) > LARGEST
-
-
-def _meaning(task_id: str) -> Any:
-    """What ids that name the same task have in common."""
-    key = sort_key(task_id)
-    return key[:3] if key[2] else task_id
 
 
 def _write(project: Project, texts: Iterator[tuple[str, str]], total: int, tick: Tick | None) -> None:

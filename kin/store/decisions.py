@@ -8,7 +8,7 @@ from kin.errors import Invalid, Place, Usage
 from kin.model.decision import DECISION_KEYS, Decision
 from kin.model.fields import build, data_of
 from kin.store import config, emit, files, reader, schemas
-from kin.store.numbers import next_ids, random_ids
+from kin.store.numbers import new_ids
 from kin.store.project import STORE, Project
 
 __all__ = ["add", "decision_path", "decision_text", "load", "parse"]
@@ -48,9 +48,8 @@ def add(project: Project, data: Mapping[str, Any], *, today: str) -> Decision:
     decision, problems = build(Decision, {"kind": "decision", "created": today, **data, "id": "D-0"})
     if decision is None:
         raise Usage(problems[0].message, "", problems=[p.message for p in problems])
-    make = random_ids if config.quick(project).ids == "random" else next_ids
     while True:
-        decision = decision._replace(id=make(project, "D", "decisions")[0])
+        decision = decision._replace(id=new_ids(project, "D", "decisions")[0])
         try:
             head = schemas.first_line(project, "decision")
             files.add_file(project, decision_path(project, decision.id), head + decision_text(decision))

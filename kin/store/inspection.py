@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from kin.errors import Invalid, NotFound, Place
 from kin.model.decision import Decision
-from kin.model.fields import KeyPath, Problem, build
+from kin.model.fields import KeyPath, Problem, build, dotted
 from kin.model.ids import TASK_ID
 from kin.model.record import Run
 from kin.model.spelling import near, near_misses, respellings, spellings, twice
@@ -132,7 +132,7 @@ class _File:
             self.find("two-spellings", (key,), f"`{key}` and `{other}` are two spellings of one key", "keep one of them")
         self.problems(p for p in problems if p.path[:1] not in {(key,) for key in doubles})
         for path, meant in near_misses(model, self.data):
-            word = f"`{'.'.join(map(str, path))}` is no key that kin knows"
+            word = f"`{dotted(path)}` is no key that kin knows"
             self.find("near-miss", path, word, f"did you mean `{meant}`? A key of your own begins with `x-`")
         if not doubles:
             self.tidy += [f"`{one.old}` is `{one.new}`" for one in respellings(model, self.data)]

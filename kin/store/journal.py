@@ -48,16 +48,8 @@ def remove(project: Project, name: str) -> None:
     files.remove_own(_path(project, name))
 
 
-def all_entries(project: Project) -> dict[str, dict[str, Any]]:
-    """Every entry by its file's name without `.json`, in order of names. Raises Invalid for one that is damaged."""
-    entries, faults = look(project)
-    if faults:
-        raise faults[0]
-    return entries
-
-
 def look(project: Project) -> tuple[dict[str, dict[str, Any]], list[Invalid]]:
-    """Every entry that can be read, as `all_entries` has them, and what is wrong with the others."""
+    """Every entry that can be read, by its file's name without `.json`, and what is wrong with the others."""
     try:
         names = sorted(n for n in os.listdir(_folder(project)) if n.endswith(".json") and not n.startswith("."))
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.circles import circles
 from kin.model.deps import waits_of
 from kin.model.fields import KeyPath
-from kin.model.ids import TASK_ID, sort_key
+from kin.model.ids import TASK_ID, identity
 from kin.model.ready import Graph, graph_of
 from kin.model.spelling import near
 from kin.model.task import Task
@@ -52,11 +52,11 @@ def _names(project: Project, found: Mapping[str, Look]) -> Iterator[Finding]:
 
 
 def _collisions(found: Mapping[str, Look]) -> Iterator[Finding]:
-    seen: dict[tuple[Any, ...], str] = {}
+    seen: dict[tuple[str | int, ...], str] = {}
     for name in sorted(found, key=lambda name: (len(name), name)):
         stem, kind = _stem(name), found[name].kind
-        if kind in ("task", "decision") and TASK_ID.fullmatch(stem) and sort_key(stem)[2]:
-            first = seen.setdefault((kind, *sort_key(stem)[:3]), stem)
+        if kind in ("task", "decision") and TASK_ID.fullmatch(stem):
+            first = seen.setdefault((kind, *identity(stem)), stem)
             if first != stem:
                 words = f"{stem} and {first} are one id"
                 yield Finding("collision", Place(f"{STORE}/{name}", 1), words, f"`kin renumber {stem}` gives it another one")

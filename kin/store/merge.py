@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from kin import git
 from kin.errors import Invalid
 from kin.model.decision import DECISION_KEYS, Decision
-from kin.model.fields import KeyPath, Plain, fields_of
+from kin.model.fields import KeyPath, Plain, dotted, fields_of, value_at
 from kin.model.task import TASK_KEYS
 from kin.store import splice
 from kin.store.lined import Lined
@@ -169,8 +169,8 @@ class _Work:
         paths = _marked_keys(clashes, made, theirs)
         for path in paths:
             new[path], clean = self.lines(base.lines(path), made.lines(path), theirs.lines(path))
-            left += [] if clean else [".".join(map(str, path))]
-        removed = [Set(path, _value(sides[2].said, path)) for path in paths if not made.span(path)]
+            left += [] if clean else [dotted(path)]
+        removed = [Set(path, value_at(sides[2].said, path)) for path in paths if not made.span(path)]
         text = Lined(_edited(made.text, removed, kind), kind.aliases).replaced(new)
         base_text = plain.replaced({path: theirs.lines(path) for path in new})
         whole, clean = self.lines(base_text, text, theirs.text)
@@ -217,9 +217,3 @@ def _changes(found: Iterable[Change | Clash]) -> list[Change]:
 
 def _edited(text: str, steps: Sequence[Change], kind: _Kind) -> str:
     return splice.edit(text, steps, order=kind.order, aliases=kind.aliases, bounds=RECORD_BOUNDS)
-
-
-def _value(data: Plain, path: KeyPath) -> Plain:
-    for key in path:
-        data = data[str(key)] if isinstance(data, dict) else None
-    return data

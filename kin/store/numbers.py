@@ -9,27 +9,33 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from kin.model.ids import random_id
-from kin.store import files
+from kin.store import config, files
 from kin.store.locks import store_lock
 from kin.store.project import STORE, Project
 
 
-def next_ids(project: Project, key: str, folder: str, count: int = 1, category: str = "") -> list[str]:
-    """`count` ids `KEY-<n>` (or `KEY-<CATEGORY>-<n>`) for files in `.kin/<folder>`; nobody else is given them."""
-    seen = max(_highest(_in_branches(project, folder), key), _highest(_elsewhere(project, folder), key))
+def new_ids(project: Project, key: str, folder: str, count: int = 1, category: str = "") -> list[str]:
+    """`count` ids for new files in `.kin/<folder>`, of the form that the settings ask for; nobody else is given them."""
+    make = _random_ids if config.quick(project).ids == "random" else _next_ids
+    return make(project, key, folder, count, f"{key}-{category}" if category else key)
+
+
+def _next_ids(project: Project, key: str, folder: str, count: int, head: str) -> list[str]:
+    """`KEY-<n>`, or `KEY-<CATEGORY>-<n>`."""
+    from kin import git
+
+    seen = _highest([*git.names_on_branches(project.gitdir, f"{STORE}/{folder}"), *_elsewhere(project, folder)], key)
     given = os.path.join(project.common, "given", key)
     with store_lock(project.common):
         here = _highest(_names(os.path.join(project.store, folder)), key)
         first = max(seen, here, _given(given)) + 1
         files.write_own(given, f"{first + count - 1}\n")
-    head = f"{key}-{category}" if category else key
     return [f"{head}-{n}" for n in range(first, first + count)]
 
 
-def random_ids(project: Project, key: str, folder: str, count: int = 1, category: str = "") -> list[str]:
-    """`count` ids `KEY-XXXXXX` that no file here has; 30 bits need no lock, and `write_new` refuses the one in a billion."""
+def _random_ids(project: Project, key: str, folder: str, count: int, head: str) -> list[str]:
+    """`KEY-XXXXXX` that no file here has; 30 bits need no lock, and `write_new` refuses the one in a billion."""
     taken = set(_names(os.path.join(project.store, folder)))
-    head = f"{key}-{category}" if category else key
     found: dict[str, None] = {}
     while len(found) < count:
         new = random_id(head, int.from_bytes(os.urandom(4), "big"))
@@ -66,18 +72,3 @@ def _elsewhere(project: Project, folder: str) -> Iterator[str]:
             roots.add(os.path.dirname(os.path.join(admin, name, os.fsdecode(file.read().strip()))))
     for root in roots - {project.root}:
         yield from _names(os.path.join(root, STORE, folder))
-
-
-def _in_branches(project: Project, folder: str) -> list[str]:
-    """Names of files on every local and remote-tracking branch, in three git processes whatever the number of branches."""
-    from kin import git
-
-    tips = git.git(project.gitdir, "for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes").text.split()
-    asked = "".join(f"{tip}:{STORE}/{folder}\n" for tip in {*tips, "HEAD"})
-    checked = git.git(project.gitdir, "cat-file", "--batch-check", input=asked.encode()).text.splitlines()
-    trees = {line.split()[0] for line in checked if line.split()[1:2] == ["tree"]}
-    if not trees:
-        return []
-    batch = git.git(project.gitdir, "cat-file", "--batch", input="".join(f"{tree}\n" for tree in trees).encode()).out
-    # A tree is `<mode> <name>` NUL <raw id>, again and again. Should a raw id look like an entry, a number is left out.
-    return [name.decode() for name in re.findall(rb"100(?:644|755) ([A-Z0-9-]+\.yaml)\0", batch)]

@@ -3,9 +3,9 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from kin.model.ids import TASK_ID, normalise, same_id, sort_key
+from kin.model.ids import TASK_ID, identity, normalise, same_id
 from kin.store.inspection import Look, kind_of
 
 
@@ -24,7 +24,7 @@ def renamings(found: Mapping[str, Look]) -> list[Renaming]:
     wrong = {name: look.claims for name, look in found.items() if look.claims is not None}
     if not wrong:
         return []
-    taken = Counter(_meant(wrong.get(name, _stem(name))) for name, look in found.items() if look.kind in ("task", "decision"))
+    taken = Counter(identity(wrong.get(name, _stem(name))) for name, look in found.items() if look.kind in ("task", "decision"))
     return [_one(name, claims, found, taken) for name, claims in wrong.items()]
 
 
@@ -32,22 +32,17 @@ def _stem(name: str) -> str:
     return os.path.basename(name).rsplit(".", 1)[0]
 
 
-def _meant(task_id: str) -> tuple[Any, ...]:
-    """What ids that name the same have in common."""
-    key = sort_key(task_id)
-    return key[:3] if key[2] else (task_id,)
-
-
-def _one(name: str, claims: str, found: Mapping[str, Look], taken: Mapping[tuple[Any, ...], int]) -> Renaming:
+def _one(name: str, claims: str, found: Mapping[str, Look], taken: Mapping[tuple[str | int, ...], int]) -> Renaming:
     folder, stem = os.path.dirname(name), _stem(name)
     named, said = _is_id(stem, name), _is_id(claims, name)
     home = f"{folder}/{claims}.yaml"
     if said and (not named or stem == claims):  # KIN-7.yml, login.yaml
-        if home in found or taken[_meant(claims)] > 1:
+        if home in found or taken[identity(claims)] > 1:
             return Renaming(name, claims, why=f"{claims} is taken: give it an id of its own")
         return Renaming(name, claims, to=home, why=f"`kin check --fix` names it {claims}.yaml")
     if named and name.endswith(".yaml"):
-        if any(_meant(_stem(other)) == _meant(stem) for other in found if other != name and os.path.dirname(other) == folder):
+        others = (_stem(other) for other in found if other != name and os.path.dirname(other) == folder)
+        if any(same_id(other, stem) for other in others):
             return Renaming(name, claims, why="give it an id of its own")
         close = normalise(claims, stem.partition("-")[0])
         copied = home in found and found[home].claims is None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kin.errors import Invalid, Place
-from kin.model.fields import KeyPath, Plain, fields_of
+from kin.model.fields import KeyPath, Plain, dotted, fields_of, value_at
 from kin.model.task import TASK_KEYS, Task
 from kin.store import cuts, emit, lines
 from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar, plain
@@ -132,7 +132,7 @@ def meant(data: Plain, change: Change) -> Plain:
 
 def _on_whole_list(data: Plain, change: AddItem | DropItem) -> Set | Remove | None:
     """The change to one item as a change to its list; None if nothing is to be done."""
-    old = _value(data, change.path)
+    old = value_at(data, change.path)
     if isinstance(change, AddItem):
         there = change.item == old or (isinstance(old, list) and change.item in old)
         return None if there else Set(change.path, _with_item(old, change))
@@ -142,20 +142,9 @@ def _on_whole_list(data: Plain, change: AddItem | DropItem) -> Set | Remove | No
     return Remove(change.path) if old == change.item else None
 
 
-def _value(data: Plain, path: KeyPath) -> Plain:
-    for key in path:
-        if isinstance(data, dict):
-            data = data.get(str(key))
-        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
-            data = data[key]
-        else:
-            return None
-    return data
-
-
 def _with_item(old: Plain, change: AddItem) -> list[Any]:
     if isinstance(old, dict):
-        raise Invalid(f"`{_dotted(change.path)}` is a mapping, no list", "set its keys")
+        raise Invalid(f"`{dotted(change.path)}` is a mapping, no list", "set its keys")
     items = [] if old is None else old if isinstance(old, list) else [old]
     at = next(
         (i for i, item in enumerate(items) if isinstance(item, str) and _natural(item) > _natural(change.item)), len(items)
@@ -178,12 +167,12 @@ def _put(data: Plain, path: KeyPath, change: Set | Remove) -> Plain:
     if isinstance(change, Remove):
         if not inside or (isinstance(data, dict) and str(key) not in data):
             return data
-        old = _value(data, (key,))
+        old = value_at(data, (key,))
         new = _put(old, rest, change) if rest else None
         return _without(data, key) if not rest or (new != old and not new) else _with(data, key, new)
     if not inside:
-        raise Invalid(f"`{_dotted(change.path)}` cannot be set: `{key}` would be in {_kind(data)}", "set a key above it")
-    return _with(data, key, _put(_value(data, (key,)), rest, change) if rest else _as_plain(change.value))
+        raise Invalid(f"`{dotted(change.path)}` cannot be set: `{key}` would be in {_kind(data)}", "set a key above it")
+    return _with(data, key, _put(value_at(data, (key,)), rest, change) if rest else _as_plain(change.value))
 
 
 def _with(data: Plain, key: str | int, value: Plain) -> Plain:
@@ -210,10 +199,6 @@ def _as_plain(value: Any) -> Plain:
     if isinstance(value, (list, tuple)):
         return [_as_plain(item) for item in value]
     return emit.text_of(value)
-
-
-def _dotted(path: KeyPath) -> str:
-    return ".".join(str(key) for key in path)
 
 
 # How it is done
@@ -281,7 +266,7 @@ def _checked(new: str, wanted: Plain, change: Change, where: Place, bounds: Boun
         if plain(tree) == wanted:
             return new + ending, tree
     raise Invalid(
-        f"`{_dotted(change.path)}` cannot be changed here without touching more than that",
+        f"`{dotted(change.path)}` cannot be changed here without touching more than that",
         "change it by hand; the file is as it was",
         where,
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
-from kin.model.fields import KeyPath, Plain, Problem, data_of, fields_of
+from kin.model.fields import KeyPath, Plain, Problem, data_of, dotted, fields_of, value_at
 from kin.model.ids import TASK_ID, normalise, same_id
 from kin.model.ready import graph_of, in_order
 from kin.model.status import BlockedKind, TaskStatus, check_hand_move, may_move
@@ -182,9 +182,7 @@ def new_id(project: Project, category: str = "") -> str:
     """An id that nobody has been given."""
     from kin.store import numbers
 
-    quick = config.quick(project)
-    make = numbers.random_ids if quick.ids == "random" else numbers.next_ids
-    return make(project, quick.key, "tasks", 1, category)[0]
+    return numbers.new_ids(project, config.quick(project).key, "tasks", 1, category)[0]
 
 
 def add(project: Project, data: Mapping[str, Plain], *, today: str, category: str = "") -> Task:
@@ -260,10 +258,10 @@ def _check_unchanged(task_id: str, data: Mapping[str, Plain], changes: Sequence[
 
     for one in changes:
         if isinstance(one, (Set, Remove)):
-            now = _value_at(data, one.path)
+            now = value_at(data, one.path)
             before = seen.setdefault(one.path, now)
             if now != before:
-                name, wanted = ".".join(map(str, one.path)), getattr(one, "value", None)
+                name, wanted = dotted(one.path), getattr(one, "value", None)
                 raise Busy(
                     f"{task_id}: {name} was changed to '{now}' meanwhile, you wanted '{wanted}'",
                     "look at it and try again",
@@ -271,17 +269,6 @@ def _check_unchanged(task_id: str, data: Mapping[str, Plain], changes: Sequence[
                     theirs=now,
                     yours=wanted,
                 )
-
-
-def _value_at(data: Any, path: KeyPath) -> Any:
-    for key in path:
-        if isinstance(data, dict) and isinstance(key, str):
-            data = data.get(key)
-        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
-            data = data[key]
-        else:
-            return None
-    return data
 
 
 def _spliced(task_id: str, text: str, data: Mapping[str, Plain], changes: Sequence[Any]) -> str:
