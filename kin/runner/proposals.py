@@ -17,7 +17,7 @@ from kin.model.result import Result
 from kin.model.status import StepStatus
 from kin.model.task import TASK_KEYS, Task, build_task
 from kin.runner.passage import Passage, digest
-from kin.store import config, decisions, emit, files, numbers, schemas, tasks
+from kin.store import decisions, emit, files, numbers, schemas, tasks
 from kin.store.project import Project
 
 __all__ = ["Proposal", "as_child", "files_of", "keep", "proposals_of"]
@@ -130,10 +130,7 @@ def files_of(p: Passage) -> dict[str, bytes]:
 
 
 def _next_id(project: Project, folder: str) -> str:
-    if folder == "tasks":
-        return tasks.new_id(project)
-    make = numbers.random_ids if config.quick(project).ids == "random" else numbers.next_ids
-    return make(project, "D", "decisions")[0]
+    return tasks.new_id(project) if folder == "tasks" else numbers.new_ids(project, "D", "decisions")[0]
 
 
 def _is_free(p: Passage, path: str, content: bytes) -> bool:
