@@ -6,6 +6,7 @@ sent, how often, and what never was.
 """
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,6 +134,15 @@ def by_prompt(scripts: Mapping[str, Sequence[Answer] | Script]) -> Script:
     return answer
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away, or is killed, is no fault of the server's; a script that raises is."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 class ModelServer:
     """The server, on a free port of loopback; use it as a context."""
 
@@ -147,8 +157,7 @@ class ModelServer:
         class Handler(_Handler):
             server_of = owner
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._http = _Http(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
 
@@ -200,8 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _others(self, body: Mapping[str, Any] | None = None) -> None:
         self.server_of.others.append(f"{self.command} {self.path}")
-        known = self.path.endswith("count_tokens")
-        self._json(200 if known else 404, body if known and body else {"error": {"type": "not_found_error", "message": "no"}})
+        status = 426 if self.headers.get("upgrade") else 200 if body else 404  # 426: codex asks again without a WebSocket
+        self._json(status, body or {"error": {"type": "not_found_error", "message": "nothing is here"}})
 
     def _json(self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
         raw = json.dumps(body).encode()
