@@ -355,6 +355,12 @@ def status(cwd: str, *, env: Mapping[str, str] | None = None, submodules: bool =
     return Status(head, branch, tuple(entries))
 
 
+def files(cwd: str) -> list[str]:
+    """Every path of the checkout that git tracks or would track, sorted."""
+    out = git(cwd, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate").out
+    return sorted(out.decode("utf-8", "surrogateescape").split("\0")[:-1])
+
+
 def is_bare(cwd: str) -> bool:
     """Whether the repository has no files of its own."""
     return git(cwd, "rev-parse", "--is-bare-repository").text == "true"

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from kin.model.ready import MAX_CRASHES, Facts, graph_of, in_order, overlap, reasons
+from kin.model.globs import overlap
+from kin.model.ready import MAX_CRASHES, Facts, graph_of, in_order, reasons
 from kin.model.record import Live, Run, Waiting
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Blocked, Task

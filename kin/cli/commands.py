@@ -37,8 +37,8 @@ class Opt(NamedTuple):
 
     @property
     def key(self) -> str:
-        """Its name in a call's values."""
-        return self.name.replace("-", "_")
+        """Its name in a call's values: one that Python takes for a parameter's."""
+        return "for_" if self.name == "for" else self.name.replace("-", "_")
 
     @property
     def default(self) -> Any:
@@ -82,6 +82,7 @@ SORTS = ("ready", "id", "priority", "created", "status", "title")
 
 _ID = Arg("id", "A task's id; a bare number is taken with the project's key", complete="task")
 _IDS = Arg("ids", "Tasks' ids", many=True, complete="task")
+_KINDS = ("decision", "convention", "gotcha", "workaround", "rejected_approach")
 _MESSAGE = Opt("message", "What to say; `-` reads it from standard input", short="m", metavar="TEXT")
 
 _FIELDS = (
@@ -219,6 +220,32 @@ _ROWS = (
         ),
     ),
     Command(
+        "decide",
+        "decisions",
+        "Work",
+        "Write down a decision; every later role that it concerns is told",
+        args=(Arg("title", "What was decided, one line", many=True),),
+        options=(
+            Opt("message", "Why, and what follows; `-` reads it from standard input", short="m", metavar="TEXT"),
+            Opt(
+                "kind",
+                "decision (default), convention, gotcha, workaround or rejected_approach",
+                "choice",
+                choices=_KINDS,
+                metavar="KIND",
+            ),
+            Opt("module", "The part of the code it is about", complete="module", metavar="NAME"),
+            Opt("tag", "A word to find it by; may be given again", many=True, metavar="WORD"),
+            Opt("path", "A path glob it is about; may be given again", many=True, metavar="GLOB"),
+            Opt("supersedes", "The decision that it replaces", metavar="ID"),
+            Opt("force", "Also if it only repeats another one", "flag"),
+        ),
+        examples=(
+            ("kin decide Store all times in UTC -m 'Servers stand in three zones'", "told to every role"),
+            ("kin decide 'Tokens live 10 minutes' --path 'src/auth/**' --supersedes 7", "told where that code is touched"),
+        ),
+    ),
+    Command(
         "rm",
         "tasks",
         "Work",
@@ -302,9 +329,9 @@ _ROWS = (
         "show",
         "show",
         "Look",
-        "Show all that is known of a task",
+        "Show all that is known of a task, or a decision",
         args=(_ID,),
-        examples=(("kin show 12", "fields, run, steps, notes, worktree and branch"),),
+        examples=(("kin show 12", "fields, run, steps, notes, worktree and branch"), ("kin show D-7", "")),
     ),
     Command(
         "board",
@@ -387,6 +414,27 @@ _ROWS = (
         "Show what a task waits for and what waits for it, as trees",
         args=(_ID,),
         examples=(("kin deps 12", "dependencies and parts, circles, the longest chain of open tasks before it"),),
+    ),
+    Command(
+        "decisions",
+        "decisions",
+        "Look",
+        "List the decisions that hold",
+        args=(Arg("action", "export: write them as Markdown into the folder that --adr names", required=False),),
+        options=(
+            Opt("for", "Only those about this file or folder", metavar="PATH", complete="file"),
+            Opt("kind", "Only of this kind", "choice", choices=_KINDS, metavar="KIND"),
+            Opt("module", "Only of this module", complete="module", metavar="NAME"),
+            Opt("tag", "Only with this tag; may be given again, then all of them", many=True, metavar="WORD"),
+            Opt("search", "Only with this text in id, title or text", metavar="TEXT"),
+            Opt("stale", "Only those that name paths at which nothing is any more", "flag"),
+            Opt("all", "Superseded ones too", "flag", "a"),
+            Opt("adr", "The folder for `export`", metavar="DIR", complete="folder"),
+        ),
+        examples=(
+            ("kin decisions --for src/auth/login.py", "what binds whoever touches this file"),
+            ("kin decisions export --adr docs/adr", "one Markdown file a decision"),
+        ),
     ),
     Command(
         "inbox",

@@ -79,7 +79,7 @@ def usage(command: Command) -> str:
 
 
 def _option(option: Opt) -> tuple[str, str]:
-    value = "|".join(option.choices) or option.metavar
+    value = option.metavar or "|".join(option.choices)
     short = f"-{option.short}, " if option.short else "    "
     return f"{short}--{option.name} {value}".rstrip(), option.help
 

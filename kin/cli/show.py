@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def show_(call: Call) -> Result:
-    """Show all that is known of one task."""
+    """Show all that is known of one task, or a decision."""
+    if call["id"][:2] in ("D-", "d-"):
+        from kin.cli.decisions import show_decision
+
+        return show_decision(call)
     from kin.store.notes import of_task
     from kin.store.records import ended
     from kin.store.tasks import task_path

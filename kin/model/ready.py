@@ -175,14 +175,3 @@ def _waiting(task_id: str, run: "Run", now: str) -> Iterator[Reason]:
     until = f", at {waiting.until}" if waiting.until else ""
     paths = f" (in the way: {', '.join(waiting.paths)})" if waiting.paths else ""
     yield Reason("waiting", f"its run waits for {what}{until}{paths}", run.run)
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether two path globs may name the same file: the parts before their first wildcards are prefixes of one another."""
-    a, b = _fixed_part(one), _fixed_part(other)
-    return a.startswith(b) or b.startswith(a)
-
-
-def _fixed_part(glob: str) -> str:
-    glob = glob.removeprefix("./").removeprefix("/")
-    return glob[: min((glob.index(c) for c in "*?[{" if c in glob), default=len(glob))]

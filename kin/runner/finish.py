@@ -4,7 +4,6 @@ Under `queue-<target>`, held while gates run, the merge is computed without touc
 `.kin/` is not the one that passed, the gates run on it; then the target moves, or nothing does and the run waits.
 """
 
-import fnmatch
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from kin import git
 from kin.errors import NotFound
 from kin.faults import point
+from kin.model.globs import covers
 from kin.model.record import committed
 from kin.model.settings import Settings
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
@@ -30,8 +30,6 @@ from kin.runner.target import find_target
 from kin.store import locks, records, tasks
 from kin.store.project import Project
 
-__all__ = ["finish", "mode_of", "protected", "review_reasons"]
-
 QUEUE_WAIT = 24 * 3600.0
 """Seconds that a merge queues behind others into the same target: each may run gates for their whole limit."""
 MAX_NOTE = 1 << 20
@@ -41,12 +39,6 @@ MAX_NOTE = 1 << 20
 def mode_of(task: Task, settings: Settings) -> Mode:
     """Who approves this task's merge."""
     return task.mode or settings.mode
-
-
-def protected(paths: Iterator[str] | list[str], globs: tuple[str, ...]) -> list[str]:
-    """Those of `paths` that a glob of `protect` covers; `*` crosses folders, a final `/` covers all below."""
-    patterns = [glob.removesuffix("/") + "/*" if glob.endswith("/") else glob.replace("**", "*") for glob in globs]
-    return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
 
 def finish(p: Passage) -> Outcome:
@@ -177,7 +169,7 @@ def review_reasons(p: Passage, built: Built) -> list[str]:
         reasons.append("ready for review")
     # the merged tree, against what the target holds now: what the merge would change, deleted and renamed paths too
     changed = [path for _, path in git.changed_paths(p.project.root, built.old, built.new) if not path.startswith(".kin/")]
-    touched = protected(changed, p.settings.protect)
+    touched = [path for path in changed if any(covers(glob, path) for glob in p.settings.protect)]
     if touched:
         reasons.append(f"it changes {', '.join(touched[:5])}, which `protect` names")
     return reasons

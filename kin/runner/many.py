@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from kin.errors import Bug, KinError
-from kin.model.ready import overlap
+from kin.model.globs import meet
 from kin.model.task import Task
 from kin.runner import claim
 from kin.runner.begin import HOLDS_UP, Asked
@@ -175,7 +175,7 @@ def _must_wait(crew: Crew, seen: Seen) -> bool:
     ours = {*crew.waiting, *running, *crew.ended} - {seen.task.id}
     if any(ref in ours for ref in _holding_up(seen)):
         return True
-    return any(overlap(one, other) for task in running.values() for one in seen.task.touches for other in task.touches)
+    return any(meet(seen.task.touches, task.touches) for task in running.values())
 
 
 def _holding_up(seen: Seen) -> list[str]:

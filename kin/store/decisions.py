@@ -4,14 +4,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from kin.errors import Invalid, Place, Usage
-from kin.model.decision import DECISION_KEYS, Decision
+from kin.errors import Invalid, NotFound, Place, Usage
+from kin.model.decision import DECISION_KEYS, Decision, DecisionKind, Source
 from kin.model.fields import build, data_of
-from kin.store import config, emit, files, reader, schemas
+from kin.model.ids import sort_key
+from kin.store import config, emit, files, index, reader, schemas
 from kin.store.numbers import new_ids
 from kin.store.project import STORE, Project
-
-__all__ = ["add", "decision_path", "decision_text", "load", "parse"]
 
 
 def decision_path(project: Project, decision_id: str) -> str:
@@ -40,6 +39,43 @@ def load(project: Project, decision_id: str) -> Decision:
     """A decision. Raises NotFound, or Invalid with the place of a fault."""
     shown = f"{STORE}/decisions/{decision_id}.yaml"
     return parse(files.read_text(decision_path(project, decision_id), shown), shown)
+
+
+def scan(project: Project) -> tuple[dict[str, Decision], list[Invalid]]:
+    """All decisions by id in the order of their numbers, unchanged ones from the index; and what is wrong with the others."""
+    broken: list[Invalid] = []
+
+    def parse_one(path: str, name: str) -> tuple[index.Row, index.Row, bool] | None:
+        shown = f"{STORE}/decisions/{name}"
+        try:
+            row: list[Any] = list(parse(files.read_text(path, shown), shown))
+        except NotFound:
+            return None  # gone since the folder was listed
+        except Invalid as error:
+            broken.append(error)
+            return None
+        row[_KIND], row[_SOURCE] = row[_KIND].value, row[_SOURCE] and tuple(row[_SOURCE])
+        return tuple(row), (), False
+
+    folder = os.path.join(project.store, "decisions")
+    found = index.scan(folder, index.cache_path(project.common, folder), parse_one, sorted, bodies=False)
+    known = [Decision(*row)._replace(kind=DecisionKind(row[_KIND]), source=_source(row)) for row in found.heads.values()]
+    return {one.id: one for one in sorted(known, key=lambda one: sort_key(one.id))}, broken
+
+
+_KIND, _SOURCE = map(DECISION_KEYS.index, ("kind", "source"))
+
+
+def _source(row: index.Row) -> Source | None:
+    return None if row[_SOURCE] is None else Source(*row[_SOURCE])
+
+
+def resolve(project: Project, word: str) -> str:
+    """The id of the existing decision that `word` means (`7`, `d-7`). Raises NotFound."""
+    decision_id = f"D-{word.upper().removeprefix('D-')}"
+    if os.path.isfile(decision_path(project, decision_id)):
+        return decision_id
+    raise NotFound(f"there is no decision {decision_id}", "`kin decisions --all` shows what there is")
 
 
 def add(project: Project, data: Mapping[str, Any], *, today: str) -> Decision:

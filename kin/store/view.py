@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import Invalid
 from kin.model.fields import build
-from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, overlap, ready_ids, reasons
+from kin.model.globs import meet
+from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, ready_ids, reasons
 from kin.model.status import OPEN, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.store import config, index, locks, tasks
@@ -154,7 +155,7 @@ def _slot_reason(project: Project, held: frozenset[str]) -> list[Reason]:
 def _more_reasons(task: Task, graph: Graph, facts: Facts, slots: list[Reason]) -> list[Reason]:
     """What holds up a task that is ready in itself: it runs with the next `kin run` after that."""
     others = (graph.tasks[i] for i in facts.runs if i in facts.running and i in graph.tasks)
-    touching = [o.id for o in others if any(overlap(a, b) for a in task.touches for b in o.touches)]
+    touching = [o.id for o in others if meet(task.touches, o.touches)]
     return [*slots, *(Reason("touches", f"{other}, which runs, touches the same files", other) for other in touching)]
 
 
