@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from kin.model.agent import Agent, Model, Words, as_list
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.fields import Problem, seconds
 from kin.model.ids import is_key
@@ -35,23 +36,12 @@ def _plain_text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, (str, dict)) else ([] if value is None else value)
-
-
 def _duration(value: Any) -> Any:
     return value if isinstance(value, float) else seconds(str(value))
 
 
 Seconds = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | tuple[str, ...])]
 Text = Annotated[str, BeforeValidator(_plain_text)]
-
-
-class Model(BaseModel):
-    """Frozen; unknown keys are an error where nothing else would notice a slip of the pen."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class StepSpec(Model):
@@ -106,7 +96,7 @@ class Gate(Model):
         return self.name or self.run.strip().splitlines()[0][:80]
 
 
-Gates = Annotated[tuple[Gate, ...], BeforeValidator(_as_list, json_schema_input_type=Gate | str | tuple[Gate | str, ...])]
+Gates = Annotated[tuple[Gate, ...], BeforeValidator(as_list, json_schema_input_type=Gate | str | tuple[Gate | str, ...])]
 
 
 class Limits(Model):
@@ -154,7 +144,7 @@ class Settings(BaseModel):
     plan: bool | Literal["approve"] = Field(default=False, description="true: the PM plans tasks without a pipeline")
     pipelines: dict[str, tuple[StepSpec, ...]] = Field(default_factory=dict, description="Named lists of steps")
     roles: dict[str, RoleSettings] = Field(default_factory=dict, description="Changes to roles")
-    agents: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Agents added or changed")
+    agents: dict[str, Agent] = Field(default_factory=dict, description="Agents added or changed")
     limits: Limits = Field(default=Limits(), description="Times and rounds")
     budget: Budget = Field(default=Budget(), description="What a run may cost")
     secrets: Words = Field(default=(), description="Environment names whose values are masked everywhere")
@@ -171,10 +161,20 @@ class Settings(BaseModel):
             raise ValueError("a key is 1 to 8 upper-case letters and digits, a letter first, and not D")
         return value
 
+    @field_validator("agents")
+    @classmethod
+    def _new_agents_have_a_program(cls, value: dict[str, Agent]) -> dict[str, Agent]:
+        for name, agent in value.items():
+            if name == "command":
+                raise ValueError("`command` is what a step with `run` has; give this agent another name")
+            if name not in BUILT_IN_AGENTS and not agent.argv:
+                raise ValueError(f"{name} needs `argv`: it is not one of {', '.join(BUILT_IN_AGENTS)}")
+        return value
+
     @field_validator("pipelines", mode="before", json_schema_input_type=dict[str, StepSpec | str | tuple[StepSpec | str, ...]])
     @classmethod
     def _steps_are_lists(cls, value: Any) -> Any:
-        return {name: _as_list(steps) for name, steps in value.items()} if isinstance(value, dict) else value
+        return {name: as_list(steps) for name, steps in value.items()} if isinstance(value, dict) else value
 
 
 class Checked(NamedTuple):

@@ -285,9 +285,10 @@ def _settings(file: _File) -> None:
 
 def _meant(path: KeyPath) -> str | None:
     """The key inside of a setting that a wrong one looks like."""
+    from kin.model.agent import Agent, Signs
     from kin.model.settings import Budget, Gate, Limits, RoleSettings, StepSpec
 
-    known = {key for model in (Budget, Gate, Limits, RoleSettings, StepSpec) for key in model.model_fields}
+    known = {key for model in (Agent, Signs, Budget, Gate, Limits, RoleSettings, StepSpec) for key in model.model_fields}
     last = path[-1] if path else ""
     return near(last, known) if isinstance(last, str) and last not in known and len(path) > 1 else None
 

@@ -1,0 +1,252 @@
+"""The formats of clients' output, one class each: which line means what, in any version that we have seen.
+
+Shapes are the clients' own (`claude -p --output-format stream-json`, `codex exec --json`, `gemini -o stream-json`, `opencode
+run --format json`); none is documented as stable, so each value is asked for and none is relied on.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kin.streams import until
+from kin.streams.reading import StreamReader, at, count, text_at
+
+__all__ = ["ClaudeStream", "CodexStream", "GeminiStream", "OpenCodeStream", "TextStream"]
+
+KEPT = 256 * 1024
+"""Characters of a plain text's end that are its final message."""
+GIST = 200
+
+
+def _tool(name: Any, given: Any) -> str:
+    """A tool's call in a line: its name and the first text it was given."""
+    values = given.values() if isinstance(given, dict) else [given]
+    first = next((v for v in values if isinstance(v, str) and v.strip()), "")
+    return f"{name}: {' '.join(first.split())[:GIST]}" if first else str(name)
+
+
+class TextStream(StreamReader):
+    """Any command: what it prints is its final message. `signs` tell of a closing line and of tokens, if it has such."""
+
+    def said(self, line: str) -> str:
+        self._last.append(line)
+        self.final = f"{self.final}{line}\n"[-KEPT:]
+        if any(pattern.search(line) for pattern in self.signs.done):
+            self.closed = True
+        for pattern in self.signs.usage:
+            if found := pattern.search(line):
+                self._use(found.groupdict())
+        return line
+
+    def _use(self, groups: Mapping[str, str | None]) -> None:
+        for name in self.tokens:
+            self.tokens[name] += _number(groups.get(name))
+        if usd := groups.get("usd"):
+            self.cost_usd = float(usd)
+
+    def end(self, exit: int | None, signalled: bool) -> Any:
+        if not self.signs.done:
+            self.closed = True
+        return super().end(exit, signalled)
+
+    def _why(self, exit: int | None, signalled: bool) -> str:
+        self.closed = None if exit else self.closed  # what it said last tells more than that it failed
+        return super()._why(exit, signalled)
+
+
+def _number(text: str | None) -> int:
+    """`1.2k` as 1200; 0 if it is no number."""
+    digits, scale = (text or "").replace(",", "").strip(), 1
+    if digits and digits[-1] in "kM":
+        digits, scale = digits[:-1], 1000 if digits[-1] == "k" else 1_000_000
+    try:
+        return int(float(digits) * scale)
+    except ValueError:
+        return 0
+
+
+class ClaudeStream(StreamReader):
+    """Claude Code, and Qwen Code, which prints the same shapes. Tokens of a message are known when it begins."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._messages: dict[str, tuple[int, int, int]] = {}
+
+    def event(self, event: Mapping[str, Any]) -> str:
+        self.session = text_at(event, "session_id") or self.session
+        match event.get("type"):
+            case "system":
+                return self._system(event)
+            case "rate_limit_event":
+                limit = event.get("rate_limit_info")
+                if at(limit, "status") == "rejected" and not at(limit, "isUsingOverage"):
+                    self.until = until.epoch(at(limit, "resetsAt"))
+            case "assistant":
+                return self._assistant(event.get("message"))
+            case "result":
+                self._result(event)
+        return ""
+
+    def _system(self, event: Mapping[str, Any]) -> str:
+        if event.get("subtype") == "init":
+            self.model = text_at(event, "model") or self.model
+            self.version = text_at(event, "claude_code_version") or self.version
+        if event.get("subtype") != "api_retry":
+            return ""
+        delay = event.get("retry_delay_ms")
+        seconds = delay / 1000 if isinstance(delay, (int, float)) else None
+        status = event.get("error_status")
+        return self.waits_for(seconds, f"the service says {status or 'nothing'} ({event.get('error')})", status)
+
+    def _assistant(self, message: Any) -> str:
+        self.goes_on()
+        if usage := at(message, "usage"):
+            self._messages[text_at(message, "id")] = _used(usage, _USAGE)
+            self._sum(self._messages.values())
+        parts = at(message, "content")
+        told = []
+        for part in parts if isinstance(parts, list) else ():
+            if at(part, "type") == "text":
+                told.append(text_at(part, "text"))
+            elif at(part, "type") == "tool_use":
+                told.append(_tool(at(part, "name"), at(part, "input")))
+        return "\n".join(told)
+
+    def _sum(self, used: Any) -> None:
+        self.tokens.update(zip(("in", "out", "cached"), map(sum, zip(*used, strict=True)), strict=True))
+
+    def _result(self, event: Mapping[str, Any]) -> None:
+        said = text_at(event, "result")
+        self.closed = event.get("is_error") is False and event.get("subtype") == "success"
+        self.final = said
+        self.error = "" if self.closed else ": ".join(w for w in (_reason(event), said) if w)
+        status = event.get("api_error_status")
+        self.status = status if isinstance(status, int) else None
+        self.turns = count(event.get("num_turns")) or None
+        cost = event.get("total_cost_usd")
+        self.cost_usd = float(cost) if isinstance(cost, (int, float)) else None
+        models = event.get("modelUsage")
+        used = [_used(m, _BY_MODEL) for m in (models.values() if isinstance(models, dict) else ())]
+        self._sum(used or [_used(event.get("usage"), _USAGE)])
+
+
+_USAGE = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
+_BY_MODEL = ("inputTokens", "cacheCreationInputTokens", "outputTokens", "cacheReadInputTokens")
+"""As the API and as Claude Code spell what was used."""
+
+
+def _used(usage: Any, names: tuple[str, ...]) -> tuple[int, int, int]:
+    """Tokens in, out and cached; what was written to the cache was read, too."""
+    fresh, written, out, cached = (count(at(usage, name)) for name in names)
+    return fresh + written, out, cached
+
+
+def _reason(event: Mapping[str, Any]) -> str:
+    """A result's subtype if it says more than its text."""
+    subtype = text_at(event, "subtype")
+    return "" if subtype in ("success", "") else subtype
+
+
+class CodexStream(StreamReader):
+    """Codex. Its final message is the last one of the agent; errors that it gets over look like those that end it."""
+
+    def event(self, event: Mapping[str, Any]) -> str:
+        item, kind = event.get("item"), at(event.get("item"), "type")
+        match event.get("type"):
+            case "thread.started":
+                self.session = text_at(event, "thread_id") or self.session
+            case "turn.started":
+                self.goes_on()
+            case "item.started" if kind == "command_execution":
+                self.goes_on()
+                return _tool("Shell", text_at(item, "command"))
+            case "item.completed" if kind == "agent_message":
+                self.goes_on()
+                self.final = text_at(item, "text")
+                return self.final
+            case "item.completed" if kind == "error":
+                return text_at(item, "message")  # a warning
+            case "turn.completed":
+                self._usage(event.get("usage"))
+                self.closed = True
+            case "turn.failed":
+                self.closed, self.error = False, text_at(event, "error", "message") or self.error or "the turn failed"
+            case "error":
+                return self.waits(None, text_at(event, "message"))
+        return ""
+
+    def _usage(self, usage: Any) -> None:
+        cached = count(at(usage, "cached_input_tokens"))
+        self.tokens["in"] += max(count(at(usage, "input_tokens")) - cached, 0)
+        self.tokens["out"] += count(at(usage, "output_tokens"))
+        self.tokens["cached"] += cached
+
+
+class GeminiStream(StreamReader):
+    """Gemini CLI. Its final message comes in pieces; those before a tool's call were not the last."""
+
+    def event(self, event: Mapping[str, Any]) -> str:
+        match event.get("type"):
+            case "init":
+                self.session = text_at(event, "session_id") or self.session
+                self.model = text_at(event, "model") or self.model
+            case "message" if event.get("role") == "assistant":
+                self.goes_on()
+                self.final += text_at(event, "content")
+                return text_at(event, "content")
+            case "tool_use":
+                self.goes_on()
+                self.final = ""
+                return _tool(event.get("tool_name"), event.get("parameters"))
+            case "error":
+                return self.waits(None, text_at(event, "message"))
+            case "result":
+                self.closed = event.get("status") == "success"
+                self.error = "" if self.closed else text_at(event, "error", "message") or "it says that it failed"
+                self._usage(event.get("stats"))
+        return ""
+
+    def _usage(self, stats: Any) -> None:
+        cached = count(at(stats, "cached"))
+        fresh = max(count(at(stats, "input_tokens")) - cached, 0)
+        self.tokens = {"in": fresh, "out": count(at(stats, "output_tokens")), "cached": cached}
+
+
+class OpenCodeStream(StreamReader):
+    """OpenCode. It ends with a step whose reason is `stop`; an error anywhere makes it a failure."""
+
+    def event(self, event: Mapping[str, Any]) -> str:
+        part = event.get("part")
+        self.session = text_at(event, "sessionID") or self.session
+        match event.get("type"):
+            case "step_start":
+                self.goes_on()
+                self.final = ""
+            case "text":
+                self.final += text_at(part, "text")
+                return text_at(part, "text")
+            case "tool_use":
+                return _tool(at(part, "tool"), at(part, "state", "input"))
+            case "step_finish":
+                self._step(part)
+                self.closed = False if self.closed is False else at(part, "reason") == "stop" or None
+            case "error":
+                self._error(event.get("error"))
+                return self.error
+        return ""
+
+    def _step(self, part: Any) -> None:
+        used = at(part, "tokens")
+        self.tokens["in"] += count(at(used, "input")) + count(at(used, "cache", "write"))
+        self.tokens["out"] += count(at(used, "output")) + count(at(used, "reasoning"))
+        self.tokens["cached"] += count(at(used, "cache", "read"))
+        cost = at(part, "cost")
+        if isinstance(cost, (int, float)):
+            self.cost_usd = (self.cost_usd or 0.0) + cost
+        self.turns = (self.turns or 0) + 1
+
+    def _error(self, error: Any) -> None:
+        name = text_at(error, "name") or "error"
+        status, wait = at(error, "data", "statusCode"), text_at(error, "data", "responseHeaders", "retry-after")
+        seconds = float(wait) if wait.replace(".", "", 1).isdigit() else None
+        self.waits_for(seconds, f"{name}: {text_at(error, 'data', 'message')}", status)
+        self.closed, self.stuck = False, ""

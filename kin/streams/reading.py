@@ -1,0 +1,189 @@
+"""What all formats share: how a run of a client went, judged by its own closing line, its exit code and what it said.
+
+A client's word is not enough: some exit 0 on errors, some after a signal, and some say "success" over the text of an error.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from kin.model import times
+from kin.model.agent import Agent
+from kin.streams import until
+
+__all__ = ["Reading", "StreamReader", "at", "count"]
+
+PATIENCE = 60.0
+"""Seconds that a client may wait for its service by itself. What announces more waits for a limit, and is ended."""
+SOON = 600.0
+"""Seconds within which a service that is busy takes us again; one that names a later time has set a limit."""
+LAST_LINES = 20
+BUSY = (408, 429, 500, 502, 503, 504, 529)
+REFUSED = (401, 403)
+
+
+class Reading(NamedTuple):
+    """How a client's run went.
+
+    `kind` is "" if it is `ok`, else `limit` (nothing goes until `until`, if that is known), `overload` (worth one more try,
+    at `until`), `login`, `budget` (its own) or `error`. `until` is RFC 3339 in UTC. `tokens` are `in` (without `cached`),
+    `out` and `cached`. What the client did not tell is None.
+    """
+
+    ok: bool
+    kind: str
+    error: str
+    until: str | None
+    final: str
+    session: str | None
+    version: str | None
+    model: str | None
+    tokens: dict[str, int]
+    cost_usd: float | None
+    turns: int | None
+
+
+def at(value: Any, *keys: str) -> Any:
+    """What keys lead to in JSON of any shape; None if they lead nowhere."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def count(value: Any) -> int:
+    """A count of tokens; 0 if it is none."""
+    return int(value) if isinstance(value, (int, float)) and 0 <= value < 1e12 else 0
+
+
+def text_at(value: Any, *keys: str) -> str:
+    """The text that keys lead to, "" if there is none."""
+    found = at(value, *keys)
+    return found if isinstance(found, str) else ""
+
+
+class StreamReader:
+    """Reads what one run of a client prints; the formats are its children, and say what a JSON line means.
+
+    Live: `tokens`, `cost_usd`, `session`; and `stuck`, words once the client has announced that it will wait longer than
+    anybody should: whoever reads ends it then, and `end` calls it a limit.
+    """
+
+    def __init__(self, agent: Agent, clock: Callable[[], datetime] = times.now) -> None:
+        self.tokens = {"in": 0, "out": 0, "cached": 0}
+        self.cost_usd: float | None = None
+        self.session: str | None = None
+        self.version: str | None = None
+        self.model: str | None = None
+        self.turns: int | None = None
+        self.final = ""
+        self.stuck = ""
+        self.signs = agent.signs
+        self.closed: bool | None = None
+        """What the client's own closing line said; None before there is one."""
+        self.error = ""
+        self.status: int | None = None
+        self.until: datetime | None = None
+        self._clock = clock
+        self._last: deque[str] = deque(maxlen=LAST_LINES)
+
+    def feed(self, stream: str, line: str) -> str:
+        """Take one line of `stdout` or `stderr`; words that tell a person what it says, or ""."""
+        if stream == "stderr":
+            self._last.append(line)
+            for pattern in self.signs.stuck:
+                if found := pattern.search(line):
+                    self.waits(until.said_in(found.groupdict(), self._clock()), line)
+            return line
+        return self.said(line)
+
+    def said(self, line: str) -> str:
+        """What a line of standard output means; most formats have one JSON object a line."""
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            event = None
+        if isinstance(event, dict):
+            return self.event(event)
+        if line.startswith("{"):  # the rest of a line that was cut
+            return ""
+        self._last.append(line)  # clients warn there too
+        return line
+
+    def event(self, event: Mapping[str, Any]) -> str:
+        """What a JSON line means. Must take any shape: versions move."""
+        raise NotImplementedError
+
+    def waits(self, moment: datetime | None, words: str, status: Any = None) -> str:
+        """The client said that it tries again by itself, at `moment`."""
+        self.error, self.status, self.until = words, status if isinstance(status, int) else None, moment
+        if moment and (moment - self._clock()).total_seconds() > PATIENCE:
+            self.stuck = words
+        return words
+
+    def waits_for(self, seconds: Any, words: str, status: Any = None) -> str:
+        """`waits`, for so many seconds."""
+        known = isinstance(seconds, (int, float))
+        return self.waits(until.after(self._clock(), seconds) if known else None, words, status)
+
+    def goes_on(self) -> None:
+        """The client got an answer after what it said last: that it waited or had ended is over."""
+        if self.closed is not False:
+            self.closed, self.error, self.status, self.until = None, "", None, None
+
+    def end(self, exit: int | None, signalled: bool) -> Reading:
+        """How the run went. `signalled`: kin ended it, for whatever reason."""
+        wrong = next((line for line in self.final.splitlines() if _match(self.signs.failed, line)), "")
+        ok = self.closed is True and exit == 0 and not signalled and not wrong
+        error = "" if ok else wrong or self._why(exit, signalled)
+        kind, moment = ("", None) if ok else self._kind(error)
+        return Reading(
+            ok=ok,
+            kind=kind,
+            error=error,
+            until=times.rfc3339(moment) if moment else None,
+            final=self.final.strip(),
+            session=self.session,
+            version=self.version,
+            model=self.model,
+            tokens=dict(self.tokens),
+            cost_usd=self.cost_usd,
+            turns=self.turns,
+        )
+
+    def _why(self, exit: int | None, signalled: bool) -> str:
+        if self.error:
+            return self.error
+        ended = "was ended" if signalled else "ended without an exit code" if exit is None else f"ended with exit {exit}"
+        if self.closed:
+            return f"it said that all went well, but {ended}"
+        last = "\n".join(line for line in self._last if line.strip())
+        return f"{last}\nit {ended}, without its closing line".lstrip()
+
+    def _kind(self, error: str) -> tuple[str, datetime | None]:
+        """What kind of failure it is, and when the service takes us again."""
+        if self.stuck:
+            return "limit", self.until
+        lines = error.splitlines()
+        now = self._clock()
+        for kind in ("login", "budget", "limit", "overload"):
+            for found in _found(getattr(self.signs, kind), lines):
+                moment = self.until or until.said_in(found.groupdict(), now)
+                return kind, moment if kind in ("limit", "overload") else None
+        if self.status in REFUSED:
+            return "login", None
+        soon = self.until is None or (self.until - now).total_seconds() < SOON
+        if self.status in BUSY and soon:
+            return "overload", self.until
+        return ("limit", self.until) if self.until else ("error", None)
+
+
+def _found(patterns: Iterable[Any], lines: Iterable[str]) -> Iterable[Any]:
+    """The matches, by pattern and then by line: an entry's patterns stand with the most telling first."""
+    lines = list(lines)
+    return (found for pattern in patterns for line in lines if (found := pattern.search(line)))
+
+
+def _match(patterns: Iterable[Any], line: str) -> bool:
+    return any(pattern.search(line) for pattern in patterns)
