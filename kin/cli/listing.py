@@ -196,11 +196,12 @@ def _table(found: Sequence["Seen"], columns: tuple[str, ...], screen: Screen) ->
         for name, cell in zip(columns, texts, strict=True):
             cell.insert(0, name.upper())
     widths = _widths(texts, columns, screen.width)
-    padded = [_padded(cell, width) for cell, width in zip(texts, widths, strict=True)]
+    forms, padded = zip(*map(_padded, texts, widths), strict=True)
     if screen.color:
-        _paint(padded, columns, found, screen)
-    lines = map("  ".join, zip(*padded, strict=True))
-    return lines if screen.color else map(str.rstrip, lines)
+        painted = [[form % text for text in column] for form, column in zip(forms, padded, strict=True)]
+        _paint(painted, columns, found, screen)
+        return map("  ".join, zip(*painted, strict=True))
+    return map(str.rstrip, map("  ".join(forms).__mod__, zip(*padded, strict=True)))
 
 
 def _widths(texts: Sequence[list[str]], columns: Sequence[str], width: int) -> list[int]:
@@ -213,10 +214,11 @@ def _widths(texts: Sequence[list[str]], columns: Sequence[str], width: int) -> l
     return widths
 
 
-def _padded(texts: list[str], width: int) -> list[str]:
+def _padded(texts: list[str], width: int) -> tuple[str, list[str]]:
+    """Cells that a `%` form pads, which is faster, or that are as wide as they must be."""
     if "".join(texts).isascii() and max(map(len, texts)) <= width:
-        return [text.ljust(width) for text in texts]
-    return [pad(fit(text, width), width) for text in texts]
+        return f"%-{width}s", texts
+    return "%s", [pad(fit(text, width), width) for text in texts]
 
 
 def _paint(padded: list[list[str]], columns: Sequence[str], found: Sequence["Seen"], screen: Screen) -> None:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 SIGINT, SIGPIPE = 2, 13
 
+BATCH = 500
+"""Things that are made JSON and written at once."""
+
 
 class Result(NamedTuple):
     """What a command found or did.
@@ -119,10 +122,7 @@ def _show(result: Result, screen: Screen) -> None:
         if result.kind:
             data = result.data() if callable(result.data) else result.data
             document = {"kin": 1, "kind": result.kind, "data": data, "warnings": list(result.warnings)}
-            if isinstance(data, Iterator):
-                _write_stream(document, data, screen)
-            else:
-                _write_document(document, screen)
+            _write_document(document, screen)
         return
     for warning in result.warnings:
         screen.warn(warning)
@@ -133,47 +133,43 @@ def _show(result: Result, screen: Screen) -> None:
     screen.out.flush()
 
 
-def _write_stream(document: dict[str, Any], data: Iterator[Any], screen: Screen) -> None:
-    """The same document, its data written as they come: 100,000 tasks need not be held twice."""
+def _write_document(document: dict[str, Any], screen: Screen) -> None:
+    """One line of JSON in UTF-8, whatever the locale. Data that come one by one are written so: 100,000 tasks need not be
+    held twice.
+    """
+    from itertools import islice
+
+    data = document.get("data")
+    if not isinstance(data, Iterator):
+        return _write(_json(document) + "\n", screen)
+    before, after = _json(document | {"data": None}).split('"data": null', 1)
+    _write(f'{before}"data": [', screen)
+    comma = ""
+    while batch := list(islice(data, BATCH)):
+        _write(comma + _json(batch)[1:-1], screen)
+        comma = ", "
+    return _write(f"]{after}\n", screen)
+
+
+def _json(value: Any) -> str:
+    """Characters that UTF-8 cannot hold are escaped."""
     from json import dumps
 
-    screen.out.flush()
-    before, after = dumps(document | {"data": None}, ensure_ascii=False).split('"data": null', 1)
-    _write(f'{before}"data": [', screen)
-    for number, item in enumerate(data):
-        try:
-            text = dumps(item, ensure_ascii=False)
-            text.encode()
-        except UnicodeEncodeError:
-            text = dumps(item)
-        _write(f"{', ' if number else ''}{text}", screen)
-    _write(f"]{after}\n", screen)
-    if buffer := getattr(screen.out, "buffer", None):
-        buffer.flush()
+    text = dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return dumps(value)
+    return text
 
 
 def _write(text: str, screen: Screen) -> None:
-    if buffer := getattr(screen.out, "buffer", None):
-        buffer.write(text.encode("utf-8", "backslashreplace"))
-    else:
-        screen.out.write(text)
-
-
-def _write_document(document: dict[str, Any], screen: Screen) -> None:
-    """One line of JSON in UTF-8, whatever the locale; characters that UTF-8 cannot hold are escaped."""
-    from json import dumps
-
-    text = dumps(document, ensure_ascii=False) + "\n"
-    try:
-        raw = text.encode()
-    except UnicodeEncodeError:
-        raw = (dumps(document) + "\n").encode()
     screen.out.flush()
     if buffer := getattr(screen.out, "buffer", None):
-        buffer.write(raw)
+        buffer.write(text.encode())
         buffer.flush()
     else:
-        screen.out.write(raw.decode())
+        screen.out.write(text)
 
 
 def _fail(error: KinError, screen: Screen) -> int:

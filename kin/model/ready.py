@@ -89,13 +89,11 @@ def ready_ids(graph: Graph, facts: Facts) -> set[str]:
     tasks = graph.tasks
     todo = {i for i, task in tasks.items() if task.status is TaskStatus.todo}
     crashed = {i for i, task in tasks.items() if task.status is TaskStatus.blocked}
+    done = {i for i, task in tasks.items() if task.status is TaskStatus.done}.union(facts.done_on)
+    unmet = {task_id for task_id, needs in graph.depends_on.items() if any(other not in done for _, other in needs)}
     look = (todo & {*facts.runs, *facts.done_on, *graph.depends_on, *graph.children}) | crashed
     found = todo.difference(look, facts.running)
-    for task_id in look:
-        unmet = any(_is_unmet(other, graph, facts) for _, other in graph.depends_on.get(task_id, ()))
-        if not unmet and next(reasons(tasks[task_id], graph, facts), None) is None:
-            found.add(task_id)
-    return found
+    return found | {i for i in look - unmet if next(reasons(tasks[i], graph, facts), None) is None}
 
 
 def _is_unmet(other: str | None, graph: Graph, facts: Facts) -> bool:

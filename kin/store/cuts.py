@@ -24,7 +24,7 @@ from kin.store.lines import (
     line_start,
     lines_cut,
 )
-from kin.store.nodes import FOREIGN, Items, Node, Pairs, Scalar, plain
+from kin.store.nodes import Items, Node, Pairs, Scalar, has_foreign, plain
 
 _COLON = re.compile(r"[ \t]*:")
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+")
@@ -87,7 +87,7 @@ def _one_line(value: Any, like: Node, *, json: bool, in_flow: bool) -> str:
     style = like.style if isinstance(like, Scalar) else ""
     if style == '"':
         return emit.quoted(value)
-    if style == "'" and not FOREIGN.search(value) and "\n" not in value:
+    if style == "'" and not has_foreign(value) and "\n" not in value:
         return f"'{value.replace(chr(39), chr(39) * 2)}'"
     return emit.flow(value, json=True) if json else emit.scalar(value, in_flow=in_flow)
 

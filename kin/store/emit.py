@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from kin.errors import Invalid
-from kin.store.nodes import FOREIGN
+from kin.store.nodes import FOREIGN, has_foreign
 
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
 _PLAIN = re.compile(r"[^\x00-'*-\-:-@\[-^`{-\xa0](?:[^:#\s]|:(?=[^ ])|(?<! )#| (?=[^ ]))*", re.A)
@@ -19,7 +19,7 @@ _TIME = re.compile(r"\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}:\d{2}(?:\.\d+)?Z)?", re.A)
 _LIKE_NUMBER = re.compile(r"[-+.]?\d[\d_.,:eExXoObBa-fA-F+-]*|[-+]?\.(?:inf|nan)", re.A | re.I)
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d{0,14})(?:\.(?:0|\d{0,14}[1-9]))?", re.A)
 _WORDS = frozenset(["~", "null", "yes", "no", "on", "off", "y", "n", "true", "false", "=", "<<"])
-_ESCAPED = re.compile(f'["\\\\\n\t]|{FOREIGN.pattern}')
+_ESCAPED = re.compile(f'["\\\\\n\t]|{FOREIGN}')
 _ONLY_BLANKS = re.compile(r"^[ \t]+$", re.M)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SHORT = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r", "\b": "\\b", "\f": "\\f"}
@@ -39,7 +39,7 @@ def text_of(value: Any) -> str | None:
 
 def is_plain(text: str, *, in_flow: bool = False) -> bool:
     """Whether `text` may stand without quotes: every tool reads it as this text, or types it and prints it back alike."""
-    if not (_FLOW_PLAIN if in_flow else _PLAIN).fullmatch(text) or FOREIGN.search(text):
+    if not (_FLOW_PLAIN if in_flow else _PLAIN).fullmatch(text) or has_foreign(text):
         return bool(_NUMBER.fullmatch(text)) and text != "-0"
     if text.lower() in _WORDS:
         return text in ("true", "false")
@@ -128,7 +128,7 @@ def has_block(text: str) -> bool:
     """Whether `text` is written as a block of lines: several of them, and none that a reader could take otherwise."""
     if "\n" not in text.rstrip("\n") or text[0] in " \n\t" or text.endswith("\n\n"):
         return False
-    return not FOREIGN.search(text) and not _ONLY_BLANKS.search(text)
+    return not has_foreign(text) and not _ONLY_BLANKS.search(text)
 
 
 def rank(key: str, order: Sequence[str]) -> tuple[int, str]:

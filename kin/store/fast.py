@@ -7,15 +7,15 @@ that the two never disagree.
 import re
 
 from kin.model.fields import Plain
-from kin.store.nodes import FOREIGN, NULLS, TASK_BOUNDS, Bounds
+from kin.store.nodes import NULLS, TASK_BOUNDS, Bounds, has_foreign
 
 KEY = re.compile(r'(?:([A-Za-z0-9_][A-Za-z0-9_./-]{0,200})|"((?:[^"\\\t]|\\.){0,400})"):(?: +(.*))?')
-QUOTED = re.compile(r'"((?:[^"\\\t]|\\.)*)"(?: +#.*| *)')
-_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
+QUOTED = r'"((?:[^"\\\t]|\\.)*)"(?: +#.*| *)'
+_ESCAPE = r"\\(?:u([0-9a-fA-F]{4})|(.))"
 _SHORT = {'"': '"', "\\": "\\", "/": "/", "n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
-_WORDS = re.compile(r"\[((?:[A-Za-z0-9_][A-Za-z0-9_./-]*(?:, [A-Za-z0-9_][A-Za-z0-9_./-]*)*)?)\](?: +#.*| *)")
-_EMPTY = re.compile(r"\{\}(?: +#.*| *)")
-BLOCK = re.compile(r"\|(-?)(?: +#.*| *)")
+_WORDS = r"\[((?:[A-Za-z0-9_][A-Za-z0-9_./-]*(?:, [A-Za-z0-9_][A-Za-z0-9_./-]*)*)?)\](?: +#.*| *)"
+_EMPTY = r"\{\}(?: +#.*| *)"
+BLOCK = r"\|(-?)(?: +#.*| *)"
 _INDICATORS = frozenset("-?:,[]{}#&*!|>'\"%@`\t ")
 
 
@@ -25,7 +25,7 @@ class _NotMine(Exception):
 
 def read_fast(text: str, bounds: Bounds = TASK_BOUNDS) -> dict[str, Plain] | None:
     """The mapping that `text` is, every scalar as text; None if the text is not in kin's own layout."""
-    if not text.endswith("\n") or FOREIGN.search(text) or len(text) > bounds.size:
+    if not text.endswith("\n") or has_foreign(text) or len(text) > bounds.size:
         return None
     lines = text.split("\n")
     lines.pop()
@@ -121,7 +121,7 @@ def _list(lines: list[str], at: int, indent: int, depth: int) -> tuple[list[Plai
 
 def _text(lines: list[str], at: int, header: str, indent: int) -> tuple[str, int]:
     """The block of lines at column `indent` under `header` (`|` or `|-`), and the line after it."""
-    match = BLOCK.fullmatch(header)
+    match = re.fullmatch(BLOCK, header)
     if not match:
         raise _NotMine
     pad = " " * indent
@@ -162,12 +162,12 @@ def value_of(rest: str) -> Plain:
 
 def _marked(rest: str, first: str) -> Plain:
     """What begins with a character that means something: quotes, brackets, a negative number."""
-    if first == '"' and (match := QUOTED.fullmatch(rest)):
+    if first == '"' and (match := re.fullmatch(QUOTED, rest)):
         return unescaped(match[1])
-    if first == "[" and (match := _WORDS.fullmatch(rest)):
+    if first == "[" and (match := re.fullmatch(_WORDS, rest)):
         words = match[1].split(", ") if match[1] else []
         return [None if word in NULLS else word for word in words]
-    if first == "{" and _EMPTY.fullmatch(rest):
+    if first == "{" and re.fullmatch(_EMPTY, rest):
         return {}
     if first == "-" and rest[1:2].isdigit():
         return value_of(rest[1:]) and f"-{value_of(rest[1:])}"
@@ -175,7 +175,7 @@ def _marked(rest: str, first: str) -> Plain:
 
 
 def unescaped(text: str) -> str:
-    return _ESCAPE.sub(_unescape, text) if "\\" in text else text
+    return re.sub(_ESCAPE, _unescape, text) if "\\" in text else text
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 Row = tuple[Any, ...]
@@ -95,29 +96,33 @@ def no_gc() -> Iterator[None]:
 def _unchanged(
     folder: str, index: "_Index", wanted: Collection[str] | None
 ) -> tuple[dict[str, Row], list[tuple[str, str, Stamp]]]:
-    """The heads that the index may speak for, and the files (name, path, stamp) that must be read. The hot loop of kin."""
-    heads: dict[str, Row] = {}
-    anew: list[tuple[str, str, Stamp]] = []
+    """The heads that the index may speak for, and the files (name, path, stamp) that must be read."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return {}, []
-    stat = os.stat
     try:
         names = set(os.listdir(fd) if wanted is None else wanted)
-        for (name, head), (mtime, ctime, size, inode) in zip(index.heads.items(), index.stamps(), strict=True):
-            try:
-                st = stat(name, dir_fd=fd)
-            except OSError:
-                continue
-            if mtime == st.st_mtime_ns and ctime == st.st_ctime_ns and size == st.st_size and inode == st.st_ino:
-                heads[name] = head
-        for name in names.difference(heads):
-            if wanted is not None or (name.endswith((".yaml", ".yml")) and not name.startswith(".")):
-                anew.append((name, os.path.join(folder, name), _stamp(name, fd)))
+        known, now = list(index.stamps()), _stamps(index.heads, fd)
+        if known == now:
+            heads = dict(index.heads)
+        else:
+            heads = {item[0]: item[1] for item, old, new in zip(index.heads.items(), known, now, strict=True) if old == new}
+        anew = names.difference(heads)
+        if wanted is None:
+            anew = {name for name in anew if name.endswith((".yaml", ".yml")) and not name.startswith(".")}
+        return heads, [(name, os.path.join(folder, name), _stamp(name, fd)) for name in anew]
     finally:
         os.close(fd)
-    return heads, anew
+
+
+def _stamps(names: Collection[str], folder: int) -> list[Stamp]:
+    """The stamp of each file: the hot loop of kin, all of it in C but for the tuples."""
+    found = map(partial(os.stat, dir_fd=folder), names)
+    try:
+        return [(st.st_mtime_ns, st.st_ctime_ns, st.st_size, st.st_ino) for st in found]
+    except OSError:  # one of them is gone
+        return [_stamp(name, folder) for name in names]
 
 
 def _stamp(name: str, folder: int) -> Stamp:

@@ -13,11 +13,15 @@ NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 """What an empty value is spelled like, unquoted."""
 
 
-FOREIGN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
-"""Characters that kin only writes escaped: controls, what some take for a line end, what is no character.
+FOREIGN = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]"
+"""Characters that kin only writes escaped: controls, what some take for a line end, what is no character."""
 
-(What is not wanted is listed, not what is: compiling large ranges takes 5 ms each.)
-"""
+
+def has_foreign(text: str) -> bool:
+    """Whether one of them is in `text`. Compiling the expression takes a millisecond, which most texts need not pay."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return False
+    return re.search(FOREIGN, text) is not None
 
 
 class Bounds(NamedTuple):

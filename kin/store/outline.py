@@ -4,6 +4,8 @@
 `kin.store.fast` has read, so a line can be nothing but what it looks like. A fuzz test shows that it finds the same tree.
 """
 
+import re
+
 from kin.store.fast import BLOCK, KEY, QUOTED, read_fast, unescaped, value_of
 from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar
 
@@ -90,7 +92,7 @@ class _Walk:
         if rest[0] in "[{":
             return self.brackets(rest, self.span(start, start + rest.index("]" if rest[0] == "[" else "}") + 1, at, column))
         if rest[0] == '"':
-            match = QUOTED.fullmatch(rest)
+            match = re.fullmatch(QUOTED, rest)
             assert match is not None
             return Scalar(start, start + match.end(1) + 1, at + 1, column + 1, start, str(value), '"')
         source = rest.partition(" #")[0].rstrip(" ")
@@ -106,7 +108,7 @@ class _Walk:
 
     def text(self, at: int, column: int, indent: int) -> Scalar:
         """The block of lines under a `|`."""
-        header = BLOCK.fullmatch(self.lines[at][column:])
+        header = re.fullmatch(BLOCK, self.lines[at][column:])
         assert header is not None
         pad = " " * indent
         content: list[str] = []

@@ -92,18 +92,13 @@ def scan(project: Project, *, bodies: bool = True) -> Scan:
 
     folder = os.path.join(project.store, "tasks")
     found = index.scan(folder, index.cache_path(project.common, folder), parse_one, _arrange, bodies=bodies)
-    if bodies:
-        tasks = {head[0]: _from_rows(head, found.bodies[name]) for name, head in found.heads.items()}
-    else:
-        tasks = {head[0]: _from_rows(head, _NO_BODY) for head in found.heads.values()}
-    return Scan(tasks, broken, found.arranged)
+    return Scan(_from_rows(found.heads, found.bodies if bodies else {}), broken, found.arranged)
 
 
 def _arrange(heads: dict[str, index.Row]) -> list[str]:
     """The files' names in the order in which their tasks are ready, which depends on nothing but what they say."""
     names = {head[0]: name for name, head in heads.items()}
-    tasks = {head[0]: _from_rows(head, _NO_BODY) for head in heads.values()}
-    return [names[task_id] for task_id in in_order(graph_of(tasks))]
+    return [names[task_id] for task_id in in_order(graph_of(_from_rows(heads, {})))]
 
 
 _STATUS, _BLOCKED, _MODE, _BODY = map(TASK_KEYS.index, ("status", "blocked", "mode", "description"))
@@ -123,13 +118,18 @@ def _to_rows(task: Task) -> tuple[index.Row, index.Row]:
     return tuple(row[:_BODY]), tuple(row[_BODY:])
 
 
-def _from_rows(head: index.Row, body: index.Row) -> Task:
-    # Ten thousand times a list: no `_replace`, no `_make`, no enum's call.
-    task: Task = tuple.__new__(Task, (head[0], head[1], _STATUSES[head[2]], *head[3:], *body))
-    if head[_BLOCKED] is None and head[_MODE] is None:
-        return task
-    blocked = task.blocked and Blocked(BlockedKind(task.blocked[0]), task.blocked[1])
-    return task._replace(blocked=blocked, mode=_MODES[head[_MODE]])
+def _from_rows(heads: Mapping[str, index.Row], bodies: Mapping[str, index.Row]) -> dict[str, Task]:
+    """Tasks by id; those without a body get an empty one. Ten thousand times a list: no `_make`, no enum's call."""
+    tasks: dict[str, Task] = {}
+    new, statuses, body = tuple.__new__, _STATUSES, _NO_BODY
+    for name, head in heads.items():
+        if bodies:
+            body = bodies[name]
+        tasks[head[0]] = task = new(Task, (head[0], head[1], statuses[head[2]], *head[3:], *body))
+        if head[_BLOCKED] is not None or head[_MODE] is not None:
+            blocked = task.blocked and Blocked(BlockedKind(task.blocked[0]), task.blocked[1])
+            tasks[head[0]] = task._replace(blocked=blocked, mode=_MODES[head[_MODE]])
+    return tasks
 
 
 def resolve(project: Project, word: str) -> str:
