@@ -3,11 +3,14 @@
     python bench/store.py [--tasks 10000] [--rounds 21] [--folder DIR]
 
 The floor of a list is a bare interpreter that stats the same files and loads the same index. Floor and commands run in turn,
-so that a busy machine slows all alike; the ratio counts, and a list should stay below 1.6 floors.
+so that a busy machine slows all alike; the ratio counts, and a list should stay below 1.6 floors. Where Taskwarrior is
+installed (`task`), its commands run in the same turns on as many tasks, and what kin must show against them is printed.
 """
 
 import argparse
+import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -75,8 +78,40 @@ def make(folder: str, count: int) -> Project:
     return find(folder, {})
 
 
-def lists(project: Project, rounds: int) -> None:
-    """Cold scan, then floor and commands in turn."""
+MUST = (
+    ("kin list", 1.6, "floor"),
+    ("kin list", 0.5, "task list"),
+    ("kin list", 1.0, "task next"),
+    ("kin list --json", 1.0, "task export"),
+    ("kin set 5", 2.5, "task modify"),
+    ("kin add", 2.5, "task add"),
+)
+"""A command takes at most so many times what another one takes."""
+
+
+def taskwarrior(count: int, folder: str) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Commands of Taskwarrior that read and that write, on `count` tasks in `folder`; none where it is not installed."""
+    if shutil.which("task") is None:
+        return {}, {}
+    Path(folder, "taskrc").write_text(f"data.location={folder}\nconfirmation=off\nverbose=nothing\ndefaultwidth=120\n")
+    task = ["task", f"rc:{folder}/taskrc"]
+    made = [
+        {
+            "description": f"Log in with a passkey, part {n}",
+            "status": "pending",
+            "priority": "HML"[n % 3],
+            "tags": ["auto", "web"],
+            "entry": f"202611{1 + n % 28:02}T090000Z",
+        }
+        for n in range(count)
+    ]
+    subprocess.run([*task, "import"], input=json.dumps(made).encode(), stdout=subprocess.DEVNULL, check=True)
+    reads = {f"task {word}": [*task, word] for word in ("list", "next", "export")}
+    return reads, {"task modify": [*task, "5", "modify", "priority:H"], "task add": [*task, "add", "Another one"]}
+
+
+def lists(project: Project, rounds: int, reads: dict[str, list[str]], writes: dict[str, list[str]]) -> None:
+    """Cold scan, then floor and commands in turn, another program's too."""
     folder = os.path.join(project.store, "tasks")
     cache = index.cache_path(project.common, folder)
     started = time.perf_counter()
@@ -89,8 +124,9 @@ def lists(project: Project, rounds: int) -> None:
         "kin list": [*kin, "list"],
         "kin list --json": [*kin, "list", "--json"],
         "kin show 5": [*kin, "show", "5"],
+        **reads,
     }
-    changes = {"kin set 5": [*kin, "set", "5", "priority=2"], "kin add": [*kin, "add", "Another one"]}
+    changes = {"kin set 5": [*kin, "set", "5", "priority=2"], "kin add": [*kin, "add", "Another one"], **writes}
     times: dict[str, list[float]] = {name: [] for name in (*commands, *changes)}
     for turn in (commands, changes):  # a list after a change reads what changed: not what is measured here
         for _ in range(rounds):
@@ -102,6 +138,10 @@ def lists(project: Project, rounds: int) -> None:
     for name, taken in times.items():
         low, middle, _ = statistics.quantiles(taken, n=4)
         print(f"{name:24} {middle:8.1f} ms  (lower quartile {low:.1f}, {middle / floor:.2f} floors)")
+    for name, most, other in MUST:
+        if other in times:
+            ratio = statistics.median(times[name]) / statistics.median(times[other])
+            print(f"{name:16} / {other:12} {ratio:5.2f}  (at most {most:g}){'' if ratio <= most else '  MISSED'}")
 
 
 def writes(project: Project, rounds: int) -> None:
@@ -141,9 +181,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--folder", help="where to put the repository: the file system that is measured")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed kin is compiled once, not at every start
+    with tempfile.TemporaryDirectory(dir=asked.folder) as folder, tempfile.TemporaryDirectory(dir=asked.folder) as other:
         project = make(folder, asked.tasks)
-        lists(project, asked.rounds)
+        lists(project, asked.rounds, *taskwarrior(asked.tasks, other))
         checks(project, asked.rounds)
         writes(project, asked.rounds)
 
