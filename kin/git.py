@@ -396,9 +396,9 @@ def changed_paths(cwd: str, old: str, new: str) -> list[tuple[str, str]]:
     return [(change.status, change.path) for change in changes(cwd, old, new)]
 
 
-def diff_text(cwd: str, base: str, tip: str) -> str:
-    """The difference of two commits as a person reads it."""
-    out = git(cwd, "diff", "--no-ext-diff", "--no-textconv", "--color=never", "--end-of-options", base, tip, "--")
+def diff_text(cwd: str, base: str, tip: str, *paths: str) -> str:
+    """The difference of two commits as a person reads it, of `paths` if any are given."""
+    out = git(cwd, "diff", "--no-ext-diff", "--no-textconv", "--color=never", "--end-of-options", base, tip, "--", *paths)
     return out.out.decode("utf-8", "replace")
 
 

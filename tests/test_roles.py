@@ -19,6 +19,7 @@ READERS = {
     *("pm", "architect", "tech_researcher", "business_analyst", "market_researcher", "legal_researcher", "ux_designer"),
     *("reviewer", "security_auditor"),
 }
+SHOWN_THE_DIFF = {"reviewer", "security_auditor", "tester", "technical_writer"}
 KINDS = {"decision", "convention", "gotcha", "workaround", "rejected_approach"}
 HEADINGS = ["You get", "You hand on", "You do not", "How to finish"]
 LEFT_TO_KIN = "- Commit, switch branches, or touch `.kin/`: kin does that.\n"
@@ -38,7 +39,7 @@ def sections(role: Role) -> dict[str, str]:
 
 def test_the_roster_is_the_contracts() -> None:
     assert {path.stem for path in AGENTS.glob("*.md")} == ROSTER
-    assert [p.name for p in AGENTS.iterdir() if p.suffix != ".md"] == []
+    assert [p.name for p in AGENTS.iterdir() if p.suffix != ".md"] == ["agents.yaml"]
 
 
 def test_a_role_says_its_job_what_it_gets_hands_on_must_not_do_and_how_to_finish(role: Role) -> None:
@@ -60,9 +61,10 @@ def test_the_front_matter_is_complete_and_names_what_exists(role: Role) -> None:
     head = (AGENTS / f"{role.name}.md").read_text().split("---\n")[1]
     assert head.startswith(f"name: {role.name}\nsummary: ")
     assert role.summary and not role.summary.endswith(".") and len(role.summary) < 100
-    assert role.extra == {} and set(role.reads) <= {"kinds", "tags", "modules", "roles"}
+    assert role.extra == {} and set(role.reads) <= {"kinds", "tags", "modules", "roles", "diff", "roster"}
     assert set(role.reads["kinds"]) <= KINDS and role.reads["kinds"]
     assert role.reads["modules"] in ("task", "all")
+    assert ("diff" in role.reads) == (role.name in SHOWN_THE_DIFF) and ("roster" in role.reads) == (role.name == "pm")
     read_from = role.reads["roles"]
     assert read_from == "all" or (read_from and set(read_from) < ROSTER - {role.name})
 

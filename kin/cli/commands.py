@@ -437,6 +437,22 @@ _ROWS = (
         ),
     ),
     Command(
+        "context",
+        "context",
+        "Look",
+        "Show exactly what a role would be told of a task",
+        args=(_ID,),
+        options=(
+            Opt("role", "The role, whether the pipeline has a step of it or not", complete="role", metavar="ROLE"),
+            Opt("step", "The number of the step in the task's pipeline", "int", metavar="N"),
+        ),
+        examples=(
+            ("kin context 12 --role reviewer", "the prompt; its size by section goes to standard error"),
+            ("kin context 12 --step 1 --json", "sections, characters, tokens, and what was left out"),
+        ),
+        more="Tokens are estimated as a quarter of the characters.",
+    ),
+    Command(
         "inbox",
         "look",
         "Look",

@@ -196,7 +196,8 @@ def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
     from kin.model.record import StepRecord
     from kin.runner.finish import mode_of
     from kin.runner.passage import step_id
-    from kin.runner.step import access_of, prompt_for, role_of
+    from kin.runner.prompts import prompt_for
+    from kin.runner.step import access_of, role_of
 
     steps = []
     for index, spec in enumerate(plan.specs):
@@ -210,7 +211,7 @@ def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
                 "access": access_of(spec, role),
                 "run": spec.run,
                 "timeout": spec.timeout or plan.settings.limits.step,
-                "prompt": prompt_for(call.project, plan.task, spec, earlier, []),
+                "prompt": prompt_for(call.project, plan.task, spec, role, earlier, step=step_id(index, spec)).text,
             }
         )
     return {

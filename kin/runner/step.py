@@ -6,29 +6,25 @@ started is gone; only then does its work become one commit on the branch.
 
 import math
 import os
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from kin import git
-from kin.context import Handover, compose
 from kin.errors import Failed, Invalid
 from kin.faults import point
-from kin.model.record import StepRecord
 from kin.model.result import MAX_RESULT, Result, parse_result
 from kin.model.settings import StepSpec
 from kin.model.status import BlockedKind, StepStatus
-from kin.model.task import Task
 from kin.runner import commit, salvage, worktree
 from kin.runner.aside import how_to_see
 from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, digest, now, step_id
+from kin.runner.prompts import prompt_for
 from kin.runner.proposals import keep
 from kin.runner.supervise import Ended, Limits
-from kin.store import notes, records
-from kin.store.project import Project
+from kin.store import records
 from kin.store.roles import Role, find_role, load_role
 
-__all__ = ["StepEnd", "access_of", "command_of", "play", "prompt_for", "role_of", "spec_digest"]
+__all__ = ["StepEnd", "access_of", "command_of", "play", "role_of", "spec_digest"]
 
 _STATUS = {"done": StepStatus.done, "cancelled": StepStatus.pending}
 TAIL_LINES = 20
@@ -73,34 +69,14 @@ def command_of(spec: StepSpec) -> list[str]:
     return ["/bin/sh", "-c", spec.run]
 
 
-def prompt_for(
-    project: Project,
-    task: Task,
-    spec: StepSpec,
-    earlier: Sequence[StepRecord],
-    items: Sequence[str],
-) -> str:
-    """The prompt of a step, as it would be sent now."""
-    role = role_of(spec, project.store)
-    given = Handover(
-        role=spec.role,
-        body=role.body,
-        is_command=spec.run is not None,
-        steps=earlier,
-        items=items,
-        notes=[(i, n) for i, n in notes.of_task(project, task.id) if n.to in (None, spec.role)],
-        brief=spec.brief or "",
-        reads=role.reads,
-    )
-    return compose(task, given)
-
-
 def _write_prompt(p: Passage, index: int, path: str) -> None:
     spec = p.specs[index]
     items = p.live.items.get(step_id(index, spec), [])
     listed = items if isinstance(items, list) else [items]
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(prompt_for(p.project, p.task, spec, p.run.steps[:index], listed))
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        role = role_of(spec, p.project.store)
+        prompt = prompt_for(p.project, p.task, spec, role, p.run.steps[:index], listed, step_id(index, spec))
+        file.write(p.mask(prompt.text))
 
 
 def play(p: Passage, index: int) -> StepEnd:

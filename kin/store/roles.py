@@ -20,12 +20,12 @@ def _access(plain: Any) -> str:
 
 
 class Role(NamedTuple):
-    """Who plays a step. `body` is the prompt; `reads` says what its context holds (kinds, tags, modules, roles)."""
+    """Who plays a step. `body` is the prompt; `reads` says what its context holds."""
 
     name: Annotated[str, Field("Its name, the file's too", at_most_one_line(40))]
     summary: Annotated[str, Field("What it is for, one line", at_most_one_line(300))] = ""
     access: Annotated[str, Field("read or write", _access)] = "write"
-    reads: Annotated[dict[str, Any], Field("kinds, tags, modules, roles", mapping)] = {}
+    reads: Annotated[dict[str, Any], Field("kinds, tags, modules, roles; diff, roster", mapping)] = {}
     agent: Annotated[str | None, Field("Who plays it unless the project says", at_most_one_line(60))] = None
     model: Annotated[str | None, Field("Which model unless the project says", at_most_one_line(120))] = None
     timeout: Annotated[float | None, Field("Longest time", seconds)] = None

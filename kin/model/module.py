@@ -1,0 +1,55 @@
+"""A module: a part of the code that has a name, so that tasks, decisions and roles can speak of it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
+
+from kin.model.fields import Field, Problem, at_most_one_line, build, words
+from kin.model.fields import text as any_text
+from kin.model.globs import covers, fixed_part, meet
+from kin.model.task import Task
+
+NAME = at_most_one_line(200)
+
+
+class Module(NamedTuple):
+    """An entry of modules.yaml. `paths` are globs from the repository's root."""
+
+    name: Annotated[str, Field("Its name, the key in the file", NAME)]
+    paths: Annotated[tuple[str, ...], Field("Path globs that are its files", words)] = ()
+    purpose: Annotated[str, Field("What it is for, in a sentence", any_text)] = ""
+    owner: Annotated[str | None, Field("The role that looks after it", at_most_one_line(60))] = None
+    extra: dict[str, Any] = {}
+
+
+def build_modules(data: Mapping[str, Any]) -> tuple[list[Module], list[Problem]]:
+    """The modules of a modules.yaml, and what is wrong with the others: `name: {paths, purpose, owner}`, or `name: globs`."""
+    found: list[Module] = []
+    wrong: list[Problem] = []
+    for name, said in data.items():
+        entry = said if isinstance(said, dict) else {"paths": said}
+        module, problems = build(Module, {**entry, "name": name})
+        wrong += [
+            p._replace(path=(name, *(p.path if isinstance(said, dict) and p.path != ("name",) else ()))) for p in problems
+        ]
+        found += [module] if module is not None else []
+    return found, wrong
+
+
+def which(modules: Iterable[Module], path: str) -> list[Module]:
+    """The modules that the file or folder at `path` belongs to, the closest first."""
+    found = [(max(len(fixed_part(g)) for g in m.paths if covers(g, path)), m) for m in modules if _covers(m, path)]
+    return [module for _, module in sorted(found, key=lambda one: -one[0])]
+
+
+def _covers(module: Module, path: str) -> bool:
+    return any(covers(glob, path) for glob in module.paths)
+
+
+def touched_by(task: Task, modules: Iterable[Module]) -> tuple[str, ...]:
+    """The path globs that a task may change: what it says, else its module's."""
+    return task.touches or tuple(glob for module in modules if module.name == task.module for glob in module.paths)
+
+
+def concerned(modules: Iterable[Module], task: Task, touched: Iterable[str]) -> list[Module]:
+    """The task's own module, and those whose files it touches."""
+    return [module for module in modules if module.name == task.module or meet(module.paths, touched)]
