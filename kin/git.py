@@ -504,3 +504,39 @@ def update_ref(cwd: str, ref: str, new: str, old: str | None, message: str, *, f
 def delete_ref(cwd: str, ref: str, old: str) -> bool:
     """Delete `ref` if it is at `old`."""
     return git(cwd, "update-ref", "-d", ref, old, ok=(0, 128, 1)).code == 0
+
+
+def remote_url(cwd: str, remote: str) -> str | None:
+    """Where `remote` is fetched from, or None if there is no such remote."""
+    out = git(cwd, "config", "--get", f"remote.{remote}.url", ok=(0, 1))
+    return out.text if out.code == 0 else None
+
+
+def ls_remote(cwd: str, remote: str, *refs: str, timeout: float | None = None) -> dict[str, str]:
+    """The full ids of those of `refs` (full names) that `remote` has."""
+    lines = git(cwd, "ls-remote", "--end-of-options", remote, *refs, timeout=timeout).text.splitlines()
+    found = {ref: oid for oid, _, ref in (line.partition("\t") for line in lines)}
+    return {ref: found[ref] for ref in refs if ref in found}  # a pattern also matches at the end of longer names
+
+
+def fetch(cwd: str, remote: str, *refspecs: str, flags: Sequence[str] = (), timeout: float | None = None) -> None:
+    """Bring refs here, nothing else: no tags, no submodules."""
+    quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+    git(cwd, "fetch", *quiet, *flags, "--end-of-options", remote, *refspecs, timeout=timeout)
+
+
+class Lease(NamedTuple):
+    """A ref of a push: it becomes `new` (None: it goes) if the remote has it at `old` (None: does not have it)."""
+
+    ref: str
+    new: str | None
+    old: str | None
+
+
+def push(cwd: str, remote: str, leases: Sequence[Lease], *, hooks: bool = True, timeout: float | None = None) -> Out:
+    """Move all these refs of `remote` or none, each only from where its lease says; exit 0, or what git and the remote said."""
+    flags = [f"--force-with-lease={lease.ref}:{lease.old or ''}" for lease in leases]
+    flags += [] if hooks else ["--no-verify"]
+    specs = [f"{lease.new or ''}:{lease.ref}" for lease in leases]
+    words = ("push", "--porcelain", "--atomic", *flags, "--end-of-options", remote, *specs)
+    return git(cwd, *words, ok=range(-64, 256), timeout=timeout)

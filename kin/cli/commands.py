@@ -267,6 +267,8 @@ _ROWS = (
             Opt("restart", "Begin again from the target's tip; the earlier work is kept aside", "flag"),
             Opt("restore", "Begin with the work that a revert took back", "flag"),
             Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH"),
+            Opt("push", "Push what is finished: the merge before it is made here, or the branch for a pull request", "flag"),
+            Opt("bundle", "Merge nothing; write the finished work to FILE, for `kin publish`", metavar="FILE", complete="file"),
             Opt("dry-run", "Print steps, prompts, commands and gates; touch nothing", "flag"),
         ),
         examples=(
@@ -274,6 +276,15 @@ _ROWS = (
             ("kin run --ready --allow-write", "everything whose dependencies are done, side by side"),
             ("kin run 12 --dry-run", "what would run and what each role would be told"),
         ),
+    ),
+    Command(
+        "publish",
+        "ci",
+        "Work",
+        "Take a finished run out of a bundle: gate it again, merge or offer it, push; starts no agent",
+        args=(Arg("file", "What `kin run --bundle FILE` wrote", complete="file"),),
+        options=(_LEAVE[1], Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH")),
+        examples=(("kin publish kin-12.bundle", "in a job that may push, made by one that may not"),),
     ),
     Command(
         "stop",

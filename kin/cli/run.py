@@ -1,5 +1,6 @@
 """`kin run`, `kin do` and `kin stop`: tasks through their pipelines."""
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -149,7 +150,15 @@ def _asked(call: Call) -> Asked:
         restore=call["restore"],
         wait=FOREVER if call["wait"] else 0.0,
         started_by=starter(call),
+        push=call["push"],
+        bundle=_bundle(call),
     )
+
+
+def _bundle(call: Call) -> str | None:
+    if call["bundle"] and (call["push"] or len(call["ids"]) != 1):
+        raise Usage("--bundle holds the work of one task, for a job that may push", "`kin run KIN-1 --bundle FILE`")
+    return os.path.abspath(call["bundle"]) if call["bundle"] else None
 
 
 def starter(call: Call) -> str:

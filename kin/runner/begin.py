@@ -21,6 +21,7 @@ from kin.runner import commit, salvage, worktree
 from kin.runner.aside import how_to_see, set_aside
 from kin.runner.build import Clash
 from kin.runner.ending import Outcome, outcome, put_status
+from kin.runner.host import FILES, job_of
 from kin.runner.passage import Passage, now, step_id
 from kin.runner.step import command_of, spec_digest
 from kin.runner.target import BY_OPTION, Target, find_target, settings_for
@@ -50,13 +51,15 @@ HOLDS_UP = ("dependency", "child")
 
 class Asked(NamedTuple):
     """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
-    revert took back."""
+    revert took back; `push`: what is finished goes to the remote; `bundle`: it goes into this file, and nothing is merged."""
 
     base: str | None = None
     restart: bool = False
     restore: bool = False
     wait: float = 0.0
     started_by: str = "person"
+    push: bool = False
+    bundle: str | None = None
 
 
 class Plan(NamedTuple):
@@ -81,8 +84,10 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     live = records.live(project, task_id)
     fixed = live.base if live and live.base and not asked.restart else None
     name = fixed or task.base or asked.base or config.quick(project).base
+    if name is None and git.head_ref(project.root) is None:
+        name = job_of(environ).branch  # a CI job's checkout is detached; its host says what it is about
     lost = f"bring it back, or `kin run {task_id} --restart` starts over on another one"
-    target = find_target(project, name, way=lost if fixed else BY_OPTION)
+    target = find_target(project, name, way=lost if fixed else BY_OPTION, push=asked.push)
     settings = settings_for(project, target)
     held = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
     if not target.here and held is None:
@@ -272,4 +277,4 @@ def _back_to_last_step(p: Passage) -> None:
 
 def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment as commands get it: without git's variables, which would lead them to another repository."""
-    return {k: v for k, v in environ.items() if k not in git.SCRUBBED and k not in ("KIN_ALLOW_WRITE", "KIN_TRUST")}
+    return {k: v for k, v in environ.items() if k not in (*git.SCRUBBED, *FILES, "KIN_ALLOW_WRITE", "KIN_TRUST")}

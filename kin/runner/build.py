@@ -73,14 +73,16 @@ def build_merge(
     whole: bytes | None,
     extra: Mapping[str, bytes],
     sign: bool,
+    old: str | None = None,
 ) -> Built | Clash | None:
     """Build the merge of commit `branch` into `target`, or say what conflicts; None if `target` has it already.
 
     `whole` is the task's file in the working tree, used if `target` never held it; `extra` are files that kin made, by
-    their path below `.kin/`. Raises NotFound if the target or the task is nowhere, CannotSign.
+    their path below `.kin/`; `old` is the target's tip if that is not the branch here, but what the remote has.
+    Raises NotFound if the target or the task is nowhere, CannotSign.
     """
     cwd, path = home(project), task_path(task_id)
-    old = target_tip(cwd, target)
+    old = old or target_tip(cwd, target)
     if git.is_ancestor(cwd, branch, old):
         return None
     tree = merged_tree(project, target, old, branch, f"refs/heads/kin/{task_id}")
@@ -114,10 +116,11 @@ def build_state(
     whole: bytes | None,
     extra: Mapping[str, bytes],
     sign: bool,
+    old: str | None = None,
 ) -> Built:
     """Build the commit by which a task without code becomes `done` on `target`, and the one before it that makes it `todo`."""
     cwd, path = home(project), task_path(task_id)
-    old = target_tip(cwd, target)
+    old = old or target_tip(cwd, target)
     base, text, _ = _first_parent(cwd, old, task_id, run_id, whole)
     files = {path: with_standing(text, _DONE, path)} | _below_kin(extra)
     return _state_commit(cwd, target, old, base.oid, task_id, run_id, "done", files, sign)
@@ -134,10 +137,11 @@ def build_status(
     whole: bytes | None,
     extra: Mapping[str, bytes],
     sign: bool,
+    old: str | None = None,
 ) -> Built:
     """Build the commit by which `target` tells of a task in `review` or `blocked` (`commit: true`)."""
     cwd, path = home(project), task_path(task_id)
-    old = target_tip(cwd, target)
+    old = old or target_tip(cwd, target)
     text = _known_text(cwd, old, task_id, whole)
     wanted = Standing(TaskStatus(status), dict(blocked) if blocked else None)
     files = {path: with_standing(text, wanted, path)} | _below_kin(extra)

@@ -13,8 +13,11 @@ from kin.faults import point
 from kin.model.record import Live, Run, Waiting
 from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, may_move
 from kin.runner import build, worktree
-from kin.runner.move import Moved, move
+from kin.runner.checkout import Pending
+from kin.runner.landing import land
+from kin.runner.move import Moved
 from kin.runner.passage import Passage, now
+from kin.runner.target import find_target, newest_tip
 from kin.store import records, tasks
 from kin.store.project import Project
 
@@ -55,6 +58,7 @@ class Outcome(NamedTuple):
     merge: str | None = None
     branch: str | None = None
     waiting: dict[str, Any] | None = None
+    url: str | None = None
 
 
 def outcome(run: Run, status: str, exit: int, **more: Any) -> Outcome:
@@ -105,7 +109,7 @@ def complete(p: Passage, merge: str | None) -> Outcome:
         p.say("note", text=kept)
     p.say("end", text=words)
     here = git.head_ref(p.project.root) == p.target.ref  # asked again: a person may have switched while gates ran
-    return outcome(p.run, "done" if here else f"todo (done on {p.target.name})", 0, reason=words)
+    return outcome(p.run, "done" if here or p.share else f"todo (done on {p.target.name})", 0, reason=words)
 
 
 def retire(project: Project, run: Run) -> str | None:
@@ -114,7 +118,7 @@ def retire(project: Project, run: Run) -> str | None:
     The record goes last: killed before, the next recovery finds the run and comes here again.
     """
     path = run.live.worktree if run.live else None
-    branch, target = f"refs/heads/{run.branch}", git.tip(project.root, f"refs/heads/{run.base}")
+    branch, target = f"refs/heads/{run.branch}", newest_tip(project.root, run.base)
     kept = None
     if target is not None and path is not None:
         kept = worktree.remove(project, path, branch, target)
@@ -193,25 +197,33 @@ def pay_owed_edit(project: Project, run: Run) -> None:
 
 
 def _commit_status(p: Passage, status: TaskStatus, blocked: dict[str, str] | None) -> None:
-    """`commit: true`: the state is committed on the target too; what stands in the way leaves it in the working tree."""
-    if not p.settings.commit:
+    """`commit: true`: the state is committed on the target too; what stands in the way leaves it in the working tree.
+
+    With `--push` the state `blocked` always is, and is pushed: a CI job's own working tree goes with the job.
+    """
+    if not p.settings.commit and not (p.share and status == TaskStatus.blocked):
         return
     extra = {}
     if p.run.status in (RunStatus.failed, RunStatus.cancelled):
         extra = {f"pipelines/{p.task.id}/{p.run.run}.yaml": records.record_text(p.run).encode()}
     try:
-        built = build.build_status(
-            p.project,
-            target=p.target.ref,
-            task_id=p.task.id,
-            run_id=p.run.run,
-            status=status.value,
-            blocked=blocked,
-            whole=p.text.encode(),
-            extra=extra,
-            sign=False,
-        )
-        moved = move(p.project, built, message=f"kin: {p.task.id} is {status}")
+        while True:
+            built = build.build_status(
+                p.project,
+                target=p.target.ref,
+                task_id=p.task.id,
+                run_id=p.run.run,
+                status=status.value,
+                blocked=blocked,
+                whole=p.text.encode(),
+                extra=extra,
+                sign=False,
+                old=p.target.oid if p.share else None,
+            )
+            moved = land(p, built, message=f"kin: {p.task.id} is {status}", over=False)
+            if not (p.share and isinstance(moved, Pending) and moved.stale):
+                break
+            p.target = find_target(p.project, p.run.base, push=True)  # others were faster: a new state, not the same again
     except KinError as error:
         p.say("note", text=f"the state was not committed: {error.message}")
         return

@@ -9,21 +9,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kin import git
-from kin.errors import NotFound
+from kin.errors import Busy, Conflict, NotFound
 from kin.faults import point
 from kin.model.globs import covers
 from kin.model.record import committed
 from kin.model.settings import Settings
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Mode, Task
-from kin.runner import build
+from kin.runner import build, origin
 from kin.runner.build import Built, Clash
 from kin.runner.checkout import Pending
 from kin.runner.compose import CannotSign
 from kin.runner.ending import Outcome, block, cancel, complete, wait
 from kin.runner.gates import run_gates
 from kin.runner.landed import landed_run
-from kin.runner.move import Moved, move
+from kin.runner.landing import Refused, land
+from kin.runner.move import Moved
+from kin.runner.offer import offer
 from kin.runner.passage import Passage, now
 from kin.runner.proposals import files_of
 from kin.runner.target import find_target
@@ -44,7 +46,7 @@ def mode_of(task: Task, settings: Settings) -> Mode:
 def finish(p: Passage) -> Outcome:
     """Take finished work to its end: merged, waiting for a person, or blocked. Called again, it goes on where it stands."""
     while True:
-        p.target = find_target(p.project, p.run.base)
+        p.target = find_target(p.project, p.run.base, push=p.share is not None)
         if (done := landed_run(p.project.root, p.target.oid, p.run.run, p.live.start)) is not None:
             return complete(p, done)
         if p.live.head is not None and git.tip(p.project.root, p.branch_ref) is None:
@@ -57,6 +59,8 @@ def finish(p: Passage) -> Outcome:
             return block(p, BlockedKind.conflict, words)
         if mode_of(p.task, p.settings) == Mode.review and p.live.approved is None:
             return _review(p, _build(p))
+        if p.bundle:
+            return _hand_over(p, _build(p))
         with _queue(p):
             ended = _merge(p)
         if ended is not None:
@@ -67,11 +71,28 @@ def _review(p: Passage, built: Built | Clash) -> Outcome:
     """Gate what would be merged, then wait for a person; nothing is merged now, so nobody has to queue for it."""
     if isinstance(built, Clash):
         return block(p, BlockedKind.conflict, _clash_words(p, built))
-    return _gate(p, built) or wait(p, WaitFor.review, "; ".join(review_reasons(p, built)) + _review_words(p))
+    if (ended := _gate(p, built)) is not None:
+        return ended
+    reasons = "; ".join(review_reasons(p, built))
+    if p.share is None or p.live.approved is not None:
+        return wait(p, WaitFor.review, reasons + _review_words(p))
+    again = _build(p)  # now that the record has the gates' verdicts
+    offered = offer(p, built if isinstance(again, Clash) else again)
+    return wait(p, WaitFor.review, f"{reasons}; {offered.words}")._replace(url=offered.url)
+
+
+def _hand_over(p: Passage, built: Built | Clash) -> Outcome:
+    """With `--bundle` nothing is merged: who has the right to push gates it again and does that (`kin publish`)."""
+    if isinstance(built, Clash):
+        return block(p, BlockedKind.conflict, _clash_words(p, built))
+    words = f"the work is in {p.bundle}; `kin publish` lands it"
+    return _gate(p, built) or wait(p, WaitFor.merge, words)._replace(exit=0)
 
 
 def _merge(p: Passage) -> Outcome | None:
     """One try under the queue lock; None if the target moved by other hands meanwhile, which is a new state to look at."""
+    if p.share is not None:
+        p.target = find_target(p.project, p.run.base, push=True)  # others of this clone may have pushed while we queued
     built = _build(p)
     if isinstance(built, Clash) or (not _approved(p, built) and review_reasons(p, built)):
         return _review(p, built)
@@ -90,13 +111,25 @@ def _merge(p: Passage) -> Outcome | None:
         return None
     p.say("merge")
     point("merge.built")
-    moved = move(p.project, final, message=f"kin: merge {p.task.id}")
+    moved = land(p, final, message=f"kin: merge {p.task.id}", over=True)
     point("merge.moved")
     if isinstance(moved, Moved):
         for warning in moved.warnings:
             p.say("note", text=warning)
         return complete(p, moved.oid)
+    if isinstance(moved, Refused):
+        return _refused(p, final, moved)
+    if p.share is not None and p.share.lost:
+        return cancel(p, p.share.lost, Busy.exit)
     return None if moved.stale else _pend(p, moved)
+
+
+def _refused(p: Passage, built: Built, refused: Refused) -> Outcome:
+    """The remote does not take the merge: the work goes onto its own branch there, or into a file if not even that can be."""
+    words = f"{origin.REMOTE} does not take {p.target.name}: {refused.reason}"
+    offered = offer(p, built)
+    ended = wait(p, WaitFor.merge, f"{words}\n{offered.words}")
+    return ended._replace(url=offered.url, exit=Busy.exit if refused.unreachable else Conflict.exit)
 
 
 def _pend(p: Passage, pending: Pending) -> Outcome:
@@ -122,7 +155,7 @@ def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
     extra[f"pipelines/{p.task.id}/{p.run.run}.yaml"] = records.record_text(committed(ended)).encode()
     found = _here(p)
     whole = found[1].encode() if found else None
-    tip = git.tip(cwd, p.branch_ref)
+    tip, old = git.tip(cwd, p.branch_ref), p.target.oid if p.share else None
     if tip is not None and not git.is_ancestor(cwd, tip, p.target.oid):
         built = build.build_merge(
             p.project,
@@ -134,11 +167,12 @@ def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
             whole=whole,
             extra=extra,
             sign=sign,
+            old=old,
         )
         if built is not None:
             return built
     return build.build_state(
-        p.project, target=p.target.ref, task_id=p.task.id, run_id=p.run.run, whole=whole, extra=extra, sign=sign
+        p.project, target=p.target.ref, task_id=p.task.id, run_id=p.run.run, whole=whole, extra=extra, sign=sign, old=old
     )
 
 

@@ -19,6 +19,7 @@ from kin.model.settings import Settings, StepSpec
 from kin.model.task import Task
 from kin.runner.commit import State
 from kin.runner.events import Emit, Event
+from kin.runner.share import Share
 from kin.runner.signals import Cancel
 from kin.runner.supervise import Supervisor
 from kin.runner.target import Target
@@ -50,7 +51,8 @@ class Passage:
     """One run in this process.
 
     `text` is the task file's text, `path` the task's worktree, `fresh` its git folder as long as `setup` did not run there,
-    `seen` how it stands if the last step left it untouched, `slot` the number of its slot.
+    `seen` how it stands if the last step left it untouched, `slot` the number of its slot; `share` what it holds on the remote
+    with `--push`; `bundle` the file that the finished work is handed over in.
     """
 
     project: Project
@@ -69,6 +71,8 @@ class Passage:
     fresh: str | None = None
     seen: State | None = None
     mask: Callable[[str], str] = str
+    share: Share | None = None
+    bundle: str | None = None
     _supervisor: Supervisor | None = field(default=None, repr=False)
 
     @property

@@ -24,11 +24,13 @@ from kin.runner.begin import (
     plan_for,
     restored_work,
 )
+from kin.runner.bundle import write_bundle
 from kin.runner.ending import Outcome, block, cancel, pay_owed_edit
 from kin.runner.events import Emit
 from kin.runner.finish import finish
 from kin.runner.mask import make_mask
 from kin.runner.passage import Passage, now, step_id
+from kin.runner.share import Share, shared
 from kin.runner.signals import Cancel
 from kin.runner.step import StepEnd, access_of, play, role_of
 from kin.runner.worktree import mark_ready
@@ -59,7 +61,9 @@ def run_task(
         machine = claim.claim_machine_slot(environ, wait=asked.wait, cancel=cancel.fd)
         with machine or nullcontext(), claim.claim_task(project, task_id):
             point("claimed")
-            return _claimed(project, task_id, asked, environ, emit, cancel, slot)
+            share = shared(project, task_id, plan.target, environ, cancel, emit) if asked.push else nullcontext()
+            with share as held:
+                return _claimed(project, task_id, asked, environ, emit, cancel, slot, held)
 
 
 def _claimed(
@@ -70,6 +74,7 @@ def _claimed(
     emit: Emit,
     cancel: Cancel,
     slot: locks.Held,
+    share: Share | None,
 ) -> Outcome:
     """With the task's lock held: read everything again, since it may have changed before the lock was ours."""
     plan = plan_for(project, task_id, asked, environ)
@@ -83,12 +88,21 @@ def _claimed(
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:
         p = passage_for(project, plan, run, environ, emit, cancel, kids)
-        p.slot = claim.slot_number(slot)
+        p.slot, p.share, p.bundle = claim.slot_number(slot), share, asked.bundle
         try:
             clear_the_way(p, live, words)
             return _through(p, live, restored_work(p) if asked.restore else p.target.oid)
         finally:
             p.close()
+            _send(p)
+
+
+def _send(p: Passage) -> None:
+    """What the run has finished, however it ended, goes where others can go on with it."""
+    if p.share is not None:
+        p.share.leave(p.run)
+    if p.bundle and p.live.start is not None and p.run.status != RunStatus.completed:
+        write_bundle(p, p.bundle)
 
 
 def _through(p: Passage, old: Run | None, base: str) -> Outcome:
@@ -152,6 +166,8 @@ def _steps(p: Passage) -> Outcome | None:
             p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
         point("step.saved")
         end = play(p, index)
+        if p.share is not None and not p.share.keep(p.run):
+            return cancel(p, p.share.lost, Busy.exit)
         if end.status == "cancelled":
             return cancel(p, end.reason, 128 + p.cancel.number)
         if end.status == "changes_requested":

@@ -44,10 +44,10 @@ def parse(text: str, path: str) -> Run:
 
 def record_text(run: Run) -> str:
     """The committed record: what is history, and nothing of this machine."""
-    return _text(committed(run))
+    return live_text(committed(run))
 
 
-def _text(run: Run) -> str:
+def live_text(run: Run) -> str:
     """The record's file. Of a hundred steps one changes at a time, so the others' lines are kept from the last writing."""
     from kin.store import emit  # views read records and never write one
 
@@ -74,7 +74,7 @@ def _step_text(step: StepRecord, tokens: tuple[tuple[str, Any], ...]) -> str:
 
 def save_live(project: Project, run: Run) -> None:
     """Write the live record, durable when this returns. The caller holds the task's lock."""
-    files.write_own(live_path(project, run.task, run.run), _text(run))
+    files.write_own(live_path(project, run.task, run.run), live_text(run))
 
 
 def drop_live(project: Project, run: Run) -> None:

@@ -1,0 +1,201 @@
+"""`kin run --push` from shallow, detached clones, as CI jobs have them, against a bare remote."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import Repo, task_text, wait_for
+
+STEPS = "\n  - role: architect\n    run: {0}\n  - role: developer\n    run: {1}"
+
+
+class Remote(Repo):
+    """A bare repository that jobs clone and push to."""
+
+    def job(self, name: str) -> Repo:
+        """A depth-1 clone with a detached HEAD, as a CI host makes it."""
+        path = self.path.parent / name
+        self.git("clone", "-q", "--depth=1", f"file://{self.path}", str(path))
+        job = Repo(path)
+        job.git("checkout", "-q", "--detach")
+        job.git("branch", "-q", "-D", "main")
+        return job
+
+    def status_of(self, task_id: str, at: str = "main") -> str:
+        text = self.git("show", f"{at}:.kin/tasks/{task_id}.yaml")
+        return next(line.removeprefix("status: ") for line in text.splitlines() if line.startswith("status: "))
+
+    def kins(self) -> list[str]:
+        return self.git("for-each-ref", "--format=%(refname)", "refs/kin", "refs/heads/kin").splitlines()
+
+    def hook(self, text: str, name: str = "pre-receive") -> None:
+        path = self.path / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+
+@pytest.fixture
+def remote(project: Repo, monkeypatch: pytest.MonkeyPatch) -> Remote:
+    """A remote with two tasks, KIN-1 and KIN-2, of two steps each that count their passages, and a gate; CI is set."""
+    log = project.path.parent / "log"
+    for n in (1, 2):
+        steps = [json.dumps(f"echo {word} > {word}{n}.txt; echo {word}{n} >> {log}") for word in ("one", "two")]
+        project.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", pipeline=STEPS.format(*steps)))
+    project.write(".kin/kin.yaml", f'format: 1\n\nkey: KIN\n\nmode: auto\n\ngates:\n  - "ls >> {log}.gates; ls *.txt"\n')
+    project.commit("tasks")
+    project.commit("so that depth 1 is less than all")
+    path = project.path.parent / "remote.git"
+    project.git("clone", "-q", "--bare", str(project.path), str(path))
+    for name, value in {"CI": "woodpecker", "CI_COMMIT_BRANCH": "main", "CI_PIPELINE_URL": "https://ci.example/7"}.items():
+        monkeypatch.setenv(name, value)
+    return Remote(path)
+
+
+def passages(remote: Remote) -> list[str]:
+    log = remote.path.parent / "log"
+    return log.read_text().split() if log.exists() else []
+
+
+def outcome(job: Repo, *words: str, exit: int | None = 0, env: dict[str, str] | None = None) -> dict[str, object]:
+    done = job.kin("run", *words, "--json", exit=exit, env=env)
+    (data,) = json.loads(done.stdout)["data"]
+    return data
+
+
+def test_a_job_at_depth_1_with_a_detached_head_pushes_code_state_and_record(remote: Remote) -> None:
+    job = remote.job("job")
+    data = outcome(job, "KIN-1", "--push")
+    assert data["merge"] == remote.tip("main") and data["status"] == "done"
+    assert remote.status_of("KIN-1") == "done" and remote.git("show", "main:two1.txt") == "two"
+    assert remote.git("ls-tree", "--name-only", "main", ".kin/pipelines/KIN-1/")
+    assert remote.kins() == [] and job.status() == ""
+    assert outcome(remote.job("later"), "KIN-1", "--push")["reason"] == "KIN-1 is already done"
+    assert outcome(remote.job("a"), "KIN-2", "--push")["status"] == "done"
+    assert sorted(passages(remote)) == ["one1", "one2", "two1", "two2"]
+
+
+def test_a_moved_remote_is_merged_anew_and_gated_on_what_is_merged(remote: Remote) -> None:
+    job, other = remote.job("job"), remote.path.parent / "other"
+    remote.git("clone", "-q", str(remote.path), str(other))
+    push = "echo new > new.txt; git add .; git commit -qm theirs; git push -q origin HEAD:main"
+    moved = f"cd {other} && test ! -e new.txt && {{ {push}; }} >&2; true"
+    hook = job.path / ".git" / "hooks" / "pre-push"
+    hook.write_text(f"#!/bin/sh\n{moved}\n")  # others push while ours is on its way
+    hook.chmod(0o755)
+    theirs = remote.tip("main")
+    data = outcome(job, "KIN-1", "--push")
+    assert data["merge"] == remote.tip("main") and remote.tip("main^1") != theirs and remote.tip("main^1^1") == theirs
+    gates = (remote.path.parent / "log.gates").read_text().split()
+    assert gates.count("one1.txt") == 2 and gates.count("new.txt") == 1, "gated again, on what is merged"
+    assert sorted(passages(remote)) == ["one1", "two1"]
+
+
+def test_a_protected_branch_leaves_the_work_on_its_own_branch(remote: Remote) -> None:
+    remote.hook('grep -q refs/heads/main && { echo "main is protected" >&2; exit 1; }; exit 0')
+    before = remote.tip("main")
+    data = outcome(remote.job("job"), "KIN-1", "--push", exit=4)
+    assert "main is protected" in str(data["reason"]) and remote.tip("main") == before
+    assert remote.status_of("KIN-1", "kin/KIN-1") == "done"
+    (remote.path / "hooks" / "pre-receive").unlink()
+    assert outcome(remote.job("next"), "KIN-1", "--push")["merge"] == remote.tip("main")
+    assert sorted(passages(remote)) == ["one1", "two1"], "no step is paid twice"
+
+
+def test_a_token_that_may_not_push_is_found_before_anything_is_paid_for(remote: Remote) -> None:
+    remote.hook("exit 1")
+    said = remote.job("job").kin("run", "KIN-1", "--push", exit=4).stderr
+    assert "refs/kin/claims/KIN-1" in said and passages(remote) == []
+
+
+def test_a_network_that_goes_away_leaves_the_work_in_a_bundle(remote: Remote) -> None:
+    job = remote.job("job")
+    gone = remote.path.with_name("gone.git")
+    job.git("config", "core.hooksPath", str(job.path.parent / "hooks"))
+    job.write("../hooks/pre-push", f"#!/bin/sh\nmv {remote.path} {gone}; exit 1\n").chmod(0o755)
+    data = outcome(job, "KIN-1", "--push", exit=6)
+    bundle = str(job.path / str(data["reason"]).rpartition(" ")[2])
+    gone.rename(remote.path)
+    (job.path.parent / "hooks" / "pre-push").unlink()
+    for ref in ("claims", "runs"):
+        remote.git("update-ref", "-d", f"refs/kin/{ref}/KIN-1")
+    publisher = remote.job("publisher")
+    publisher.kin("publish", bundle)
+    assert remote.status_of("KIN-1") == "done" and sorted(passages(remote)) == ["one1", "two1"]
+
+
+def test_of_two_jobs_with_the_same_task_one_does_it_and_the_other_says_whose_it_is(remote: Remote) -> None:
+    job = remote.job("job")
+    go = remote.path.parent / "go"
+    os.mkfifo(go)
+    steps = STEPS.format(json.dumps(f"read x < {go}; touch a.txt"), json.dumps("touch b.txt"))
+    job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
+    first = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1", "--push"], cwd=job.path, stdout=subprocess.DEVNULL)
+    wait_for(lambda: "refs/kin/claims/KIN-1" in remote.kins())
+    said = remote.job("second").kin("run", "KIN-1", "--push", exit=6).stderr
+    assert "https://ci.example/7" in said
+    go.write_text("x\n")
+    assert first.wait(20) == 0 and remote.status_of("KIN-1") == "done" and passages(remote) == []
+
+
+@pytest.mark.parametrize("after", ["one", "two"])
+def test_what_a_killed_job_had_finished_is_taken_up_in_another_clone(remote: Remote, after: str) -> None:
+    point = "share.pushed" if after == "one" else "land.push"
+    job = remote.job("job")
+    env = {"KIN_FAULT": point}
+    assert job.kin("run", "KIN-1", "--push", exit=None, env=env).returncode == -9
+    assert passages(remote) == ["one1", "two1"][: 1 if after == "one" else 2]
+    claim = remote.git("rev-parse", "refs/kin/claims/KIN-1")
+    remote.job("early").kin("run", "KIN-1", "--push", exit=6)
+    over = remote.git("commit-tree", "-m", "x\n\nKin-Until: 2020-01-01T00:00:00Z", "-p", claim, f"{claim}^{{tree}}")
+    remote.git("update-ref", "refs/kin/claims/KIN-1", over)
+    remote.git("commit-tree", "HEAD^{tree}", "-m", "x")
+    data = outcome(remote.job("next"), "KIN-1", "--push")
+    assert data["merge"] == remote.tip("main") and passages(remote) == ["one1", "two1"] and remote.kins() == []
+
+
+def test_a_job_that_is_stopped_gives_its_task_back(remote: Remote) -> None:
+    job = remote.job("job")
+    slow = STEPS.format(json.dumps("echo 1 > one.txt"), json.dumps("test -e go || exec tail -f /dev/null; touch b"))
+    job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=slow))
+    process = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1", "--push"], cwd=job.path, stdout=subprocess.DEVNULL)
+    wait_for(lambda: "refs/kin/runs/KIN-1" in remote.kins())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert remote.kins() == ["refs/kin/runs/KIN-1"]
+
+
+def test_a_blocked_task_says_so_on_the_remote_and_goes_on_elsewhere(remote: Remote) -> None:
+    remote_log = remote.path.parent / "log"
+    fails = f"test -e {remote_log}.ok || {{ echo no; exit 3; }}; touch b"
+    job = remote.job("job")
+    steps = STEPS.format(json.dumps(f"echo 1 > one.txt; echo one1 >> {remote_log}"), json.dumps(fails))
+    job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
+    job.commit("another way")
+    job.git("push", "-q", "origin", "HEAD:main")
+    outcome(job, "KIN-1", "--push", exit=1)
+    assert remote.status_of("KIN-1") == "blocked"
+    (remote.path.parent / "log.ok").touch()
+    assert outcome(remote.job("next"), "KIN-1", "--push")["merge"] == remote.tip("main")
+    assert passages(remote) == ["one1"] and remote.status_of("KIN-1", "main^1") == "todo"
+
+
+def test_review_pushes_a_branch_whose_merge_by_the_host_lands_code_and_state(remote: Remote, project: Repo) -> None:
+    project.write(".kin/kin.yaml", "format: 1\n\nkey: KIN\n\nmode: review\n")
+    project.commit("review")
+    project.git("push", "-q", str(remote.path), "main")
+    assert outcome(remote.job("job"), "KIN-1", "--push", exit=3)["status"] == "review"
+    assert remote.status_of("KIN-1") == "todo" and remote.status_of("KIN-1", "kin/KIN-1") == "done"
+    assert outcome(remote.job("again"), "KIN-1", "--push", exit=3)["status"] == "todo"
+    project.git("fetch", "-q", str(remote.path), "kin/KIN-1")
+    project.git("merge", "-q", "--no-ff", "--no-edit", "FETCH_HEAD")
+    assert "status: done" in project.read(".kin/tasks/KIN-1.yaml") and project.read("two1.txt") == "two\n"
+    assert project.git("ls-files", ".kin/pipelines/KIN-1/")
+    project.git("push", "-q", str(remote.path), "main")
+    assert outcome(remote.job("done"), "KIN-1", "--push")["reason"] == "KIN-1 is already done"
+    project.git("revert", "--no-edit", "-m", "1", "HEAD")
+    assert "status: todo" in project.read(".kin/tasks/KIN-1.yaml")
+    assert sorted(passages(remote)) == ["one1", "two1"]
