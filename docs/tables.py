@@ -135,13 +135,20 @@ def findings() -> str:
 
 def step() -> str:
     """The keys of a step."""
-    return table(("key", "default", "meaning"), settings_of(settings.StepSpec))
+    return keys_of(settings.StepSpec)
+
+
+def keys_of(model: type[BaseModel]) -> str:
+    """The keys of an entry in kin.yaml."""
+    return table(("key", "default", "meaning"), settings_of(model))
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": lambda: table(("setting", "default", "meaning"), settings_of(settings.Settings)),
     "step": step,
+    "schedule": lambda: keys_of(settings.Schedule),
+    "notify": lambda: keys_of(settings.Notify),
     "task": lambda: fields(task.Task),
     "note": lambda: fields(task.Note),
     "run": lambda: fields(record.Run),

@@ -403,17 +403,52 @@ def diff_text(cwd: str, base: str, tip: str, *paths: str) -> str:
 
 
 def log_trailers(
-    cwd: str, keys: Sequence[str], *revisions: str, limit: int = -1, first_parent: bool = False
+    cwd: str, keys: Sequence[str], *revisions: str, limit: int = -1, first_parent: bool = False, grep: str = ""
 ) -> list[tuple[str, dict[str, str]]]:
-    """Each commit that `revisions` (`main`, `^v1`, `a..b`) select, newest first, with its trailers of these `keys`."""
+    """Each commit that `revisions` (`main`, `^v1`, `a..b`) select, newest first, with its trailers of these `keys`.
+
+    `grep` (an extended regular expression) leaves out others before their trailers are read, which is the dear part.
+    """
     wanted = "%x1f".join(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)
     flags = ("-z", f"--max-count={limit}", f"--format=%H%x1f{wanted}", *(["--first-parent"] if first_parent else []))
+    flags += ("--extended-regexp", f"--grep={grep}") if grep else ()
     out = git(cwd, "log", *flags, "--end-of-options", *revisions, "--").out
     found = []
     for record in out.decode("utf-8", "replace").split("\0"):
         oid, *values = record.split("\x1f")
         if oid:
             found.append((oid, {k: v.strip() for k, v in zip(keys, values, strict=True) if v.strip()}))
+    return found
+
+
+class Moment(NamedTuple):
+    """A line of a reflog: where the ref came to, who moved it, and how (`commit: <subject>`, `pull: Fast-forward`)."""
+
+    oid: str
+    mail: str
+    how: str
+
+
+def reflog(cwd: str) -> list[Moment]:
+    """How HEAD of this worktree came to be where it is, newest first. It never travels: a clone or a pull brings none."""
+    out = git(cwd, "log", "-g", "-z", "--format=%H%x1f%gE%x1f%gs", "HEAD", "--", ok=(0, 128))
+    lines = out.out.decode("utf-8", "replace").split("\0") if out.code == 0 else ()
+    return [Moment(*line.split("\x1f", 2)) for line in lines if line]
+
+
+def introduced(cwd: str, pairs: Iterable[str], folder: str) -> list[tuple[str, str, str]]:
+    """Status letter, path and blob id of what commits changed or added in `folder`; none for merges.
+
+    Each of `pairs` is a commit, compared with its parent, or two trees' ids.
+    """
+    words = ("diff-tree", "--stdin", "-r", "-z", "--root", "--no-commit-id", "--no-renames", "--raw", "--", folder)
+    fields = git(cwd, *words, input="".join(f"{pair}\n" for pair in pairs).encode()).out.decode("utf-8", "replace").split("\0")
+    found = []
+    heads = iter(fields)
+    for head in heads:
+        if ":" in head:  # before the first of two trees' there is a line that names them
+            _, _, _, blob, letter = head.rpartition(":")[2].split(" ")
+            found.append((letter, next(heads), blob))
     return found
 
 

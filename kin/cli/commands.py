@@ -287,6 +287,25 @@ _ROWS = (
         examples=(("kin publish kin-12.bundle", "in a job that may push, made by one that may not"),),
     ),
     Command(
+        "watch",
+        "watch",
+        "Work",
+        "Start what may start by itself, until stopped",
+        options=(
+            *_LEAVE,
+            Opt("yes", "Agree, for good, that tasks are started by themselves in this clone", "flag"),
+            Opt("once", "Look once, start what may start, and exit", "flag"),
+            Opt("jsonl", "Tell what happens as JSON Lines", "flag"),
+            Opt("print-unit", "Print a unit file for a service manager", "choice", choices=("systemd", "launchd")),
+        ),
+        examples=(
+            ("kin watch", "tasks labelled `auto`, whatever waited, schedules"),
+            ("kin watch --once --allow-write", "for cron, or after a pull"),
+            ("kin watch --print-unit systemd", "what it prints says where to put it"),
+        ),
+        more="`kin why ID` tells why a task is not started. Pipelines outlive the watcher; `kin stop ID` ends one.",
+    ),
+    Command(
         "stop",
         "run",
         "Work",

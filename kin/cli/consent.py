@@ -10,7 +10,6 @@ from kin.cli.output import Call
 from kin.cli.screen import clean
 from kin.errors import Waits
 from kin.runner.begin import Plan
-from kin.runner.step import access_of, role_of
 
 
 def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool = True) -> None:
@@ -18,19 +17,20 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool 
 
     Without `steps` only gates and set-up would run: that takes trust, but no leave to write. Without `ask` nobody is asked.
     """
+    from kin.runner.leave import unagreed, writes
     from kin.store import trust
 
     project = call.project
-    new = {} if call["trust"] or call.environ.get("KIN_TRUST") == "1" else _new_texts(call, plans)
+    new = {} if call["trust"] or call.environ.get("KIN_TRUST") == "1" else unagreed(project, plans, call.environ)
     asked = not steps or call["allow_write"] or call.environ.get("KIN_ALLOW_WRITE") == "1"
     may_write = asked or trust.has_leave(project, call.environ)
-    writes = any(access_of(spec, role_of(spec, project.store)) == "write" for plan in plans for spec in plan.specs)
-    if not new and (may_write or not writes):
+    wanted = not may_write and any(writes(project, plan) for plan in plans)
+    if not new and not wanted:
         return
-    if ask and call.screen.may_ask and _ask(call, plans, list(new), writes and not may_write):
+    if ask and call.screen.may_ask and _ask(call, plans, list(new), wanted):
         if new:
             trust.agree(project, new, call.environ)
-        if writes and not may_write:
+        if wanted:
             trust.remember_leave(project, call.environ)
         return
     if new:
@@ -39,20 +39,6 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool 
             "look at them, then `kin trust`, or `--trust` (KIN_TRUST=1) for one command",
         )
     raise Waits("these steps may change files, and nobody gave leave", "`--allow-write` or KIN_ALLOW_WRITE=1 gives it")
-
-
-def _new_texts(call: Call, plans: Sequence[Plan]) -> dict[str, str]:
-    """What could start programs and was not agreed to: settings and roles, of the store and of each target's tip."""
-    from kin import git
-    from kin.store import trust
-    from kin.store.roles import role_texts
-
-    texts = trust.texts_here(call.project)
-    for plan in plans:
-        if not plan.target.here:
-            settings = git.blob(call.project.root, plan.target.oid, ".kin/kin.yaml") or b""
-            texts |= trust.texts_of(settings.decode("utf-8", "replace"), role_texts(call.project.store), plan.target.name)
-    return trust.not_agreed(call.project, texts, call.environ)
 
 
 def _ask(call: Call, plans: Sequence[Plan], new: Sequence[str], leave: bool) -> bool:

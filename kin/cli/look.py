@@ -127,17 +127,22 @@ def why_(call: Call) -> Result:
     from kin.cli.show import find_task
 
     seen, view = find_task(call, call["id"], with_reasons=True)
+    found = [*seen.reasons]
+    if "auto" in seen.task.labels or seen.run:  # else it does not ask to be started
+        from kin.runner.reconcile import why_not
+
+        found += why_not(call.project, view, seen.task.id, call.environ)
     data = {
         "task": seen.task.id,
         "status": seen.status,
         "stored_status": seen.task.status,
         "ready": seen.ready,
         "run": seen.run,
-        "reasons": [{"kind": r.kind, "text": r.text, "ref": r.ref or None} for r in seen.reasons],
+        "reasons": [{"kind": r.kind, "text": r.text, "ref": r.ref or None} for r in found],
     }
     task = seen.task.id
     lines = [f"{task} is {seen.shown}"]
-    lines += [f"  {clean(reason.text)}" for reason in seen.reasons]
+    lines += [f"  {clean(reason.text)}" for reason in found]
     if seen.ready:
         lines.append(f"  nothing is in its way: `kin run {task}`")
     return Result("why", data, lines, warnings=view.warnings)

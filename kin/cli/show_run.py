@@ -71,9 +71,10 @@ class Display:
         elif event.kind == "end":
             self.rows.pop(task, None)
         if words and (self.live is None or event.kind in ("step_end", "gate_end", "note", "end")):
-            self._print(f"{task}  {words}")
+            self.print(f"{task}  {words}")
 
-    def _print(self, line: str) -> None:
+    def print(self, line: str) -> None:
+        """A line above what moves."""
         if self.live:
             from rich.text import Text
 

@@ -73,6 +73,8 @@ class Live(NamedTuple):
     crashes: Annotated[int, Field("Crashes in a row without a finished step", integer(0, 10**6))] = 0
     proposals: Annotated[tuple[dict[str, Any], ...], Field("By step: decisions and tasks that it proposes", _mappings)] = ()
     given: Annotated[dict[str, Any], Field("By proposal: the id of its file", mapping)] = {}
+    word: Annotated[str | None, Field("A person's last word: `stop` keeps the watcher off, `go` sends it on", text)] = None
+    asked: Annotated[str | None, Field("Digest of what its task asked for when it was started", text)] = None
     pending_edit: Annotated[dict[str, Any] | None, Field("A task file edit that git's state put off", mapping)] = None
 
 

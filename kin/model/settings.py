@@ -5,15 +5,18 @@ values they need.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kin.model.agent import Agent, Model, Words, as_list
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.fields import Problem, seconds
 from kin.model.ids import is_key
-from kin.model.task import FORMAT, Mode
+from kin.model.task import FORMAT, Mode, build_task
 
 __all__ = [
     "BUILT_IN_AGENTS",
@@ -126,6 +129,71 @@ class RoleSettings(Model):
     timeout: Seconds | None = None
 
 
+class Watch(Model):
+    """What `kin watch` may start by itself."""
+
+    pulled: bool = Field(default=False, description="true: also tasks that arrived by git, not by an edit in this checkout")
+    allow_write: bool = Field(default=False, description="true: also steps that may change files")
+    agent_made: bool = Field(default=False, description="true: also tasks that agents made")
+    max_starts_per_hour: int = Field(default=60, ge=1, description="Runs that it starts within an hour")
+
+
+class Schedule(Model):
+    """A task that is made again and again, at times that a cron expression says."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", description="What it is called")
+    cron: str = Field(description="Minute, hour, day of month, month, day of week; as Debian's cron reads them")
+    timezone: str = Field(default="UTC", description="A name of the tz database, such as Europe/Vienna")
+    task: dict[str, Any] = Field(default_factory=dict, description="Fields of the task that it makes")
+    pipeline: str | None = Field(default=None, description="That task's pipeline, if `task` names none")
+    overlap: Literal["skip", "queue"] = Field(default="skip", description="skip: none is made while the last one is under way")
+    missed: Literal["none", "latest"] = Field(default="none", description="latest: one is made for times when nobody watched")
+
+    @model_validator(mode="after")
+    def _can_be_made(self) -> "Schedule":
+        _, problems = build_task({"id": "KIN-1", "status": "todo", **self.fields()})
+        if problems:
+            raise ValueError(f"task: {problems[0].message}")
+        self.due(datetime.now(UTC))
+        return self
+
+    def fields(self) -> dict[str, Any]:
+        """What the tasks that it makes say, but for their ids."""
+        pipeline = {"pipeline": self.pipeline} if self.pipeline else {}
+        return {"title": self.name} | pipeline | {k: v for k, v in self.task.items() if k not in ("id", "status", "created")}
+
+    def due(self, after: datetime, *, back: bool = False) -> datetime:
+        """The next moment after `after`, in UTC; with `back` the last one before. Raises ValueError for a bad cron or zone."""
+        try:
+            local = after.astimezone(ZoneInfo(self.timezone))
+        except (ZoneInfoNotFoundError, OSError):
+            raise ValueError(f"there is no time zone '{self.timezone}'") from None
+        try:
+            return next(CronSim(self.cron, local, reverse=back)).astimezone(UTC)
+        except (CronSimError, StopIteration) as error:
+            raise ValueError(f"cron '{self.cron}': {error or 'it is never due'}") from None
+
+
+Event = Literal["done", "review", "question", "blocked", "waiting", "budget"]
+
+
+class Notify(Model):
+    """Somebody or something to be told when a run ends or pauses."""
+
+    on: Annotated[tuple[Event, ...], BeforeValidator(as_list, json_schema_input_type=Event | tuple[Event, ...])] = Field(
+        default=get_args(Event), description="When"
+    )
+    run: str | None = Field(default=None, description="A shell command that finds the JSON on its standard input")
+    webhook: str | None = Field(default=None, pattern=r"^https?://", description="A URL that the JSON is posted to")
+    timeout: Seconds = Field(default=10.0, description="After this it is ended, with all that it started")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Notify":
+        if bool(self.run) == bool(self.webhook):
+            raise ValueError("name one of `run` and `webhook`")
+        return self
+
+
 class Settings(BaseModel):
     """kin.yaml. Unknown keys are kept out of the way; `kin check` warns of them."""
 
@@ -150,9 +218,17 @@ class Settings(BaseModel):
     secrets: Words = Field(default=(), description="Environment names whose values are masked everywhere")
     commit: bool = Field(default=False, description="true: kin also commits the states review and blocked")
     worktrees: str | None = Field(default=None, description="Folder for worktrees, outside the repository")
-    watch: dict[str, Any] = Field(default_factory=dict)
-    schedules: list[Any] = Field(default_factory=list)
-    notify: list[Any] = Field(default_factory=list)
+    watch: Watch = Field(default=Watch(), description="What `kin watch` may start by itself")
+    schedules: tuple[Schedule, ...] = Field(default=(), description="Tasks that are made at certain times")
+    notify: tuple[Notify, ...] = Field(default=(), description="Who is told when a run ends or pauses")
+
+    @field_validator("schedules")
+    @classmethod
+    def _schedules_have_names_of_their_own(cls, value: tuple[Schedule, ...]) -> tuple[Schedule, ...]:
+        names = [schedule.name for schedule in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two schedules are called '{twice[0]}'")
+        return value
 
     @field_validator("key")
     @classmethod

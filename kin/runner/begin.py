@@ -28,6 +28,7 @@ from kin.runner.target import BY_OPTION, Target, find_target, settings_for
 from kin.runner.taskfile import standing, task_path
 from kin.runner.undo import restored
 from kin.store import config, records, tasks
+from kin.store.arrivals import asked_for, digest
 from kin.store.project import Project
 from kin.store.view import see
 
@@ -51,7 +52,8 @@ HOLDS_UP = ("dependency", "child")
 
 class Asked(NamedTuple):
     """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
-    revert took back; `push`: what is finished goes to the remote; `bundle`: it goes into this file, and nothing is merged."""
+    revert took back; `push`: what is finished goes to the remote; `bundle`: it goes into this file, and nothing is merged;
+    `text`: the digest that the task's file must have, or nothing runs."""
 
     base: str | None = None
     restart: bool = False
@@ -60,6 +62,7 @@ class Asked(NamedTuple):
     started_by: str = "person"
     push: bool = False
     bundle: str | None = None
+    text: str | None = None
 
 
 class Plan(NamedTuple):
@@ -112,6 +115,8 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
 def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Outcome | None:
     """What `kin run` answers without running: done, waiting for a person. Raises the error that says why it may not run."""
     task = plan.task
+    if asked.text is not None and asked.text != digest(plan.text):
+        raise Busy(f"{task.id} was edited meanwhile", "it is looked at again")
     waiting = live.waiting if live and live.status == RunStatus.waiting and not asked.restart else None
     if task.status == TaskStatus.done and live is None:
         return Outcome(task.id, None, "done", 0, reason=f"{task.id} is already done")
@@ -158,7 +163,7 @@ def begin_record(project: Project, plan: Plan, live: Run | None, asked: Asked) -
     gone = [s.id for s in live.steps if s.status == StepStatus.done and s.id not in names]
     if gone:
         return _new_record(plan, asked), f"finished step {gone[0]} is no longer in the pipeline, so the run starts over"
-    live_part = held._replace(pid=os.getpid())
+    live_part = held._replace(pid=os.getpid(), word=None, asked=asked_for(plan.task))
     return live._replace(status=RunStatus.running, ended=None, waiting=None, steps=tuple(kept), live=live_part), None
 
 
@@ -173,7 +178,7 @@ def _new_record(plan: Plan, asked: Asked) -> Run:
         base=plan.target.name,
         branch=f"kin/{plan.task.id}",
         steps=tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(plan.specs)),
-        live=Live(pid=os.getpid()),
+        live=Live(pid=os.getpid(), asked=asked_for(plan.task)),
     )
 
 

@@ -5,6 +5,7 @@ the middle of something in the store's checkout, nothing is edited there; the li
 """
 
 import os
+import signal
 from typing import Any, NamedTuple
 
 from kin import git
@@ -79,7 +80,9 @@ def block(p: Passage, kind: BlockedKind, reason: str) -> Outcome:
 
 
 def cancel(p: Passage, reason: str, exit: int) -> Outcome:
-    """End the run where it stands, resumable; the task's file is not touched."""
+    """End the run where it stands, resumable; the task's file is not touched. After a Ctrl-C nothing takes it up by itself."""
+    if exit == 128 + signal.SIGINT:
+        p.save(word="stop")
     _end(p, RunStatus.cancelled, reason)
     p.say("end", text=reason)
     return outcome(p.run, _status_now(p), exit)

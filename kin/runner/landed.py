@@ -1,6 +1,14 @@
 """Whether a run's work is on its target already: asked of git, since a kill may fall between the move and the record."""
 
+import os
+from collections.abc import Iterable
+from functools import lru_cache
+
 from kin import git
+from kin.model.task import Task
+from kin.store.arrivals import asked_for
+from kin.store.project import Project
+from kin.store.remembered import recall, remember
 
 
 def landed_run(cwd: str, target: str, run_id: str, start: str | None) -> str | None:
@@ -14,3 +22,40 @@ def landed_run(cwd: str, target: str, run_id: str, start: str | None) -> str | N
         if trailers.get("Kin-Run") == run_id and brought:
             return oid
     return None
+
+
+def reverted_runs(project: Project, ids: Iterable[str]) -> dict[str, str]:
+    """Those of the tasks whose last landing on HEAD was taken back, with the run that it was: its record went with it.
+
+    One that a person reopened since (`reopened`) is not among them.
+    """
+    if not (ids := list(ids)):
+        return {}
+    landed = _landings(project, git.tip(project.root, "HEAD"))
+    pardoned = {task: run for task, (_, run) in recall(project).reopened.items()}
+
+    def is_gone(task_id: str, run: str) -> bool:
+        return not os.path.lexists(os.path.join(project.store, "pipelines", task_id, run + ".yaml"))
+
+    runs = {i: landed[i] for i in ids if i in landed and pardoned.get(i) != landed[i]}
+    return {i: run for i, run in runs.items() if is_gone(i, run)}
+
+
+def reopened(project: Project, task: Task) -> None:
+    """Remember that a person wants the task as it is now, in spite of a revert: nothing of it keeps the watcher off."""
+    run = reverted_runs(project, (task.id,)).get(task.id, "")
+    remember(project, lambda held: held._replace(reopened={**held.reopened, task.id: (asked_for(task), run)}))
+
+
+@lru_cache(maxsize=1)
+def _landings(project: Project, head: str | None) -> dict[str, str]:
+    """By task the run whose work came last into the history of `head`."""
+    found: dict[str, str] = {}
+    if head is None:
+        return found
+    wanted = ("Kin-Run", "Kin-Task", "Kin-State")
+    for _, trailers in git.log_trailers(project.root, wanted, head, grep="^Kin-(Task|State): "):
+        task = trailers.get("Kin-Task") or trailers.get("Kin-State", "").removesuffix(" done")
+        if "Kin-Run" in trailers and " " not in task:
+            found.setdefault(task, trailers["Kin-Run"])
+    return found

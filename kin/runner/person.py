@@ -21,6 +21,7 @@ from kin.runner.build import Clash, merge_ref
 from kin.runner.ending import Outcome, may_edit, owe
 from kin.runner.events import Emit
 from kin.runner.finish import finish
+from kin.runner.landed import reopened
 from kin.runner.move import Moved
 from kin.runner.passage import step_id
 from kin.runner.pipeline import passage_for
@@ -91,7 +92,7 @@ def revise(
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
         point("revise.noted")
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
-        held = (live.live or Live())._replace(approved=None, approved_by=None, rounds={}, pending_edit=None)
+        held = (live.live or Live())._replace(approved=None, approved_by=None, rounds={}, pending_edit=None, word="go")
         words = f"revised by {by}"
         records.save_live(
             project, live._replace(status=RunStatus.cancelled, steps=steps, waiting=None, reason=words, live=held)
@@ -147,6 +148,7 @@ def reopen(project: Project, task_id: str) -> str | None:
         if live is not None:
             kept = _put_away(project, live, "reopened")
             records.drop_live(project, live)
+        reopened(project, task)
         tasks.change(project, task_id, [Set(("status",), TaskStatus.todo.value)])
         return kept
 
@@ -161,8 +163,9 @@ def answer(project: Project, task_id: str, message: str, *, by: str) -> str:
         if BlockedKind.question not in kinds and not (live and live.waiting and live.waiting.for_ == WaitFor.question):
             raise Usage(f"{task_id} asks nothing", f'`kin note {task_id} -m "..."` leaves a note')
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.answer))
-        if live is not None and owed:
-            owe(project, live, None)
+        if live is not None:
+            held = (live.live or Live())._replace(pending_edit=None, word="go")
+            records.save_live(project, live._replace(live=held))
         _to_todo(project, task_id)
         return note
 
@@ -192,6 +195,9 @@ def stop(project: Project, task_id: str, *, by: str) -> Stopped:
     sweep(project)
     with claim.claim_task(project, task_id):
         live = records.live(project, task_id)
+        if live is not None:
+            live = live._replace(live=(live.live or Live())._replace(word="stop"))
+            records.save_live(project, live)
         task, _ = tasks.load(project, task_id)
         if live is not None and task.status in (TaskStatus.todo, TaskStatus.blocked, TaskStatus.draft):
             reason = f"stopped by {by}; `kin run {task_id}` goes on from the last finished step"

@@ -78,7 +78,7 @@ def _values(settings: "Settings") -> Iterator[tuple[tuple[str, ...], Any]]:
 
     for name in type(settings).model_fields:
         value = getattr(settings, name)
-        if name in ("limits", "budget"):
+        if name in ("limits", "budget", "watch"):
             yield from (((name, key), _plain(part)) for key, part in value)
         elif name == "pipelines":
             yield from (((name, key), _plain(part)) for key, part in (BUILT_IN_PIPELINES | value).items())

@@ -113,6 +113,16 @@ def remember_leave(project: Project, environ: Mapping[str, str] = os.environ) ->
     _change(project, environ, lambda known: known | {"leave": True})
 
 
+def may_watch(project: Project, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the person has seen what `kin watch` would start in this clone, and said yes."""
+    return bool(_load(project, environ)["watch"])
+
+
+def remember_watch(project: Project, environ: Mapping[str, str] = os.environ) -> None:
+    """Remember that `kin watch` may start tasks in this clone."""
+    _change(project, environ, lambda known: known | {"watch": True})
+
+
 def forget(project: Project, environ: Mapping[str, str] = os.environ) -> None:
     """Forget trust and leave; nothing is left of them."""
     files.remove_own(_path(project, environ))
@@ -138,7 +148,7 @@ def _clone_id(project: Project) -> str:
 
 def _load(project: Project, environ: Mapping[str, str]) -> dict[str, Any]:
     """What is remembered; nothing if the file is absent, damaged or about another clone: then the person is asked again."""
-    nothing: dict[str, Any] = {"trusted": False, "leave": False, "agreed": []}
+    nothing: dict[str, Any] = {"trusted": False, "leave": False, "watch": False, "agreed": []}
     try:
         with open(_path(project, environ), "rb") as file:
             known = json.loads(file.read())

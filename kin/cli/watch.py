@@ -1,0 +1,174 @@
+"""`kin watch`: what may start starts by itself, until stopped; and the unit files for those who want it as a service."""
+
+import sys
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, clean
+from kin.cli.show_run import Display
+from kin.errors import Waits
+
+if TYPE_CHECKING:
+    from kin.runner.reconcile import Choice
+    from kin.runner.watch import Happening, May
+
+_COLOURS = {"start": "green", "end": "cyan", "kept": "dim", "quiet": "dim", "polling": "yellow", "overflow": "yellow"}
+
+
+def watch_(call: Call) -> Result:
+    """Reconcile until stopped, or once."""
+    if call["print_unit"]:
+        return Result("unit", {"text": _unit(call)}, _unit(call).splitlines())
+    from kin.runner.signals import Cancel
+    from kin.runner.watch import May, Watcher, claim, watch
+
+    env = call.environ
+    may = May(
+        write=call["allow_write"] or env.get("KIN_ALLOW_WRITE") == "1",
+        trusted=call["trust"] or env.get("KIN_TRUST") == "1",
+    )
+    _agree(call, may)
+    told: list[Happening] = []
+    with Display(call.screen, alone=False) as display, Cancel() as cancel:
+        tell = told.append if call.screen.json else _teller(call, display)
+        watcher = Watcher(call.project, env, may, tell, cancel, tick=_shower(call, display))
+        if call["once"]:
+            with claim(call.project, may):
+                watcher.look()
+        else:
+            watch(watcher)
+    code = 128 + cancel.number if cancel.level and call["once"] else 0
+    return Result("happening.list" if call["once"] else "", [_as_data(one) for one in told], exit=code)
+
+
+def _agree(call: Call, may: "May") -> None:
+    """The first watcher of a clone shows what it would start and asks; the yes is remembered. Raises Waits without one."""
+    from kin.runner.signals import Cancel
+    from kin.runner.watch import Watcher, is_agreed
+    from kin.store import trust
+    from kin.store.config import load_settings
+    from kin.store.view import see
+
+    project = call.project
+    settings = load_settings(project, call.environ)
+    if is_agreed(project, may, call.environ):
+        return
+    if not call["yes"]:
+        view = see(project, bodies=False)
+        choice = Watcher(project, call.environ, may, lambda _: None, Cancel()).choose(view, settings)
+        for line in _preview(choice, call.screen):
+            call.screen.err.write(line + "\n")
+        if not call.screen.ask("May `kin watch` start tasks in this clone by itself? (remembered)"):
+            raise Waits("nobody agreed that tasks are started by themselves in this clone", "`kin watch --yes` agrees for good")
+    trust.remember_watch(project, call.environ)
+
+
+def _preview(choice: "Choice", screen: Screen) -> list[str]:
+    lines = [f"{one.task}  would start now: {clean(one.why)}" for one in choice.start]
+    lines += [f"{task}  would start after these" for task in choice.queue]
+    lines += [f"{task}  would not start: {clean(reason.text)}" for task, reason in choice.kept.items()]
+    return lines or ["Nothing would start now; tasks labelled `auto` would, as soon as they are ready."]
+
+
+def _teller(call: Call, display: Display) -> Any:
+    """What is done with a happening: a line for a person, or with --jsonl one for a program."""
+
+    def tell(one: "Happening") -> None:
+        if call["jsonl"]:
+            from json import dumps
+
+            call.screen.out.write(dumps(_as_data(one), ensure_ascii=False) + "\n")
+            call.screen.out.flush()
+        elif not call.screen.quiet or one.task:
+            head = f"{one.task}  " if one.task else ""
+            words = clean(one.text) if one.kind != "start" else f"started: {clean(one.text)}"
+            display.print(head + call.screen.paint(words, _COLOURS.get(one.kind, "")))
+
+    return tell
+
+
+def _as_data(one: "Happening") -> dict[str, Any]:
+    from kin.model.times import now, rfc3339
+
+    return {"time": rfc3339(now())} | one._asdict()
+
+
+def _shower(call: Call, display: Display) -> Any:
+    """Draws what runs, at a terminal; when it wants to be called again, in seconds."""
+    from kin.cli.log import last_line
+    from kin.store.records import live, logs_folder
+
+    def show(running: dict[str, str]) -> float | None:
+        if not display.live:
+            return None
+        rows = {}
+        for task, run in running.items():
+            found = live(call.project, task)
+            step = next((s.id for s in found.steps if s.status == "running"), "between steps") if found else "ending"
+            since = display.rows.get(task, ("", 0.0, ""))
+            began = since[1] if since[0] == step else monotonic()
+            rows[task] = (step, began, last_line(logs_folder(call.project, task, run)))
+        display.rows = rows
+        display.tick()
+        return 1.0 if rows else None
+
+    return show
+
+
+def _unit(call: Call) -> str:
+    """A unit file that runs the watcher in this clone as the person's own service; pipelines outlive its restart."""
+    root = call.project.root
+    words = [sys.executable, "-m", "kin", "-C", root, "watch", *(["--allow-write"] if call["allow_write"] else [])]
+    if call["print_unit"] == "launchd":
+        from xml.sax.saxutils import escape
+
+        items = "\n".join(f"      <string>{escape(word)}</string>" for word in words)
+        return _LAUNCHD.replace("{label}", escape(_label(root))).replace("{words}", items)
+    quoted = " ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"' for word in words)
+    return _SYSTEMD.replace("{root}", root.replace("%", "%%")).replace("{command}", quoted.replace("$", "$$"))
+
+
+def _label(root: str) -> str:
+    from kin.store.project import file_name
+
+    return "kin.watch." + file_name(root.strip("/").replace("/", "."))
+
+
+_SYSTEMD = """\
+# ~/.config/systemd/user/kin-watch.service; then: systemctl --user enable --now kin-watch
+[Unit]
+Description=kin watch in {root}
+
+[Service]
+ExecStart={command}
+Restart=on-failure
+RestartSec=5
+# pipelines outlive the watcher: only it is stopped
+KillMode=process
+
+[Install]
+WantedBy=default.target
+"""
+
+_LAUNCHD = """\
+<?xml version="1.0" encoding="UTF-8"?>
+<!-- ~/Library/LaunchAgents/{label}.plist; then: launchctl load -w that file -->
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+  <dict>
+    <key>Label</key>
+    <string>{label}</string>
+    <key>ProgramArguments</key>
+    <array>
+{words}
+    </array>
+    <key>RunAtLoad</key>
+    <true/>
+    <key>KeepAlive</key>
+    <true/>
+    <key>AbandonProcessGroup</key>
+    <true/>
+  </dict>
+</plist>
+"""

@@ -1,0 +1,196 @@
+"""What wakes the watcher: changes of task files, settings and git's own state, told by the system or found by looking.
+
+An event only wakes; nothing is read from it but whether git did it. Events can be lost, doubled or late, and some file systems
+send none, so a cheap look at all files (`print_of`) stands beside them: every 30 s, or every 2 s where events do not work.
+"""
+
+import errno
+import logging
+import os
+import time
+from contextlib import suppress
+from typing import Any
+
+from watchdog import events
+from watchdog.observers import Observer
+
+from kin import git
+from kin.store.project import STORE, Project
+
+TICK, POLL = 30.0, 2.0
+"""Seconds between two looks at all files, with events and without."""
+
+KINDS: list[type[events.FileSystemEvent]] = [
+    *(events.FileClosedEvent, events.FileCreatedEvent, events.FileMovedEvent, events.FileDeletedEvent),
+    *(events.DirCreatedEvent, events.DirMovedEvent, events.DirDeletedEvent),
+]
+"""No event of these comes from reading: the watcher would wake itself for ever."""
+
+GIT_STATE = ("HEAD", "index", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply", "sequencer")
+MARKS = {"index.lock": "writes the index", "BISECT_LOG": "bisects", "SQUASH_MSG": "holds a squash that is not committed"}
+
+
+def at_work(project: Project) -> str:
+    """What git is doing in the store's checkout that must not be decided in the middle of; "" for nothing."""
+    if what := git.under_way(project.gitdir):
+        return f"is in the middle of a {what}"
+    return next((words for mark, words in MARKS.items() if os.path.lexists(os.path.join(project.gitdir, mark))), "")
+
+
+class Eyes:
+    """Watches until closed. `fd` becomes readable when something changed; `polling` says why events do not work, or is "".
+
+    `changed` and `by_git` are the monotonic times of the last change that counts, and of the last one that git made.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.fd, self._wake = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._wake, False)
+        self.changed = self.by_git = 0.0
+        self.polling = ""
+        self.overflowed = False
+        self._observer: Any = None
+        self._watched: dict[str, int] = {}
+        self._print = 0
+        self._log = _Overflow(self)
+        logging.getLogger("watchdog").addHandler(self._log)
+        os.makedirs(os.path.join(project.common, "run"), mode=0o700, exist_ok=True)
+        self.mend()
+
+    @property
+    def tick(self) -> float:
+        """Seconds until the next look at all files."""
+        return POLL if self.polling else TICK
+
+    def drain(self) -> None:
+        """Take what woke us."""
+        with suppress(BlockingIOError):
+            while os.read(self.fd, 4096):
+                pass
+
+    def wake(self, *, by_git: bool = False) -> None:
+        """Something changed; called from the observer's thread too."""
+        self.changed = time.monotonic()
+        self.by_git = self.changed if by_git else self.by_git
+        with suppress(BlockingIOError):  # it is awake already
+            os.write(self._wake, b"\0")
+
+    def look(self) -> None:
+        """Compare all files with how they were at the last look; a difference wakes like an event."""
+        seen = print_of(self._project)
+        if seen != self._print:
+            self._print = seen
+            self.wake()
+
+    def mend(self) -> None:
+        """Watch the folders that are there now: one that was removed and came back is another, whose events would be lost.
+
+        Not recursive: `.kin/pipelines` has a folder for every task, and watches are few.
+        """
+        if self.polling:
+            return
+        p = self._project
+        folders = (p.root, p.store, os.path.join(p.store, "tasks"), p.gitdir, os.path.join(p.common, "run"))
+        there = {folder: inode for folder in folders if (inode := _inode(folder))}
+        alive = self._observer is not None and all(emitter.is_alive() for emitter in self._observer.emitters)
+        if alive and there == self._watched:
+            return
+        try:
+            self._watch(there)
+        except OSError as error:
+            if error.errno == errno.ENOENT:  # it went in between; its going wakes us
+                return
+            self._give_up(error)
+
+    def _watch(self, there: dict[str, int]) -> None:
+        if self._observer is None:
+            self._observer = Observer()
+            self._observer.start()
+        self._observer.unschedule_all()
+        self._watched = {}
+        handler = _Handler(self, self._project)
+        for folder in there:
+            self._observer.schedule(handler, folder, recursive=False, event_filter=KINDS)
+        self._watched = there
+        self.wake()
+
+    def _give_up(self, error: OSError) -> None:
+        """Go on without events: the user's watches are used up, or this system has none."""
+        self.polling = error.strerror or str(error)
+        self._stop()
+        self.wake()
+
+    def _stop(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            if self._observer.is_alive():
+                self._observer.join()
+            self._observer = None
+
+    def close(self) -> None:
+        """Let go of everything."""
+        logging.getLogger("watchdog").removeHandler(self._log)
+        self._stop()
+        os.close(self.fd)
+        os.close(self._wake)
+
+
+class _Handler(events.FileSystemEventHandler):
+    def __init__(self, eyes: Eyes, project: Project) -> None:
+        self._eyes, self._project = eyes, project
+
+    def on_any_event(self, event: events.FileSystemEvent) -> None:
+        for path in {os.fsdecode(event.src_path), os.fsdecode(event.dest_path)} - {""}:
+            folder, name = os.path.split(path)
+            if folder == self._project.gitdir:
+                if name in GIT_STATE or name in MARKS:
+                    self._eyes.wake(by_git=True)
+            elif self._counts(folder, name):
+                self._eyes.wake()
+
+    def _counts(self, folder: str, name: str) -> bool:
+        """Whether a change is one to look at: no editor's swap file, nothing of the code."""
+        if folder == self._project.root:
+            return name == STORE
+        if folder == self._project.store:
+            return name in ("tasks", "kin.yaml", "roles")
+        in_tasks = folder == os.path.join(self._project.store, "tasks")
+        return not name.startswith(".") and (not in_tasks or name.endswith((".yaml", ".yml")))
+
+
+class _Overflow(logging.Handler):
+    """Hears from watchdog that the kernel dropped events, which it tells nobody else."""
+
+    def __init__(self, eyes: Eyes) -> None:
+        super().__init__(logging.WARNING)
+        self._eyes = eyes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "overflow" in record.getMessage():
+            self._eyes.overflowed = True
+            self._eyes.wake()
+
+
+def _inode(folder: str) -> int:
+    try:
+        return os.stat(folder).st_ino
+    except OSError:
+        return 0
+
+
+def print_of(project: Project) -> int:
+    """A number that changes with any task file, the settings, HEAD and the live runs: 28 ms for ten thousand tasks."""
+    seen: list[tuple[str, int, int, int]] = []
+    for folder in (os.path.join(project.store, "tasks"), os.path.join(project.common, "run")):
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    st = entry.stat()
+                    seen.append((entry.name, st.st_mtime_ns, st.st_size, st.st_ino))
+    for path in (os.path.join(project.store, "kin.yaml"), os.path.join(project.gitdir, "HEAD")):
+        with suppress(OSError):
+            st = os.stat(path)
+            seen.append((path, st.st_mtime_ns, st.st_size, st.st_ino))
+    return hash(tuple(sorted(seen)))

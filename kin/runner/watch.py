@@ -1,0 +1,314 @@
+"""The watcher: it compares what the files ask for with what the locks say runs, and starts what may start.
+
+Level-triggered: whatever woke it, it looks at everything, so lost, doubled and self-made events make no difference. What it
+starts are detached runs that outlive it; killed, its next life finds them by their locks.
+"""
+
+import os
+import selectors
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from kin.errors import Busy, Invalid, KinError
+from kin.model import times
+from kin.model.settings import Settings
+from kin.runner import leave, schedules
+from kin.runner.begin import Asked, plan_for
+from kin.runner.detach import start_detached
+from kin.runner.eyes import Eyes, at_work
+from kin.runner.reconcile import HAS_LEAVE, HOUR, Choice, Start, decide, lately, look_into, made_by, wanted
+from kin.runner.signals import Cancel
+from kin.runner.watchdog import recover
+from kin.store import config, locks, trust
+from kin.store.project import Project
+from kin.store.remembered import recall, remember
+from kin.store.view import View, see
+
+SETTLED = 0.05
+"""Seconds of quiet after a save, before it is looked at: editors write in several steps."""
+SETTLED_BY_GIT = 0.3
+"""Seconds of quiet after git moved something: a checkout, pull or rebase is then one decision."""
+PATIENCE = 5.0
+"""Seconds after which things are looked at though they never come to rest; not while git is in the middle of something."""
+HUSH = 2.0
+"""Seconds that git may be at work before the watcher says that it waits for it."""
+
+
+class Happening(NamedTuple):
+    """Something that the watcher saw or did.
+
+    `kind`: `watching`, `quiet` (git is at work), `polling`, `overflow`, `start`, `end`, `kept` (a task asks to be started and
+    may not be), `decision` (text: how many start, wait their turn, are kept), `schedule`, `note`.
+    """
+
+    kind: str
+    text: str
+    task: str | None = None
+    run: str | None = None
+
+
+class May(NamedTuple):
+    """What the person who started the watcher lets it do, beyond settings: leave to write, trust for this once."""
+
+    write: bool = False
+    trusted: bool = False
+
+
+@dataclass
+class Watcher:
+    """One watcher's life. Between two looks it knows only what it has said and which runs it saw (`running`: by task)."""
+
+    project: Project
+    environ: Mapping[str, str]
+    may: May
+    emit: Callable[[Happening], None]
+    cancel: Cancel
+    tick: Callable[[dict[str, str]], float | None] = lambda running: None
+    eyes: Eyes | None = None
+    running: dict[str, str] = field(default_factory=dict)
+    said: set[Happening] = field(default_factory=set)
+    failed: dict[str, Any] = field(default_factory=dict)
+    quiet_since: float | None = None
+
+    def look(self) -> float:
+        """Look at everything once and act on it. Seconds after which to look again, whether or not something changes."""
+        if not os.path.isdir(self.project.store):
+            self._say("quiet", "there is no .kin/ in this checkout; it waits for its return")
+            return HOUR
+        if (pause := self._hush()) is not None:
+            return pause
+        try:
+            settings = config.load_settings(self.project, self.environ)
+        except KinError as error:
+            self._say("note", f"{error}; nothing is started until that is mended")
+            return HOUR
+        began = time.monotonic()
+        for line in recover(self.project):
+            self.emit(Happening("note", line))
+        now = times.now()
+        view = see(self.project, bodies=False, now=times.rfc3339(now))
+        self._tell_changes(view)
+        if made := schedules.fire(self.project, settings, view, now):
+            for line in made:
+                self.emit(Happening("schedule", line))
+            view = see(self.project, bodies=False, now=times.rfc3339(now))
+        choice = self.choose(view, settings)
+        if self._disturbed(began):
+            return 0.0
+        busy = self._act(choice, view)
+        return self._due(view, settings, now, busy)
+
+    def _hush(self) -> float | None:
+        """None if git is at rest, else for how long to be quiet. An `index.lock` of milliseconds is not worth a word."""
+        what, now = at_work(self.project), time.monotonic()
+        if not what:
+            self.quiet_since = None
+            self.said -= {one for one in self.said if one.kind == "quiet"}
+            return None
+        self.quiet_since = self.quiet_since or now
+        if now < self.quiet_since + HUSH:
+            return self.quiet_since + HUSH - now
+        self._say("quiet", f"git {what}; nothing is started meanwhile")
+        return HOUR
+
+    def choose(self, view: View, settings: Settings) -> Choice:
+        """What would be started now."""
+        asking = {i: why for i, why in wanted(view).items() if not self._has_failed(i, view)}
+        rules = settings.watch.model_copy(update={"allow_write": settings.watch.allow_write or self.may.write})
+        return decide(view, asking, look_into(self.project, view, asking.keys(), settings), rules)
+
+    def _act(self, choice: Choice, view: View) -> bool:
+        """Start what was chosen, and say what was kept back. Whether others than kin's own slots held something up."""
+        for task_id, reason in choice.kept.items():
+            self._say("kept", reason.text, task_id)
+        if choice.start:
+            counts = f"{len(choice.start)} start, {len(choice.queue)} wait their turn, {len(choice.kept)} are kept"
+            self.emit(Happening("decision", counts))
+        busy = False
+        for start in choice.start:
+            if self.cancel.level:
+                break
+            busy |= self._start(start, view)
+        return busy
+
+    def _start(self, start: Start, view: View) -> bool:
+        """Start one. What refuses it for good is remembered, so that it is not tried again until something changes."""
+        task = view.seen[start.task].task
+        asked = Asked(started_by="schedule" if made_by(task) else "watch", text=start.text)
+        try:
+            self._check(start.task, asked)
+            remember(self.project, self._counted)  # before: a watcher that dies now must not start more than it may
+            outcome = start_detached(self.project, start.task, asked, environ=self.environ)
+        except KinError as error:
+            self._fail(start.task, view)
+            self._say("kept", str(error), start.task)
+            return False
+        if outcome.run is not None:
+            self.running[start.task] = outcome.run
+            self.emit(Happening("start", start.why, start.task, outcome.run))
+            return False
+        if outcome.exit != Busy.exit:
+            self._fail(start.task, view)
+        self._say("kept", outcome.reason, start.task)
+        return outcome.exit == Busy.exit
+
+    def _check(self, task_id: str, asked: Asked) -> None:
+        """Raise what keeps the plan itself from being run: texts that nobody agreed to, steps that may not write."""
+        plan = plan_for(self.project, task_id, asked, self.environ)
+        new = {} if self.may.trusted else leave.unagreed(self.project, [plan], self.environ)
+        if new:
+            raise Invalid(f"{', '.join(new)} can start programs and nobody agreed to them", "`kin trust` shows them")
+        if leave.writes(self.project, plan) and not (self.may.write or plan.settings.watch.allow_write):
+            raise Invalid(f"its steps may change files, by the settings of {plan.target.name}", "`kin watch --allow-write`")
+
+    @staticmethod
+    def _counted(held: Any) -> Any:
+        return held._replace(starts=(*lately(held), time.time()))
+
+    def _has_failed(self, task_id: str, view: View) -> bool:
+        return task_id in self.failed and self.failed[task_id] == self._state(task_id, view)
+
+    def _fail(self, task_id: str, view: View) -> None:
+        self.failed[task_id] = self._state(task_id, view)
+
+    def _state(self, task_id: str, view: View) -> Any:
+        """What must change before a start that was refused is tried again."""
+        stamps = []
+        tasks = os.path.join(self.project.store, "tasks", task_id + ".yaml")
+        for path in (tasks, config.settings_path(self.project), os.path.join(self.project.gitdir, "index")):
+            with suppress(OSError):
+                stamps.append(os.stat(path).st_mtime_ns)
+        run = view.runs.get(task_id)
+        return stamps, run and run.waiting
+
+    def _tell_changes(self, view: View) -> None:
+        """Say what ended since the last look, and which files cannot be read."""
+        now = {i: run.run for i, run in view.runs.items() if i in view.seen and view.seen[i].status == "in_progress"}
+        for task_id in self.running.keys() - now.keys() & view.seen.keys():
+            left = view.runs.get(task_id)
+            shown, why = view.seen[task_id].shown, left.reason.splitlines()[:1] if left else []
+            self.emit(Happening("end", ": ".join([shown, *why]), task_id, self.running[task_id]))
+        self.running = now
+        self.said -= {one for one in self.said if one.kind == "note" and one.text not in view.warnings}
+        for warning in view.warnings:
+            self._say("note", warning)
+
+    def _say(self, kind: str, text: str, task: str | None = None) -> None:
+        """Say what holds for longer, once."""
+        what = Happening(kind, text, task)
+        if what not in self.said:
+            self.said -= {one for one in self.said if (one.kind, one.task) == (kind, task) and kind != "note"}
+            self.said.add(what)
+            self.emit(what)
+
+    def _disturbed(self, began: float) -> bool:
+        """Whether git began something while we looked: what was read may be a state that existed only in between."""
+        return bool(at_work(self.project)) or (self.eyes is not None and self.eyes.by_git > began)
+
+    def _due(self, view: View, settings: Settings, now: datetime, busy: bool) -> float:
+        """Seconds until something is due that no event tells."""
+        moments = [run.waiting.until for run in view.runs.values() if run.waiting and run.waiting.until]
+        after = [(times.parse(at) - now).total_seconds() for at in moments]
+        if (due := schedules.next_due(settings, now)) is not None:
+            after.append((due - now).total_seconds())
+        starts = lately(recall(self.project))
+        after += [starts[0] + HOUR - time.time()] if len(starts) >= settings.watch.max_starts_per_hour else []
+        waiting = any(run.waiting and run.waiting.for_ == "merge" for run in view.runs.values())
+        after += [self.eyes.tick] if self.eyes and (busy or waiting) else []
+        return min((seconds for seconds in after if seconds > 0), default=HOUR) + 0.01
+
+    def rest(self, seconds: float) -> None:
+        """Wait until something changed and has come to rest, or `seconds` are over."""
+        assert self.eyes is not None
+        until = time.monotonic() + seconds
+        first: float | None = None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.cancel.fd, selectors.EVENT_READ, "cancel")
+            selector.register(self.eyes.fd, selectors.EVENT_READ, "eyes")
+            fds: list[int] = []
+            try:
+                if self._register_ends(selector, fds):
+                    return
+                look_at = time.monotonic() + self.eyes.tick
+                while not self.cancel.level:
+                    now = time.monotonic()
+                    ready = self._ready_at(first)
+                    if now >= min(until, ready):
+                        return
+                    pause = min(until, ready, look_at) - now
+                    shown = self.tick(self.running)
+                    woken = {key.data for key, _ in selector.select(min(pause, shown) if shown else pause)}
+                    if "end" in woken:
+                        return
+                    if time.monotonic() >= look_at:
+                        self.eyes.look()
+                        look_at = time.monotonic() + self.eyes.tick
+                    if "eyes" in woken:
+                        self.eyes.drain()
+                        self.eyes.mend()
+                        first = first or time.monotonic()
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+    def _ready_at(self, first: float | None) -> float:
+        """When what changed first at `first` has come to rest; never while git is at work."""
+        if first is None:
+            return float("inf")
+        assert self.eyes is not None
+        if at_work(self.project):
+            return float("inf") if self.quiet_since else max(first, self.eyes.by_git) + HUSH
+        rest = max(self.eyes.changed + SETTLED, self.eyes.by_git + SETTLED_BY_GIT)
+        return min(rest, max(first, self.eyes.by_git) + PATIENCE)
+
+    def _register_ends(self, selector: selectors.BaseSelector, fds: list[int]) -> bool:
+        """The ends of running pipelines wake us: each frees a slot, and no file need change for that. True if one ended."""
+        for task_id in self.running:
+            path = locks.lock_path(self.project.common, task_id)
+            if not locks.is_held(path):
+                return True
+            who = locks.holder(path)
+            if who is not None and who.pidns == locks.me("").pidns and hasattr(os, "pidfd_open"):
+                try:
+                    fds.append(os.pidfd_open(who.pid))
+                except ProcessLookupError:  # it ended since the lock was asked, or a child of the dead one still holds it
+                    continue
+                selector.register(fds[-1], selectors.EVENT_READ, "end")
+        return False
+
+
+def watch(watcher: Watcher) -> None:
+    """Watch until cancelled. Raises Busy if another watcher is at work in this clone, Invalid if kin.yaml cannot be used."""
+    config.load_settings(watcher.project, watcher.environ)
+    with claim(watcher.project, watcher.may):
+        watcher.eyes = Eyes(watcher.project)
+        try:
+            watcher.emit(Happening("watching", watcher.project.root))
+            while not watcher.cancel.level:
+                if watcher.eyes.polling:
+                    watcher._say("polling", f"events do not work ({watcher.eyes.polling}); files are looked at every 2 s")
+                if watcher.eyes.overflowed:
+                    watcher.eyes.overflowed = False
+                    watcher.emit(Happening("overflow", "events were lost; everything was looked at instead"))
+                watcher.rest(watcher.look())
+        finally:
+            watcher.eyes.close()
+
+
+def claim(project: Project, may: May) -> locks.Held:
+    """Be the one watcher of this clone. Raises Busy that says who is."""
+    path = locks.lock_path(project.common, "watch")
+    held = locks.try_lock(path, run=HAS_LEAVE if may.write else "")
+    if held is None:
+        who = locks.holder(path)
+        raise Busy(f"`kin watch` runs here already{f', as pid {who.pid} since {who.since}' if who else ''}", "one is enough")
+    return held
+
+
+def is_agreed(project: Project, may: May, environ: Mapping[str, str]) -> bool:
+    """Whether somebody said yes to the watcher in this clone."""
+    return may.trusted or trust.may_watch(project, environ)

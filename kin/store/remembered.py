@@ -1,0 +1,47 @@
+"""What the watcher must know in its next life: starts of the last hour, schedules' last firings, reverts that were pardoned.
+
+It lies in the git common dir, so it never comes with a clone. Damaged or absent, it is empty.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from kin.store import files
+from kin.store.locks import store_lock
+from kin.store.project import Project
+
+
+class Remembered(NamedTuple):
+    """`starts`: when runs were started, seconds since the epoch; `fired`: by schedule the last time that was dealt with, RFC
+    3339 in UTC; `making`: by schedule the task that is being made for a firing; `reopened`: by task what a person reopened,
+    as a digest of what it asks for, and its reverted run, which no longer keeps the watcher off ("" for none).
+    """
+
+    starts: tuple[float, ...] = ()
+    fired: Mapping[str, str] = {}
+    making: Mapping[str, str] = {}
+    reopened: Mapping[str, Sequence[str]] = {}
+
+
+def recall(project: Project) -> Remembered:
+    """What is remembered now."""
+    try:
+        with open(_path(project), "rb") as file:
+            held: dict[str, Any] = json.loads(file.read())
+        return Remembered(tuple(held["starts"]), held["fired"], held["making"], held["reopened"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return Remembered()
+
+
+def remember(project: Project, change: Callable[[Remembered], Remembered]) -> Remembered:
+    """Change what is remembered, durable when this returns; others wait meanwhile."""
+    with store_lock(project.common):
+        new = change(recall(project))
+        files.write_own(_path(project), json.dumps(new._asdict()) + "\n")
+    return new
+
+
+def _path(project: Project) -> str:
+    return os.path.join(project.common, "watch.json")
