@@ -1,9 +1,12 @@
 """The roster in agents/: each role is complete, small, and distinct from the others."""
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import Repo
 
 from kin.store.roles import Role, parse_role
 
@@ -94,3 +97,36 @@ def test_every_role_is_heard_by_some_other_that_names_it() -> None:
         if role.reads["roles"] != "all":
             heard |= set(role.reads["roles"])
     assert heard >= ROSTER - {"marketer", "integrator"}, "these two end a pipeline"
+
+
+# the command
+
+
+def data(project: Repo, *words: str) -> Any:
+    return json.loads(project.kin("roles", *words, "--json").stdout)["data"]
+
+
+def test_the_roles_are_listed_with_who_would_play_them(project: Repo) -> None:
+    settings = "key: KIN\nagent: [claude, codex]\nroles: {reviewer: {agent: codex, model: o9, access: read, timeout: 5m}}\n"
+    project.write(".kin/kin.yaml", settings)
+    found = {row["name"]: row for row in data(project)}
+    assert set(found) == ROSTER and {row["source"] for row in found.values()} == {"kin"}
+    assert found["developer"]["agents"] == ["claude", "codex"] and found["developer"]["access"] == "write"
+    assert found["reviewer"]["agents"] == ["codex"] and found["reviewer"]["model"] == "o9"
+    page = project.kin("roles", "show", "reviewer").stdout
+    assert "played by codex" in page and "timeout: 300" in page and "Your one job: find what is wrong" in page
+
+
+def test_a_new_role_is_a_copy_to_change_or_a_frame_that_is_complete(project: Repo) -> None:
+    assert project.kin("roles", "new", "reviewer").stdout == ".kin/roles/reviewer.md\n"
+    assert project.read(".kin/roles/reviewer.md") == (AGENTS / "reviewer.md").read_text()
+    project.kin("roles", "new", "reviewer", exit=2)
+    project.kin("roles", "new", "gardener")
+    made = parse_role(project.read(".kin/roles/gardener.md"), "gardener", "")
+    assert [h for h in sections(made) if h in HEADINGS] == HEADINGS and made.access == "write"
+    assert data(project, "show", "gardener")["source"] == ".kin/roles/gardener.md"
+    assert project.kin("check").returncode == 0
+    project.kin("roles", "new", "../evil", exit=2)
+    project.kin("roles", "show", "nobody", exit=8)
+    project.kin("roles", "show", exit=2)
+    project.kin("roles", "sing", exit=2)

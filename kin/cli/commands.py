@@ -483,6 +483,20 @@ _ROWS = (
         more="Tokens are estimated as a quarter of the characters.",
     ),
     Command(
+        "roles",
+        "roles",
+        "Look",
+        "List the roles and who would play them",
+        args=(
+            Arg("action", "show: one of them, as it holds here; new: begin a file for one", required=False),
+            Arg("name", "The role", required=False, complete="role"),
+        ),
+        examples=(
+            ("kin roles show reviewer", "its prompt, what it is told, who plays it"),
+            ("kin roles new reviewer", "a copy in .kin/roles/ to change; another name begins a new role"),
+        ),
+    ),
+    Command(
         "inbox",
         "look",
         "Look",
