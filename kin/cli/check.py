@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
 from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Usage
-
-if TYPE_CHECKING:
-    from kin.store.check import Report
-    from kin.store.findings import Finding
-    from kin.store.project import Project
+from kin.store.check import Report, check
+from kin.store.findings import Finding
+from kin.store.mend import mend
+from kin.store.project import Project
 
 INVALID = 7
 STYLES = {"error": "red", "warning": "yellow"}
@@ -20,8 +19,6 @@ STYLES = {"error": "red", "warning": "yellow"}
 
 def check_(call: Call) -> Result:
     """Check everything, show what concerns the named files; exit 7 if that holds an error."""
-    from kin.store.check import check
-    from kin.store.mend import mend
 
     project = call.project
     wanted = _wanted(project, call.cwd, call["paths"])
@@ -49,7 +46,7 @@ def check_(call: Call) -> Result:
     return Result("check", data, lambda screen: _lines(report, done, screen), (), failed, code)
 
 
-def _wanted(project: "Project", cwd: str, paths: Iterable[str]) -> Callable[[str], bool]:
+def _wanted(project: Project, cwd: str, paths: Iterable[str]) -> Callable[[str], bool]:
     """Whether a file, by its path from the root, is one of those that the person named, or below one."""
     named = []
     for path in paths:
@@ -65,7 +62,7 @@ def _wanted(project: "Project", cwd: str, paths: Iterable[str]) -> Callable[[str
     return lambda shown: any(shown == path or shown.startswith(path + "/") for path in named)
 
 
-def _entry(finding: "Finding") -> dict[str, Any]:
+def _entry(finding: Finding) -> dict[str, Any]:
     return {
         "severity": finding.severity,
         "code": finding.code,
@@ -78,7 +75,7 @@ def _entry(finding: "Finding") -> dict[str, Any]:
     }
 
 
-def _lines(report: "Report", done: list[str], screen: Screen) -> Iterator[str]:
+def _lines(report: Report, done: list[str], screen: Screen) -> Iterator[str]:
     yield from (f"fixed  {clean(line)}" for line in done)
     for finding in report.findings:
         word = screen.paint(finding.severity, STYLES[finding.severity])
@@ -88,7 +85,7 @@ def _lines(report: "Report", done: list[str], screen: Screen) -> Iterator[str]:
     yield _summary(report)
 
 
-def _summary(report: "Report") -> str:
+def _summary(report: Report) -> str:
     warnings = len(report.findings) - report.errors
     found = [_count(report.errors, "error")] if report.errors else []
     found += [_count(warnings, "warning")] if warnings else []
@@ -101,7 +98,7 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _annotation(finding: "Finding") -> str:
+def _annotation(finding: Finding) -> str:
     """A line that GitHub shows beside the code (its workflow commands: `%`, line ends, and in values `:` and `,` escaped)."""
     place = {"file": finding.where.path, "line": finding.where.line, "col": finding.where.column}
     about = ",".join(f"{key}={_escaped(str(value), value_of_key=True)}" for key, value in place.items() if value)

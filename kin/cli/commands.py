@@ -79,6 +79,12 @@ GLOBAL = (
 
 FORMATS = ("table", "json", "jsonl", "csv")
 SORTS = ("ready", "id", "priority", "created", "status", "title")
+SALVAGE_ACTIONS = {
+    "list": "What was kept, newest first",
+    "show": "What one holds, as a diff",
+    "apply": "Bring one into this checkout, staged",
+    "drop": "Delete one",
+}
 
 _ID = Arg("id", "A task's id; a bare number is taken with the project's key", complete="task")
 _IDS = Arg("ids", "Tasks' ids", many=True, complete="task")

@@ -9,15 +9,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kin.cli.commands import COMMANDS, GLOBAL, SORTS, Command, Opt
+from kin.cli.commands import COMMANDS, GLOBAL, SALVAGE_ACTIONS, SORTS, Command, Opt
 from kin.cli.help import TOPICS
 from kin.cli.output import Call, Result
 from kin.cli.parse import flags_of
-from kin.cli.salvage import ACTIONS as SALVAGE_ACTIONS
 from kin.errors import KinError, Usage
 
 if TYPE_CHECKING:
     from kin.model.task import Task
+    from kin.store.project import Project
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -141,21 +141,16 @@ def _flags(options: Iterable[Opt]) -> list[Offer]:
 
 
 def _values(option: Opt, environ: Mapping[str, str]) -> Iterable[Offer]:
-    if option.choices:
-        return [Offer(choice) for choice in option.choices]
-    return _SOURCES[option.complete](environ) if option.complete in _SOURCES else ()
+    return [Offer(choice) for choice in option.choices] or _offered(option.complete, environ)
 
 
 def _arguments(command: Command, loose: list[str], word: str, environ: Mapping[str, str]) -> Iterable[Offer]:
-    if not command.args:
-        return ()
-    arg = command.args[min(len(loose), len(command.args) - 1)]
-    if not arg.many and len(loose) >= len(command.args):
+    arg = command.args[min(len(loose), len(command.args) - 1)] if command.args else None
+    if arg is None or (not arg.many and len(loose) >= len(command.args)):
         return ()
     if arg.complete == "set":
         return _changes(loose, word, environ)
-    offers = _SOURCES[arg.complete](environ) if arg.complete in _SOURCES else ()
-    return (o for o in offers if o.value not in loose)
+    return (o for o in _offered(arg.complete, environ) if o.value not in loose)
 
 
 def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterator[Offer]:
@@ -164,97 +159,92 @@ def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterato
     from kin.model.task import Task
 
     field, equals, _ = word.partition("=")
-    source = {"labels": "label", "depends_on": "task", "parent": "task"}.get(field.rstrip("+-"), field.rstrip("+-"))
     if equals:
-        if source == "mode":
-            yield from (Offer(f"mode={mode}") for mode in ("review", "auto"))
-        elif source in _SOURCES:
-            yield from (o._replace(value=f"{field}={o.value}") for o in _SOURCES[source](environ))
+        source = {"labels": "label", "depends_on": "task", "parent": "task"}.get(field.rstrip("+-"), field.rstrip("+-"))
+        yield from (o._replace(value=f"{field}={o.value}") for o in _offered(source, environ))
         return
-    yield from (o for o in _tasks(environ) if o.value not in loose)
+    yield from (o for o in _offered("task", environ) if o.value not in loose)
     if loose:
         yield from (Offer(f"{d.name}=", d.field.doc) for d in fields_of(Task) if d.name not in ("id", "blocked", "created"))
 
 
-def _scanned(environ: Mapping[str, str]) -> "dict[str, Task]":
-    from kin.store.project import find
-    from kin.store.tasks import scan
+class _Here:
+    """Where the TAB was pressed; what is asked of it is imported and read only then."""
 
-    return scan(find(os.getcwd(), environ)).tasks
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
 
+    @property
+    def project(self) -> "Project":
+        from kin.store.project import find
 
-def _tasks(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.model.ids import sort_key
-    from kin.model.status import OPEN
+        return find(os.getcwd(), self.environ)
 
-    open_ones = [t for t in _scanned(environ).values() if t.status in OPEN]
-    return [Offer(t.id, t.title) for t in sorted(open_ones, key=lambda t: sort_key(t.id))]
+    @property
+    def tasks(self) -> "Iterable[Task]":
+        from kin.store.tasks import scan
 
+        return scan(self.project).tasks.values()
 
-def _labels(environ: Mapping[str, str]) -> list[Offer]:
-    return [Offer(label) for label in sorted({label for t in _scanned(environ).values() for label in t.labels})]
+    def open_tasks(self) -> Iterator[Offer]:
+        from kin.model.ids import sort_key
+        from kin.model.status import OPEN
 
+        found = (task for task in self.tasks if task.status in OPEN)
+        return (Offer(task.id, task.title) for task in sorted(found, key=lambda task: sort_key(task.id)))
 
-def _modules(environ: Mapping[str, str]) -> list[Offer]:
-    return [Offer(module) for module in sorted({t.module for t in _scanned(environ).values() if t.module})]
+    def branches(self) -> Iterator[Offer]:
+        from kin.git import git
 
+        names = git(os.getcwd(), "for-each-ref", "--format=%(refname:short)", "refs/heads").text.splitlines()
+        return (Offer(name) for name in names if not name.startswith("kin/"))
 
-def _statuses(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.model.status import TaskStatus
+    def roles(self) -> Iterator[Offer]:
+        from kin.store.roles import role_names
 
-    return [Offer(status) for status in TaskStatus]
+        return map(Offer, role_names(self.project.store))
 
+    def pipelines(self) -> Iterator[Offer]:
+        from kin.store.config import load_settings
 
-def _branches(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.git import git
+        return map(Offer, sorted({"default", "quick", *load_settings(self.project).pipelines}))
 
-    names = git(os.getcwd(), "for-each-ref", "--format=%(refname:short)", "refs/heads").text.splitlines()
-    return [Offer(name) for name in names if not name.startswith("kin/")]
+    def salvages(self) -> Iterator[Offer]:
+        from kin.runner.kept import list_salvage
 
+        return (Offer(one.name, one.subject) for one in list_salvage(self.project))
 
-def _roles(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.store.project import find
-    from kin.store.roles import role_names
+    def settings(self) -> Iterator[Offer]:
+        from kin.model.settings import Settings
 
-    return [Offer(name) for name in role_names(find(os.getcwd(), environ).store)]
+        return (Offer(name, field.description or "") for name, field in Settings.model_fields.items())
 
+    def statuses(self) -> Iterator[Offer]:
+        from kin.model.status import TaskStatus
 
-def _settings(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.model.settings import Settings
-
-    return [Offer(name, field.description or "") for name, field in Settings.model_fields.items()]
-
-
-def _salvages(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.runner.kept import list_salvage
-    from kin.store.project import find
-
-    return [Offer(one.name, one.subject) for one in list_salvage(find(os.getcwd(), environ))]
-
-
-def _pipelines(environ: Mapping[str, str]) -> list[Offer]:
-    from kin.store.config import load_settings
-    from kin.store.project import find
-
-    settings = load_settings(find(os.getcwd(), environ))
-    return [Offer(name) for name in sorted({"default", "quick", *settings.pipelines})]
+        return map(Offer, TaskStatus)
 
 
-_SOURCES: dict[str, Callable[[Mapping[str, str]], Iterable[Offer]]] = {
-    "task": _tasks,
-    "label": _labels,
-    "module": _modules,
-    "status": _statuses,
-    "branch": _branches,
-    "base": _branches,
-    "role": _roles,
-    "step": _roles,
-    "pipeline": _pipelines,
-    "priority": lambda environ: [Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)],
-    "sort": lambda environ: [Offer(key) for key in SORTS],
-    "salvage": _salvages,
-    "setting": _settings,
-    "salvage_action": lambda environ: [Offer(*action) for action in SALVAGE_ACTIONS.items()],
-    "shell": lambda environ: [Offer(shell) for shell in SHELLS],
-    "command": lambda environ: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],
+def _offered(source: str, environ: Mapping[str, str]) -> Iterable[Offer]:
+    return _SOURCES[source](_Here(environ)) if source in _SOURCES else ()
+
+
+_SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
+    "task": _Here.open_tasks,
+    "label": lambda here: map(Offer, sorted({label for task in here.tasks for label in task.labels})),
+    "module": lambda here: map(Offer, sorted({task.module for task in here.tasks if task.module})),
+    "status": _Here.statuses,
+    "mode": lambda here: map(Offer, ("review", "auto")),
+    "branch": _Here.branches,
+    "base": _Here.branches,
+    "role": _Here.roles,
+    "step": _Here.roles,
+    "pipeline": _Here.pipelines,
+    "priority": lambda here: (Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)),
+    "sort": lambda here: map(Offer, SORTS),
+    "salvage": _Here.salvages,
+    "setting": _Here.settings,
+    "salvage_action": lambda here: (Offer(*action) for action in SALVAGE_ACTIONS.items()),
+    "shell": lambda here: map(Offer, SHELLS),
+    "command": lambda here: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],
 }

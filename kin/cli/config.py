@@ -1,14 +1,14 @@
 """`kin config`: every setting that holds here, its value and where it comes from."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from json import dumps
+from typing import Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, cells, clean, fit, pad
 from kin.errors import Usage
-
-if TYPE_CHECKING:
-    from kin.store.origins import Setting
+from kin.store.config import KIN_YAML
+from kin.store.origins import Setting, settings_here, unknown_settings
 
 WIDEST = 60
 """Columns that a value may push the others to the right."""
@@ -16,7 +16,6 @@ WIDEST = 60
 
 def config_(call: Call) -> Result:
     """All settings, or the named ones and what is below them."""
-    from kin.store.origins import settings_here, unknown_settings
 
     everything = settings_here(call.project, call.environ)
     found = [one for one in everything if not call["names"] or any(_is_below(one.name, word) for word in call["names"])]
@@ -34,15 +33,14 @@ def _is_below(name: str, word: str) -> bool:
     return name == word or name.startswith(f"{word}.")
 
 
-def _source(one: "Setting") -> str:
+def _source(one: Setting) -> str:
     """default, project, user, or project and user."""
-    from kin.store.config import KIN_YAML
 
     sources = ["project" if place.path == KIN_YAML else "user" for place in one.places]
     return " and ".join(sources) or "default"
 
 
-def _lines(found: "Sequence[Setting]", screen: Screen) -> Iterator[str]:
+def _lines(found: Sequence[Setting], screen: Screen) -> Iterator[str]:
     shown = [clean(_text(one)) for one in found]
     names, values = max(len(one.name) for one in found), min(WIDEST, max(map(cells, shown)))
     for one, value in zip(found, shown, strict=True):
@@ -52,9 +50,8 @@ def _lines(found: "Sequence[Setting]", screen: Screen) -> Iterator[str]:
         yield f"{screen.paint(pad(clean(one.name), names), 'bold')}  {pad(cut, values)}  {last}"
 
 
-def _text(one: "Setting") -> str:
+def _text(one: Setting) -> str:
     """A value on one line, times with their unit."""
-    from json import dumps
 
     value: Any = one.value
     if one.name.startswith("limits.") and isinstance(value, float):

@@ -1,14 +1,15 @@
 """`kin deps`: what a task waits for, what waits for it, and how long the way to it is."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
-
-if TYPE_CHECKING:
-    from kin.model.deps import Link
-    from kin.store.view import Seen, View
+from kin.model.circles import circles
+from kin.model.deps import Link, critical_path, needed_by, needs, waits_of
+from kin.model.ready import graph_of
+from kin.store.tasks import load, resolve
+from kin.store.view import Seen, View, see
 
 DEEPEST = 40
 """Levels that are indented: a chain of thousands would be more blanks than words."""
@@ -18,11 +19,6 @@ Way = Sequence[tuple[str, str, str]]
 
 def deps_(call: Call) -> Result:
     """Both trees of a task, the circles in them, and the longest chain of open tasks before it."""
-    from kin.model.circles import circles
-    from kin.model.deps import critical_path, needed_by, needs, waits_of
-    from kin.model.ready import graph_of
-    from kin.store.tasks import load, resolve
-    from kin.store.view import see
 
     task_id = resolve(call.project, call["id"])
     view = see(call.project, bodies=False)
@@ -51,7 +47,7 @@ def deps_(call: Call) -> Result:
     return Result("deps", data, lines, dict.fromkeys(link.id for link in down), view.warnings)
 
 
-def _entry(link: "Link", view: "View") -> dict[str, Any]:
+def _entry(link: Link, view: View) -> dict[str, Any]:
     seen = view.seen.get(link.id)
     return {
         "id": link.id,
@@ -64,7 +60,7 @@ def _entry(link: "Link", view: "View") -> dict[str, Any]:
     }
 
 
-def _tree(heading: str, links: "Iterable[Link]", view: "View", screen: Screen) -> Iterator[str]:
+def _tree(heading: str, links: Iterable[Link], view: View, screen: Screen) -> Iterator[str]:
     for number, link in enumerate(links):
         if not number:
             yield screen.paint(heading, "bold")
@@ -73,7 +69,7 @@ def _tree(heading: str, links: "Iterable[Link]", view: "View", screen: Screen) -
         yield f"{'  ' * min(link.level, DEEPEST)}{_line(view.seen.get(link.id), link.id, screen)}{part}{again}"
 
 
-def _line(seen: "Seen | None", task_id: str, screen: Screen) -> str:
+def _line(seen: Seen | None, task_id: str, screen: Screen) -> str:
     if seen is None:
         return f"{clean(task_id)}  {screen.paint('does not exist', 'red')}"
     return f"{task_id}  {screen.status(seen.status, seen.shown)}  {clean(seen.task.title)}"

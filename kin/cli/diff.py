@@ -7,13 +7,13 @@ from kin import git
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.cli.show import proposals
+from kin.runner.changed import BUT_KIN, files_between, range_of
+from kin.store.records import live
+from kin.store.tasks import resolve
 
 
 def diff_(call: Call) -> Result:
     """Print the difference: through the person's own pager at a terminal, plainly into a pipe."""
-    from kin.runner.changed import BUT_KIN, files_between, range_of
-    from kin.store.records import live
-    from kin.store.tasks import resolve
 
     project, task = call.project, resolve(call.project, call["id"])
     between = range_of(project, task)

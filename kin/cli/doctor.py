@@ -1,13 +1,11 @@
 """`kin doctor`: what is broken or left over in this clone; with --fix it mends what is safe to mend."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
-
-if TYPE_CHECKING:
-    from kin.runner.case import Row
+from kin.runner.case import Case, Row
+from kin.runner.doctor import examine, mend
 
 STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
 BROKEN = 7
@@ -15,8 +13,6 @@ BROKEN = 7
 
 def doctor_(call: Call) -> Result:
     """Look, and mend if asked to; exit 7 if something is broken."""
-    from kin.runner.case import Case
-    from kin.runner.doctor import examine, mend
 
     mended = mend(call.project, call.environ) if call["fix"] else []
     rows = examine(Case(call.project, call.environ))
@@ -27,7 +23,7 @@ def doctor_(call: Call) -> Result:
     return Result("doctor.list", data, lambda screen: _lines(rows, mended, screen), faults, exit=BROKEN if broken else 0)
 
 
-def _lines(rows: "Sequence[Row]", mended: Sequence[str], screen: Screen) -> Iterator[str]:
+def _lines(rows: Sequence[Row], mended: Sequence[str], screen: Screen) -> Iterator[str]:
     width = max(len(row.name) for row in rows)
     yield from (f"mended  {clean(line)}" for line in mended)
     for row in rows:

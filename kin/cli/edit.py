@@ -2,7 +2,6 @@
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from kin.cli.editor import edit_file
 from kin.cli.listing import entry
@@ -10,17 +9,19 @@ from kin.cli.output import Call, Result
 from kin.cli.show import find_task
 from kin.errors import Busy, Invalid, KinError, Place, Usage
 from kin.model.fields import Plain
-
-if TYPE_CHECKING:
-    from kin.model.task import Task
-    from kin.store.project import Project
+from kin.model.status import check_hand_move
+from kin.model.task import Task
+from kin.store.config import refuse_newer_format
+from kin.store.files import edit_file as change_file
+from kin.store.files import read_text
+from kin.store.project import Project
+from kin.store.reader import read
+from kin.store.splice import Remove, Set, edit
+from kin.store.tasks import parse, resolve, task_path
 
 
 def edit_(call: Call) -> Result:
     """Edit a copy of the task's file; put it in place if it is valid and nobody changed the same keys meanwhile."""
-    from kin.store.config import refuse_newer_format
-    from kin.store.files import read_text
-    from kin.store.tasks import resolve, task_path
 
     project = call.project
     refuse_newer_format(project)
@@ -49,7 +50,7 @@ def _forget(copy: str) -> None:
         os.rmdir(os.path.dirname(copy))
 
 
-def _copy(project: "Project", task_id: str, text: str) -> str:
+def _copy(project: Project, task_id: str, text: str) -> str:
     """A file of the person's own to write in, with a name that tells an editor what it is."""
     folder = os.path.join(project.common, "edit", str(os.getpid()))
     os.makedirs(folder, mode=0o700, exist_ok=True)
@@ -70,8 +71,6 @@ def _kept(error: KinError, copy: str) -> KinError:
 
 def _check(copy: str, before: str, after: str, task_id: str) -> None:
     """Raise Invalid with a place in `copy`, or Usage for a move that a person may not make."""
-    from kin.model.status import check_hand_move
-    from kin.store.tasks import parse
 
     task = parse(after, copy)
     if task.id != task_id:
@@ -80,8 +79,7 @@ def _check(copy: str, before: str, after: str, task_id: str) -> None:
         check_hand_move(task_id, old.status, task.status)
 
 
-def _parsed(text: str, path: str) -> "Task | None":
-    from kin.store.tasks import parse
+def _parsed(text: str, path: str) -> Task | None:
 
     try:
         return parse(text, path)
@@ -89,9 +87,8 @@ def _parsed(text: str, path: str) -> "Task | None":
         return None
 
 
-def _put(project: "Project", path: str, before: str, after: str) -> None:
+def _put(project: Project, path: str, before: str, after: str) -> None:
     """Write `after`, if the file still says `before`; else together with what somebody else changed meanwhile."""
-    from kin.store.files import edit_file as change_file
 
     shown = os.path.relpath(path, project.root)
     change_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
@@ -99,8 +96,6 @@ def _put(project: "Project", path: str, before: str, after: str) -> None:
 
 def _together(before: str, mine: str, theirs: str, shown: str) -> str:
     """Their keys put into my text, which keeps my comments and order. Raises Busy if we changed the same key."""
-    from kin.store.reader import read
-    from kin.store.splice import Remove, Set, edit
 
     old, ours, other = (read(text, shown) for text in (before, mine, theirs))
     changed = _changed(old, other)

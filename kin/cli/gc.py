@@ -1,16 +1,14 @@
 """`kin gc`: say what is old and no longer needed, ask, and delete it."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, ago, clean
 from kin.errors import Usage
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from kin.runner.collect import Old
+from kin.model.fields import seconds
+from kin.model.times import now
+from kin.runner.collect import KINDS, Old, delete, find, in_words
 
 USUALLY = "30d"
 PLURALS = {"salvage": "salvages", "log": "logs", "record": "left-over records", "temporary": "temporary folders"}
@@ -18,9 +16,6 @@ PLURALS = {"salvage": "salvages", "log": "logs", "record": "left-over records", 
 
 def gc_(call: Call) -> Result:
     """Without --yes or a person's yes nothing is deleted."""
-    from kin.model.fields import seconds
-    from kin.model.times import now
-    from kin.runner.collect import delete, find
 
     try:
         bound = seconds(call["older_than"] or USUALLY)
@@ -41,8 +36,7 @@ def gc_(call: Call) -> Result:
     return Result("gc", data, shown or [f"Nothing is older than {call['older_than'] or USUALLY}."], brief=(), warnings=left)
 
 
-def _lines(found: "Sequence[Old]", moment: "datetime", screen: Screen) -> Iterator[str]:
-    from kin.runner.collect import in_words
+def _lines(found: Sequence[Old], moment: datetime, screen: Screen) -> Iterator[str]:
 
     for old in found:
         age = screen.paint(f"{ago(old.at, moment)} ago".rjust(12), "dim")
@@ -50,8 +44,7 @@ def _lines(found: "Sequence[Old]", moment: "datetime", screen: Screen) -> Iterat
         yield f"{old.kind:9}  {age}  {clean(old.name)}  {more}".rstrip()
 
 
-def _counted(found: "Sequence[Old]") -> str:
-    from kin.runner.collect import KINDS, in_words
+def _counted(found: Sequence[Old]) -> str:
 
     numbers = {kind: sum(old.kind == kind for old in found) for kind in KINDS}
     parts = [f"{number} {kind if number == 1 else PLURALS[kind]}" for kind, number in numbers.items() if number]

@@ -1,16 +1,30 @@
 """`kin init`: a repository becomes a project. It asks nothing, overwrites nothing and commits nothing."""
 
 import os
+import re
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from json import loads
+from typing import Any, NamedTuple
 
+from kin import git
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import Busy, Invalid, NotFound, Usage, Waits
-
-if TYPE_CHECKING:
-    from kin.store.project import Project
+from kin.model.ids import is_key, key_from_name
+from kin.model.settings import BUILT_IN_AGENTS
+from kin.resources import shipped
+from kin.store import schemas
+from kin.store.config import KIN_YAML, load_settings
+from kin.store.driver import register
+from kin.store.emit import scalar
+from kin.store.files import edit_file, write_new
+from kin.store.locks import is_held, lock_path
+from kin.store.project import Project, find, find_repository
+from kin.store.records import all_live
+from kin.store.splice import Set, edit
+from kin.store.trust import agree, forget, texts_here
 
 FILES = ("kin.yaml", ".gitattributes")
 ORDER = ("format", "key", "ids", "mode", "gates")
@@ -26,11 +40,6 @@ class Found(NamedTuple):
 
 def init_(call: Call) -> Result:
     """Make `.kin/`, or with --remove take back what stands outside it."""
-    from kin import git
-    from kin.model.settings import BUILT_IN_AGENTS
-    from kin.store import schemas
-    from kin.store.config import load_settings
-    from kin.store.driver import register
 
     project = _project(call.cwd, call.environ)
     git.require(project.root, call.environ)
@@ -56,10 +65,8 @@ def init_(call: Call) -> Result:
     return Result("init", data, lambda screen: _what_next(screen, data, found), brief=())
 
 
-def _project(cwd: str, environ: Mapping[str, str]) -> "Project":
+def _project(cwd: str, environ: Mapping[str, str]) -> Project:
     """The project that is there already (a linked worktree has its main checkout's), else the repository that becomes one."""
-    from kin import git
-    from kin.store.project import find, find_repository
 
     if not environ.get("KIN_DIR"):
         repository = find_repository(cwd, environ)
@@ -71,9 +78,8 @@ def _project(cwd: str, environ: Mapping[str, str]) -> "Project":
     return find(cwd, environ)
 
 
-def _key(project: "Project", wanted: str | None) -> str:
+def _key(project: Project, wanted: str | None) -> str:
     """The project's key: what kin.yaml says, else what the person wants, else what the folder's name gives."""
-    from kin.model.ids import is_key, key_from_name
 
     if wanted is not None and not is_key(wanted):
         raise Usage(f"'{wanted}' cannot be a key", "1 to 8 upper-case letters and digits, a letter first, and not D")
@@ -89,10 +95,8 @@ def _key(project: "Project", wanted: str | None) -> str:
     return wanted or key_from_name(os.path.basename(project.root))
 
 
-def _make(project: "Project", name: str, key: str, found: Found | None, *, real: bool) -> bool:
+def _make(project: Project, name: str, key: str, found: Found | None, *, real: bool) -> bool:
     """Write a file of the template, unless it is there."""
-    from kin.resources import shipped
-    from kin.store.files import write_new
 
     path = os.path.join(project.store, name)
     if os.path.lexists(path):
@@ -107,7 +111,6 @@ def _make(project: "Project", name: str, key: str, found: Found | None, *, real:
 
 
 def _filled(text: str, key: str, found: Found | None, *, real: bool) -> str:
-    from kin.store.emit import scalar
 
     text = text.replace("{key}", key)
     if found and real:
@@ -115,12 +118,8 @@ def _filled(text: str, key: str, found: Found | None, *, real: bool) -> str:
     return text.replace("{gate}", scalar(found.gate) if found else "make test")
 
 
-def _add_gate(project: "Project", found: Found) -> None:
+def _add_gate(project: Project, found: Found) -> None:
     """Put the gate into a kin.yaml that has none: where the template's proposal stands, if it still does."""
-    from kin.store.config import KIN_YAML, load_settings
-    from kin.store.emit import scalar
-    from kin.store.files import edit_file
-    from kin.store.splice import Set, edit
 
     if load_settings(project).gates:
         return
@@ -158,7 +157,6 @@ def _python_tests(root: str, text: str) -> str:
 
 
 def _node_tests(root: str, text: str) -> str:
-    from json import loads
 
     try:
         script = loads(text)["scripts"]["test"]
@@ -168,7 +166,6 @@ def _node_tests(root: str, text: str) -> str:
 
 
 def _make_tests(root: str, text: str) -> str:
-    import re
 
     target = re.search(r"^(test|check)[ \t]*:(?!=)", text, re.MULTILINE)
     return f"make {target[1]}" if target else ""
@@ -217,19 +214,14 @@ def _short(path: str) -> str:
     return os.path.dirname(path) if path.endswith(".json") else path
 
 
-def _trust(project: "Project", environ: Mapping[str, str]) -> None:
+def _trust(project: Project, environ: Mapping[str, str]) -> None:
     """The clone that a person runs `kin init` in is theirs: what its settings start is agreed to."""
-    from kin.store.trust import agree, texts_here
 
     agree(project, texts_here(project), environ)
 
 
-def _remove(project: "Project", environ: Mapping[str, str]) -> Result:
+def _remove(project: Project, environ: Mapping[str, str]) -> Result:
     """Take back what kin put outside `.kin/`; branches and worktrees with work in them are named and left."""
-    from kin import git
-    from kin.store.locks import is_held, lock_path
-    from kin.store.records import all_live
-    from kin.store.trust import forget
 
     if not os.path.isdir(project.common) and not os.path.isdir(project.store):
         raise NotFound(f"no .kin folder in {project.root}", "there is nothing to take back")
@@ -253,7 +245,6 @@ def _remove(project: "Project", environ: Mapping[str, str]) -> Result:
 
 def _clear(common: str) -> list[str]:
     """Remove kin's folder in the git folder but its locks: unlinking one would let a second holder in beside the first."""
-    import shutil
 
     removed = []
     for name in sorted(os.listdir(common)) if os.path.isdir(common) else ():

@@ -3,16 +3,19 @@
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from json import loads
 from time import localtime, strftime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Usage
-
-if TYPE_CHECKING:
-    from kin.runner.logs import LogLine
-    from kin.store.project import Project
+from kin.model.times import parse
+from kin.runner.logs import LogLine, follow, read_lines, steps_of
+from kin.store.locks import is_held, lock_path
+from kin.store.project import Project
+from kin.store.records import live, logs_folder
+from kin.store.tasks import resolve
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 """Colours and other sequences for terminals (ECMA-48), which agents print although they write into a log."""
@@ -20,10 +23,6 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 
 def log_(call: Call) -> Result:
     """Print a run's log, oldest line first."""
-    from kin.runner.logs import follow, read_lines
-    from kin.store.locks import is_held, lock_path
-    from kin.store.records import logs_folder
-    from kin.store.tasks import resolve
 
     if call["follow"] and call.screen.json:
         raise Usage("--follow is a stream, --json one document", "`--jsonl` prints a line for each")
@@ -42,7 +41,7 @@ def log_(call: Call) -> Result:
     return Result("")
 
 
-def _run(project: "Project", task: str, wanted: str | None) -> str:
+def _run(project: Project, task: str, wanted: str | None) -> str:
     """The run that is meant: the named one, else the newest that has a log here."""
     folder = os.path.join(project.common, "logs", task)
     runs = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
@@ -55,10 +54,8 @@ def _run(project: "Project", task: str, wanted: str | None) -> str:
     return wanted
 
 
-def _step(project: "Project", task: str, run: str, folder: str, wanted: str | None) -> str | None:
+def _step(project: Project, task: str, run: str, folder: str, wanted: str | None) -> str | None:
     """The step's id that a person means by id, number or role; the last one if a role comes twice."""
-    from kin.runner.logs import steps_of
-    from kin.store.records import live
 
     if wanted is None:
         return None
@@ -73,7 +70,7 @@ def _step(project: "Project", task: str, run: str, folder: str, wanted: str | No
     return fitting[-1]
 
 
-def _printer(call: Call) -> "Callable[[LogLine], str]":
+def _printer(call: Call) -> Callable[[LogLine], str]:
     if call["jsonl"]:
         from json import dumps
 
@@ -90,7 +87,7 @@ class Pretty:
         self._screen = screen
         self._moments: dict[str, str] = {}
 
-    def __call__(self, line: "LogLine") -> str:
+    def __call__(self, line: LogLine) -> str:
         second = line.time[:19]
         if second not in self._moments:
             self._moments = {second: _local(second)}
@@ -101,12 +98,11 @@ class Pretty:
 
 def _local(utc: str) -> str:
     """`2026-11-24T09:32:05` in UTC as the local time of day."""
-    from kin.model.times import parse
 
     return strftime("%H:%M:%S", localtime(parse(utc + "Z").timestamp()))
 
 
-def _print(lines: "Iterable[LogLine]", text_of: "Callable[[LogLine], str]", screen: Screen, *, at_once: bool) -> None:
+def _print(lines: Iterable[LogLine], text_of: Callable[[LogLine], str], screen: Screen, *, at_once: bool) -> None:
     """Print lines as they come; a log may be 64 MiB, and one that is followed must not wait for a full buffer."""
     for line in lines:
         screen.out.write(text_of(line) + "\n")
@@ -117,7 +113,6 @@ def _print(lines: "Iterable[LogLine]", text_of: "Callable[[LogLine], str]", scre
 
 def last_line(folder: str) -> str:
     """What a run said last on its own account, from the end of its newest log; empty if it said nothing."""
-    from json import loads
 
     for path in _newest_first(folder):
         with open(path, "rb") as file:

@@ -2,11 +2,11 @@
 
 from kin.cli.output import Call, Result
 from kin.errors import Invalid, NotFound
+from kin.store.merge import merge
 
 
 def merge_file_(call: Call) -> Result:
     """Merge THEIRS into OURS, in place; exit 1 if something is left to settle."""
-    from kin.store.merge import merge
 
     path = call["path"] or call["ours"]
     sides = [_content(call[name]) for name in ("base", "ours", "theirs")]

@@ -1,18 +1,14 @@
 """`kin renumber`: another id for a task or decision, wherever it is named."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
-
-if TYPE_CHECKING:
-    from kin.runner.renumber import Renumbered
+from kin.runner.renumber import Renumbered, renumber
 
 
 def renumber_(call: Call) -> Result:
     """Renumber, and print each change."""
-    from kin.runner.renumber import renumber
 
     done = renumber(call.project, call["old"], call["new"], prose=call["prose"])
     changes = [{"file": c.file, "key": c.key or None, "from": c.old, "to": c.new} for c in done.changes]
@@ -20,7 +16,7 @@ def renumber_(call: Call) -> Result:
     return Result("renumber", data, lambda screen: _lines(done, screen), [done.new], done.warnings)
 
 
-def _lines(done: "Renumbered", screen: Screen) -> Iterator[str]:
+def _lines(done: Renumbered, screen: Screen) -> Iterator[str]:
     for change in done.changes:
         if change.key:
             yield clean(f"{change.file}  {change.key}: {change.old} -> {change.new}")

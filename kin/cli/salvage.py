@@ -1,21 +1,17 @@
 """`kin salvage`: look at the work of interrupted steps that kin kept, bring it back, or drop it."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kin import git
+from kin.cli.commands import SALVAGE_ACTIONS as ACTIONS
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, ago, cells, clean, pad
 from kin.errors import Usage
-
-if TYPE_CHECKING:
-    from kin.runner.kept import Salvaged
-
-ACTIONS = {
-    "list": "What was kept, newest first",
-    "show": "What one holds, as a diff",
-    "apply": "Bring one into this checkout, staged",
-    "drop": "Delete one",
-}
+from kin.model.ids import normalise
+from kin.model.times import now
+from kin.runner.kept import Salvaged, apply, base_of, drop, find, list_salvage
+from kin.store.config import quick
 
 
 def salvage_(call: Call) -> Result:
@@ -36,8 +32,6 @@ def salvage_(call: Call) -> Result:
 
 
 def _list(call: Call) -> Result:
-    from kin.model.times import now
-    from kin.runner.kept import list_salvage
 
     wanted = {_task(call, word) for word in call["names"]}
     found = [one for one in list_salvage(call.project) if not wanted or one.task in wanted]
@@ -59,8 +53,6 @@ def _list(call: Call) -> Result:
 
 
 def _show(call: Call, word: str) -> Result:
-    from kin import git
-    from kin.runner.kept import base_of
 
     one, project = _find(call, word), call.project
     base = base_of(project, one)
@@ -72,7 +64,6 @@ def _show(call: Call, word: str) -> Result:
 
 
 def _apply(call: Call, word: str) -> Result:
-    from kin.runner.kept import apply
 
     one = _find(call, word)
     paths = apply(call.project, one, call.cwd)
@@ -83,7 +74,6 @@ def _apply(call: Call, word: str) -> Result:
 
 def _drop(call: Call, words: Sequence[str]) -> Result:
     """Typing its name is the yes; what is printed brings it back for as long as git keeps the commit."""
-    from kin.runner.kept import drop
 
     found = list({one.ref: one for one in (_find(call, word) for word in words)}.values())
     data = [_data(one, _files(call, one)) for one in found]
@@ -93,28 +83,23 @@ def _drop(call: Call, words: Sequence[str]) -> Result:
     return Result("salvage.list", data, lines, brief=())
 
 
-def _find(call: Call, word: str) -> "Salvaged":
-    from kin.runner.kept import find
+def _find(call: Call, word: str) -> Salvaged:
 
     return find(call.project, _task(call, word))
 
 
 def _task(call: Call, word: str) -> str:
     """The id that a word means, if it can be one; the task's file may be gone, its salvage is not."""
-    from kin.model.ids import normalise
-    from kin.store.config import quick
 
     return normalise(word, quick(call.project).key) or word
 
 
-def _files(call: Call, one: "Salvaged") -> list[str]:
-    from kin import git
-    from kin.runner.kept import base_of
+def _files(call: Call, one: Salvaged) -> list[str]:
 
     return [path for _, path in git.changed_paths(call.project.git_common, base_of(call.project, one), one.oid)]
 
 
-def _data(one: "Salvaged", paths: Sequence[str]) -> dict[str, Any]:
+def _data(one: Salvaged, paths: Sequence[str]) -> dict[str, Any]:
     return {
         "name": one.name,
         "ref": one.ref,

@@ -1,13 +1,19 @@
 """`kin trust`: what this clone's settings and roles can start; agree to it, or take that back."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from kin import git
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
-
-if TYPE_CHECKING:
-    from kin.store.project import Project
+from kin.errors import KinError
+from kin.runner.target import find_target
+from kin.store import trust
+from kin.store.config import KIN_YAML, quick, settings_path
+from kin.store.files import read_text
+from kin.store.project import Project
+from kin.store.roles import role_texts
+from kin.store.trust import parts_of, texts_of
 
 
 class Texts(NamedTuple):
@@ -19,7 +25,6 @@ class Texts(NamedTuple):
 
 def trust_(call: Call) -> Result:
     """Show what would run; remember it as agreed to if the person says so, at the prompt or by --yes."""
-    from kin.store import trust
 
     project, screen = call.project, call.screen
     if call["forget"]:
@@ -48,15 +53,8 @@ def trust_(call: Call) -> Result:
     return Result("trust", data, shown, brief=(), exit=0 if agreed else 3)
 
 
-def _read(project: "Project") -> tuple[Texts, Texts]:
+def _read(project: Project) -> tuple[Texts, Texts]:
     """What the store's own files name, and what the tip of `base` names if that branch is not checked out here."""
-    from kin import git
-    from kin.errors import KinError
-    from kin.runner.target import find_target
-    from kin.store.config import KIN_YAML, quick, settings_path
-    from kin.store.files import read_text
-    from kin.store.roles import role_texts
-    from kin.store.trust import parts_of, texts_of
 
     roles = role_texts(project.store)  # always the store's: a target's own are never used
 
