@@ -1,9 +1,11 @@
 """`kin check`: what is wrong with the files of `.kin/`; with --fix it mends what is mechanical."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from kin.cli.annotate import github, gitlab
 from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
 from kin.cli.screen import Screen, clean
@@ -33,7 +35,7 @@ def check_(call: Call) -> Result:
         tidy={name: said for name, said in report.tidy.items() if wanted(f".kin/{name}")},
     )
     code = INVALID if report.errors else 0
-    data = {
+    data: dict[str, Any] = {
         "files": report.files,
         "errors": report.errors,
         "warnings": len(report.findings) - report.errors,
@@ -41,6 +43,8 @@ def check_(call: Call) -> Result:
         "tidy": [{"file": f".kin/{name}", "changes": list(said)} for name, said in report.tidy.items()],
         "fixed": done,
     }
+    if call["format"] == "gitlab":
+        return Result("check", data, [json.dumps(gitlab(data["findings"]), indent=1)], warnings=failed, exit=code)
     if call["format"] == "github":
         return Result("check", data, list(map(_annotation, report.findings)), warnings=failed, exit=code)
     return Result("check", data, lambda screen: _lines(report, done, screen), (), failed, code)
@@ -99,16 +103,6 @@ def _count(number: int, what: str) -> str:
 
 
 def _annotation(finding: Finding) -> str:
-    """A line that GitHub shows beside the code (its workflow commands: `%`, line ends, and in values `:` and `,` escaped)."""
-    place = {"file": finding.where.path, "line": finding.where.line, "col": finding.where.column}
-    about = ",".join(f"{key}={_escaped(str(value), value_of_key=True)}" for key, value in place.items() if value)
     text = f"{finding.message}; {finding.hint}" if finding.hint else finding.message
-    title = _escaped(f"kin check: {finding.code}", value_of_key=True)
-    return f"::{finding.severity} {about},title={title}::{_escaped(text)}"
-
-
-def _escaped(text: str, *, value_of_key: bool = False) -> str:
-    pairs = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), *([(":", "%3A"), (",", "%2C")] if value_of_key else [])]
-    for char, code in pairs:
-        text = text.replace(char, code)
-    return text
+    place = {"file": finding.where.path, "line": finding.where.line, "col": finding.where.column}
+    return github(finding.severity, f"kin check: {finding.code}", text, place)

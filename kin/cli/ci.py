@@ -5,6 +5,12 @@ from kin.cli.output import Call, Result
 
 def publish_(call: Call) -> Result:
     """Land what a job without the right to push handed over."""
+    from kin.cli.job import told
+
+    return told(call, _publish)
+
+
+def _publish(call: Call) -> Result:
     from kin.cli.consent import consent
     from kin.cli.run import report, starter
     from kin.cli.show_run import Display

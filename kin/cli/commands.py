@@ -110,6 +110,8 @@ _RUN = (
     Opt("detach", "Start it and come back at once", "flag"),
 )
 
+_JUNIT = Opt("junit", "Write steps and gates to FILE as JUnit XML", metavar="FILE", complete="file")
+
 _ROWS = (
     Command(
         "init",
@@ -275,6 +277,7 @@ _ROWS = (
             Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH"),
             Opt("push", "Push what is finished: the merge before it is made here, or the branch for a pull request", "flag"),
             Opt("bundle", "Merge nothing; write the finished work to FILE, for `kin publish`", metavar="FILE", complete="file"),
+            _JUNIT,
             Opt("dry-run", "Print steps, prompts, commands and gates; touch nothing", "flag"),
         ),
         examples=(
@@ -289,7 +292,7 @@ _ROWS = (
         "Work",
         "Take a finished run out of a bundle: gate it again, merge or offer it, push; starts no agent",
         args=(Arg("file", "What `kin run --bundle FILE` wrote", complete="file"),),
-        options=(_LEAVE[1], Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH")),
+        options=(_LEAVE[1], Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH"), _JUNIT),
         examples=(("kin publish kin-12.bundle", "in a job that may push, made by one that may not"),),
     ),
     Command(
@@ -614,7 +617,7 @@ _ROWS = (
         "Check the files of .kin/: syntax, values, references, circles, names",
         args=(Arg("paths", "Only what concerns these files or folders", many=True, required=False, complete="file"),),
         options=(
-            Opt("format", "How to print", "choice", choices=("text", "github")),
+            Opt("format", "How to print", "choice", choices=("text", "github", "gitlab")),
             Opt("fix", "Mend what is mechanical: line ends, other spellings, file names", "flag"),
         ),
         examples=(

@@ -37,7 +37,7 @@ class Sum(NamedTuple):
             self.tokens_cached + tokens.get("cached", 0),
             self.cost_usd + (step.cost_usd or 0.0),
             self.unknown + (step.cost_usd is None and bool(tokens)),
-            self.seconds + _seconds(step),
+            self.seconds + seconds_of(step),
         )
 
 
@@ -110,7 +110,8 @@ def _count(value: object) -> int:
     return int(word) if (word := str(value)).isdecimal() and len(word) < 19 else 0
 
 
-def _seconds(step: "StepRecord") -> float:
+def seconds_of(step: "StepRecord") -> float:
+    """How long a step took; 0 if its record does not say."""
     from kin.model import times
 
     try:

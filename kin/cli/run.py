@@ -19,7 +19,13 @@ FOREVER = 365 * 86400.0
 
 
 def run_(call: Call) -> Result:
-    """Run the tasks that were named, or all that are ready."""
+    """Run the tasks that were named, or all that are ready; in a CI job its host is told."""
+    from kin.cli.job import told
+
+    return told(call, _run)
+
+
+def _run(call: Call) -> Result:
     from kin.store import tasks
 
     named = [tasks.resolve(call.project, word) for word in call["ids"]]

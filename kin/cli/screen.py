@@ -42,7 +42,7 @@ class Screen:
         self.json, self.quiet, self.verbose = json, quiet, verbose
         self.out = _open(out or sys.stdout)
         self.err = _open(err or sys.stderr)
-        self.terminal = self.out.isatty()
+        self.terminal = self.out.isatty() and not environ.get("CI")  # a CI host's log may say that it is one
         plain = no_color or bool(environ.get("NO_COLOR")) or environ.get("TERM") == "dumb"
         self.color = self.terminal and not plain
         self.width = _width(self.out, environ) if self.terminal else 0
