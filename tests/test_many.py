@@ -101,6 +101,22 @@ def test_a_task_that_is_being_run_is_refused_with_who_runs_it(project: Repo, tmp
     assert first.returncode == 143
 
 
+def test_a_runner_that_stands_still_is_nobodys_to_take_over(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, waiting_for(tmp_path, "up"))
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    os.kill(first.pid, signal.SIGSTOP)
+    try:
+        project.kin("run", "KIN-1", exit=6)
+        project.kin("doctor", "--fix", exit=None)
+        project.kin("run", "KIN-1", exit=6)
+        assert "in_progress" in project.kin("list").stdout
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+
+
 def test_stop_ends_all_processes_keeps_the_work_and_the_run_goes_on(project: Repo, tmp_path: Path) -> None:
     text = f"test -e {tmp_path}/second && exit 0; {waiting_for(tmp_path, 'up')}"
     add(project, 1, text)

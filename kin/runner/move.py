@@ -137,8 +137,10 @@ def _move_checkout(m: _Move) -> Moved | Pending:
         paths = _named(error)
         said = "uncommitted changes are in the way" if paths else said
         return Moved(m.built.new) if done.moved else Pending(said, paths)
-    except BaseException:
-        _take_back(m)
+    except BaseException as error:
+        # what moved the ref and then met a full disk has moved: the merge is there, and nobody may be told otherwise
+        if _take_back(m).moved and isinstance(error, OSError):
+            return Moved(m.built.new)
         raise
     if isinstance(found, Pending):
         conclude(m.project, entry, moved=False)

@@ -7,6 +7,7 @@ its end. Whatever stops the process, the record says where to go on.
 from collections.abc import Mapping
 from contextlib import nullcontext
 
+from kin import git
 from kin.errors import Busy, Conflict, KinError
 from kin.faults import point
 from kin.model.record import Run
@@ -25,9 +26,10 @@ from kin.runner.begin import (
     restored_work,
 )
 from kin.runner.bundle import write_bundle
-from kin.runner.ending import Outcome, block, cancel, pay_owed_edit
+from kin.runner.ending import Outcome, block, cancel, complete, pay_owed_edit
 from kin.runner.events import Emit
 from kin.runner.finish import finish
+from kin.runner.landed import landed_run
 from kin.runner.mask import make_mask
 from kin.runner.passage import Passage, now, step_id
 from kin.runner.share import Share, shared
@@ -110,9 +112,13 @@ def _through(p: Passage, old: Run | None, base: str) -> Outcome:
     try:
         make_ready(p, old, base)
         return _set_up(p) or _steps(p) or finish(p)
-    except KinError as error:
+    except (KinError, OSError) as error:
+        tip = git.tip(p.project.root, p.target.ref)
+        if tip and (done := landed_run(p.project.root, tip, p.run.run, p.live.start)) is not None:
+            return complete(p, done)  # what failed came after the merge, which is not taken back by a failure's record
         kind = BlockedKind.conflict if isinstance(error, Conflict) else BlockedKind.failed
-        return block(p, kind, f"{error}; `kin run {p.task.id}` tries again")
+        said = f"{error.filename or 'this system'}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return block(p, kind, f"{p.short(said)}; `kin run {p.task.id}` tries again")
 
 
 def passage_for(

@@ -5,7 +5,6 @@ And the lock files of refs, which git leaves behind where it is killed together 
 
 import os
 import select
-import subprocess
 import tempfile
 from typing import Self
 
@@ -44,11 +43,17 @@ class RefUpdate:
         # closing the input makes git drop its locks and end; a hook that hangs must not hold kin, so git is killed then
         assert self._process.stdin
         self._process.stdin.close()
-        try:
-            self._process.wait(HOOK_PATIENCE)
-        except subprocess.TimeoutExpired:
+        if not self._hears_the_end():
             self._process.kill()
-            self._process.wait()
+        self._process.wait()
+
+    def _hears_the_end(self) -> bool:
+        """Whether git closes its output, which is its end, in time."""
+        assert self._process.stdout
+        while select.select([self._process.stdout], [], [], HOOK_PATIENCE)[0]:
+            if not os.read(self._process.stdout.fileno(), 4096):
+                return True
+        return False
 
     def prepare(self) -> str | None:
         """Lock the ref at its old value and ask the hooks; None, or why git refused. Nothing has moved either way."""
