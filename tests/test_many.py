@@ -221,6 +221,17 @@ def test_a_detached_run_comes_back_with_its_id_and_outlives_its_caller(project: 
     wait_for(lambda: len(project.git("worktree", "list").splitlines()) == 1)
 
 
+def test_attach_follows_a_detached_run_and_ends_as_it_does(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, f"echo first words; {waiting_for(tmp_path, 'up')}")
+    project.kin("run", "KIN-1", "--detach")
+    wait_for((tmp_path / "up").exists)
+    follower = started(project, "attach", "KIN-1")
+    project.kin("stop", "KIN-1")
+    said, _ = follower.communicate(timeout=30)
+    assert "first words" in said
+    assert follower.returncode in (3, 130)  # as the file says once `stop` is over, or as the run itself ended just before
+
+
 def test_restore_begins_with_the_work_that_was_reverted(project: Repo) -> None:
     add(project, 1, "test -e one.txt && echo more >> one.txt || echo one > one.txt")
     project.kin("run", "KIN-1")

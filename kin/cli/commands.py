@@ -427,6 +427,15 @@ _ROWS = (
         ),
     ),
     Command(
+        "attach",
+        "log",
+        "Look",
+        "Follow a run that was started elsewhere, and end with its exit code",
+        args=(_ID,),
+        options=(Opt("jsonl", "JSON Lines: time, step, stream, text", "flag"),),
+        examples=(("kin run 12 --detach && kin attach 12", "Ctrl-C lets go of it; `kin stop` ends it"),),
+    ),
+    Command(
         "diff",
         "diff",
         "Look",
