@@ -373,6 +373,18 @@ _ROWS = (
         examples=(("kin show 12", "fields, run, steps, notes, worktree and branch"), ("kin show D-7", "")),
     ),
     Command(
+        "plan",
+        "plan",
+        "Work",
+        "Let the PM plan a task, and show the plan without running it",
+        args=(_ID,),
+        options=(Opt("restart", "Plan anew; work that was begun is kept aside", "flag"), *_LEAVE),
+        examples=(
+            ("kin plan 12", "steps, or smaller tasks, or a question; a plan that is there is only shown"),
+            ("kin plan 12 && kin run 12", "goes on with the plan"),
+        ),
+    ),
+    Command(
         "board",
         "board",
         "Look",

@@ -176,7 +176,7 @@ def inbox(view: "View") -> list[Item]:
 
 _ANSWERS = {
     WaitFor.review: ("kin diff {0}", "kin approve {0}", "kin revise {0} -m ..."),
-    WaitFor.plan: ("kin show {0}", "kin approve {0}", "kin revise {0} -m ..."),
+    WaitFor.plan: ("kin plan {0}", "kin approve {0}", "kin revise {0} -m ..."),
     WaitFor.question: ("kin answer {0} -m ...",),
     WaitFor.merge: ("kin why {0}", "kin approve {0}"),
 }

@@ -69,9 +69,11 @@ def stop_(call: Call) -> Result:
 
 def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:
     """Run `ids` and report; one task in this process, several in one process each."""
+    from kin.runner.many import parts_of
     from kin.store import records
 
     plans: list[Plan] = []
+    ids = list(dict.fromkeys(one for task_id in ids for one in (*parts_of(call.project, task_id), task_id)))
     for task_id in ids:
         try:
             plan = plan_for(call.project, task_id, asked, call.environ)
@@ -88,7 +90,8 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
         consent(call, plans)
     if call["detach"]:
         return report(_detached(call, ids, asked), warnings)
-    alone = len(ids) == 1 and not more_ready
+    # a task that is planned may become several, which run in this command
+    alone = len(ids) == 1 and not more_ready and not any(plan.planners for plan in plans)
     with Display(call.screen, alone=alone) as display:
         outcomes = _alone(call, ids[0], asked, display) if alone else _many(call, ids, asked, display, more_ready)
     return report(outcomes, warnings, told=alone)

@@ -132,9 +132,17 @@ def _run(run: "Run") -> list[str]:
     for step in run.steps:
         said = gist(step.reason or step.summary)
         lines.append(f"{step.id}  {step.status}" + (f"  {said[:160]}" if said else ""))
+    lines += parts(run)
     lines += [f"gate {gate.name}  {gate.verdict}" for gate in run.gates]
     lines += [f"proposes {one['id'] or 'a new one'} ({one['kind']})  {one['title']}" for one in proposals(run)]
     return [*lines, f"merged as {run.merge[:12]}"] if run.merge else lines
+
+
+def parts(run: "Run") -> list[str]:
+    """The tasks that a plan would make and that are not written yet."""
+    files = run.live.plan.files if run.live and run.live.plan else {}
+    titles = (line for text in files.values() for line in text.splitlines() if line.startswith("title: "))
+    return [f"would make {part}  {title.removeprefix('title: ')}" for part, title in zip(files, titles, strict=True)]
 
 
 def proposals(run: "Run | None") -> list[dict[str, Any]]:

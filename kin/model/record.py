@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 from kin.model.fields import Field, build, choice, data_of, integer, list_of, mapping, nested, number, raw, text, words
 from kin.model.status import RunStatus, StepStatus, WaitFor
 
-__all__ = ["GateRecord", "Live", "Run", "StepRecord", "Waiting", "committed", "run_from_data", "run_to_data"]
+__all__ = ["GateRecord", "Live", "PlanRecord", "Run", "StepRecord", "Waiting", "committed", "run_from_data", "run_to_data"]
 
 
 def _mappings(plain: Any) -> tuple[dict[str, Any], ...]:
@@ -56,6 +56,17 @@ class GateRecord(NamedTuple):
     seconds: Annotated[float, Field("How long it took", number)] = 0.0
 
 
+class PlanRecord(NamedTuple):
+    """What the PM said a run shall do; without a `hash` it has not said it yet. `files` are parts that are not written yet."""
+
+    hash: Annotated[str, Field("What an agreement is bound to", text)] = ""
+    steps: Annotated[tuple[dict[str, Any], ...], Field("Steps and names of pipelines", _mappings)] = ()
+    parts: Annotated[tuple[str, ...], Field("The tasks that it was split into", words)] = ()
+    files: Annotated[dict[str, Any], Field("By id: a part's file that is not written yet", mapping)] = {}
+    agreed: Annotated[str | None, Field("The hash that a person agreed to", text)] = None
+    agreed_by: Annotated[str | None, Field("Who agreed", text)] = None
+
+
 class Live(NamedTuple):
     """What only the live record holds. Oids are full hex; `verdicts` are keys of trees and gates that passed."""
 
@@ -75,6 +86,7 @@ class Live(NamedTuple):
     given: Annotated[dict[str, Any], Field("By proposal: the id of its file", mapping)] = {}
     word: Annotated[str | None, Field("A person's last word: `stop` keeps the watcher off, `go` sends it on", text)] = None
     asked: Annotated[str | None, Field("Digest of what its task asked for when it was started", text)] = None
+    plan: Annotated[PlanRecord | None, Field("What the PM planned, if it was asked to", nested(PlanRecord))] = None
     pending_edit: Annotated[dict[str, Any] | None, Field("A task file edit that git's state put off", mapping)] = None
 
 

@@ -13,8 +13,8 @@ from kin.errors import Busy, Conflict, Invalid, Usage, Waits
 from kin.faults import point
 from kin.model import times
 from kin.model.ids import run_id
-from kin.model.record import Live, Run, StepRecord
-from kin.model.settings import Settings, StepSpec, check_budget, plan_steps
+from kin.model.record import Live, PlanRecord, Run, StepRecord
+from kin.model.settings import Settings, StepSpec, check_budget
 from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner import commit, salvage, worktree
@@ -23,6 +23,7 @@ from kin.runner.build import Clash
 from kin.runner.ending import Outcome, outcome, put_status
 from kin.runner.host import FILES, job_of
 from kin.runner.passage import Passage, now, step_id
+from kin.runner.planning import course_of, is_wanted, must_agree
 from kin.runner.step import command_of, spec_digest
 from kin.runner.target import BY_OPTION, Target, find_target, settings_for
 from kin.runner.taskfile import standing, task_path
@@ -52,12 +53,13 @@ HOLDS_UP = ("dependency", "child")
 
 class Asked(NamedTuple):
     """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
-    revert took back; `push`: what is finished goes to the remote; `bundle`: it goes into this file, and nothing is merged;
-    `text`: the digest that the task's file must have, or nothing runs."""
+    revert took back; `plan`: have it planned, and no more; `push`: what is finished goes to the remote; `bundle`: it goes into
+    this file, and nothing is merged; `text`: the digest that the task's file must have, or nothing runs."""
 
     base: str | None = None
     restart: bool = False
     restore: bool = False
+    plan: bool = False
     wait: float = 0.0
     started_by: str = "person"
     push: bool = False
@@ -68,6 +70,7 @@ class Asked(NamedTuple):
 class Plan(NamedTuple):
     """What would run: read before anything is claimed, started or paid for, and shown by `--dry-run`.
 
+    `planners` of its steps plan; `plan` is what they planned, None where nobody does; `plan_only`: no other step runs.
     `landed`: the target is not checked out here, and it holds the task as done.
     """
 
@@ -77,6 +80,15 @@ class Plan(NamedTuple):
     settings: Settings
     specs: tuple[StepSpec, ...]
     landed: bool = False
+    planners: int = 0
+    plan: PlanRecord | None = None
+    plan_only: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether steps will run that nobody knows yet."""
+        unknown = self.plan is not None and not self.plan.hash and not self.plan_only
+        return unknown and is_wanted(self.task, self.settings) != "approve"
 
 
 def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str]) -> Plan:
@@ -96,7 +108,7 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     if not target.here and held is None:
         raise Usage(f"{target.name} does not hold {task_id}", f"commit it on {target.name} first, or name another `--base`")
     try:
-        specs = plan_steps(task.pipeline, settings)
+        specs, planners, made = course_of(task, settings, None if asked.restart else live, wanted=asked.plan)
     except ValueError as error:
         raise Invalid(f"{task_id}: {error}", f"mend `pipeline:` in .kin/tasks/{task_id}.yaml or .kin/kin.yaml") from None
     for spec in specs:
@@ -109,7 +121,7 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     if git.identity(project.root) is None:
         raise Invalid("git does not know who you are", 'set it: `git config user.name "..."` and `git config user.email ...`')
     landed = held is not None and standing(held, f"{target.name}:{task_path(task_id)}").status == TaskStatus.done
-    return Plan(task, text, target, settings, specs, landed)
+    return Plan(task, text, target, settings, specs, landed, planners, made, asked.plan)
 
 
 def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Outcome | None:
@@ -128,7 +140,8 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
     if task.status == TaskStatus.in_progress:
         words = f"`kin set {task.id} status=todo` gives it back"
         raise Busy(f"{task.id} is in_progress: a person{f' ({task.assignee})' if task.assignee else ''} is at it", words)
-    if live and waiting and waiting.for_ in (WaitFor.review, WaitFor.plan):
+    agreed = waiting is not None and waiting.for_ == WaitFor.plan and not must_agree(task, plan.settings, plan.plan)
+    if live and waiting and waiting.for_ in (WaitFor.review, WaitFor.plan) and not agreed:
         return outcome(live, task.status.value, 3, waiting={"for": waiting.for_.value, "until": None, "paths": []})
     if waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > now():
         raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
@@ -136,7 +149,8 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
     if task.status == TaskStatus.review and (live is None or live.status == RunStatus.completed):
         raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")
     seen = see(project, with_reasons=(task.id,), bodies=False, base=plan.target.name).seen[task.id]
-    held_up = [r for r in seen.reasons if r.kind in HOLDS_UP]
+    half_split = plan.plan is not None and plan.plan.files  # killed while it wrote its parts: the rest must be written first
+    held_up = [r for r in seen.reasons if r.kind in HOLDS_UP and not (half_split and r.kind == "child")]
     if held_up:
         words = "; ".join(r.text for r in held_up)
         raise Busy(
@@ -163,7 +177,7 @@ def begin_record(project: Project, plan: Plan, live: Run | None, asked: Asked) -
     gone = [s.id for s in live.steps if s.status == StepStatus.done and s.id not in names]
     if gone:
         return _new_record(plan, asked), f"finished step {gone[0]} is no longer in the pipeline, so the run starts over"
-    live_part = held._replace(pid=os.getpid(), word=None, asked=asked_for(plan.task))
+    live_part = held._replace(pid=os.getpid(), word=None, asked=asked_for(plan.task), plan=plan.plan)
     return live._replace(status=RunStatus.running, ended=None, waiting=None, steps=tuple(kept), live=live_part), None
 
 
@@ -177,8 +191,8 @@ def _new_record(plan: Plan, asked: Asked) -> Run:
         started_by=asked.started_by,
         base=plan.target.name,
         branch=f"kin/{plan.task.id}",
-        steps=tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(plan.specs)),
-        live=Live(pid=os.getpid(), asked=asked_for(plan.task)),
+        steps=tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(plan.specs[: plan.planners or None])),
+        live=Live(pid=os.getpid(), asked=asked_for(plan.task), plan=plan.plan and PlanRecord()),
     )
 
 

@@ -26,5 +26,5 @@ def unagreed(project: Project, plans: Sequence[Plan], environ: Mapping[str, str]
 
 
 def writes(project: Project, plan: Plan) -> bool:
-    """Whether a step of the plan may change files."""
-    return any(access_of(spec, role_of(spec, project.store)) == "write" for spec in plan.specs)
+    """Whether a step of the plan may change files, or one that the PM has yet to name."""
+    return plan.is_open or any(access_of(spec, role_of(spec, project.store)) == "write" for spec in plan.specs)

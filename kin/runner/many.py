@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from kin.errors import Bug, KinError
 from kin.model.globs import meet
+from kin.model.status import TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner import claim
 from kin.runner.begin import HOLDS_UP, Asked
@@ -24,11 +25,11 @@ from kin.runner.ending import Outcome
 from kin.runner.events import Emit, Event
 from kin.runner.pipeline import run_task
 from kin.runner.signals import ASKING, Cancel
-from kin.store import tasks
+from kin.store import records, tasks
 from kin.store.project import Project
 from kin.store.view import Seen, see
 
-__all__ = ["EXIT_ORDER", "exit_of", "run_many"]
+__all__ = ["EXIT_ORDER", "exit_of", "parts_of", "run_many"]
 
 EXIT_ORDER = (70, 7, 4, 5, 1, 3, 6, 0)
 """Which exit code speaks for several tasks: the first of these that any ended with."""
@@ -60,7 +61,7 @@ class Child:
 
 @dataclass
 class Crew:
-    """The state of one command: what still waits, what runs, what ended."""
+    """The state of one command: what still waits, what runs, what ended, what waits for its parts."""
 
     project: Project
     asked: Asked
@@ -72,6 +73,7 @@ class Crew:
     allow: Callable[[str], None]
     running: dict[int, Child] = field(default_factory=dict)
     ended: dict[str, Outcome] = field(default_factory=dict)
+    paused: dict[str, Outcome] = field(default_factory=dict)
     stopped: int = 0
     tick: Callable[[], None] = lambda: None
     tick_seconds: float | None = None
@@ -269,7 +271,28 @@ def _hear(crew: Crew, selector: selectors.BaseSelector, child: Child) -> None:
         return
     lost = f"its process ended without a word ({status}); `kin run {child.task.id}` goes on from the last finished step"
     outcome = child.outcome or Outcome(child.task.id, None, child.task.status.value, 1, reason=lost, blocked="crash")
-    crew.ended[child.task.id] = outcome
+    _put_down(crew, outcome)
+
+
+def _put_down(crew: Crew, outcome: Outcome) -> None:
+    """Note how a task ended. One that waits for its parts, which a plan has just made, goes on in this command, after them."""
+    known = {*crew.waiting, *crew.ended, *(child.task.id for child in crew.running.values())}
+    parts = parts_of(crew.project, outcome.task) if (outcome.waiting or {}).get("for") == WaitFor.tasks else []
+    if new := [part for part in parts if part not in known]:
+        crew.waiting += [*new, outcome.task]
+        crew.paused[outcome.task] = outcome
+    else:
+        crew.ended[outcome.task] = outcome
+
+
+def parts_of(project: Project, task_id: str) -> list[str]:
+    """The parts for which a task's run waits that may start, in ready order; none if it waits for none."""
+    live = records.live(project, task_id)
+    if live is None or live.waiting is None or live.waiting.for_ != WaitFor.tasks:
+        return []
+    view = see(project, bodies=False)
+    seen = (view.seen[one] for one in view.order)
+    return [one.task.id for one in seen if one.task.parent == task_id and (one.ready or one.task.status == TaskStatus.todo)]
 
 
 def _take(crew: Crew, child: Child, answer: dict[str, object]) -> None:
@@ -295,6 +318,8 @@ def _skip(crew: Crew, task_id: str) -> None:
     open_ones = _holding_up(seen) if seen else []
     if crew.stopped:
         outcome = Outcome(task_id, None, status, 128 + crew.stopped, reason="not started: the command was stopped")
+    elif task_id in crew.paused:
+        outcome = crew.paused[task_id]
     elif open_ones:
         waiting: dict[str, object] = {"for": "dependency", "until": None, "paths": []}
         words = f"not started: {', '.join(open_ones)} did not finish"

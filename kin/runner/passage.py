@@ -50,9 +50,10 @@ def step_id(index: int, spec: StepSpec) -> str:
 class Passage:
     """One run in this process.
 
-    `text` is the task file's text, `path` the task's worktree, `fresh` its git folder as long as `setup` did not run there,
-    `seen` how it stands if the last step left it untouched, `slot` the number of its slot; `share` what it holds on the remote
-    with `--push`; `bundle` the file that the finished work is handed over in.
+    `text` is the task file's text, `planners` how many of its first steps plan (`plan_only`: no others run), `path` the task's
+    worktree, `fresh` its git folder as long as `setup` did not run there, `seen` how it stands if the last step left it
+    untouched, `slot` the number of its slot; `share` what it holds on the remote with `--push`; `bundle` the file that the
+    finished work is handed over in.
     """
 
     project: Project
@@ -66,6 +67,8 @@ class Passage:
     emit: Emit
     cancel: Cancel
     kids: Held
+    planners: int = 0
+    plan_only: bool = False
     slot: int = 0
     path: str = ""
     fresh: str | None = None
@@ -79,6 +82,11 @@ class Passage:
     def live(self) -> Live:
         """The part of the record that never leaves the clone."""
         return self.run.live or Live()
+
+    @property
+    def pm_step(self) -> str:
+        """The step whose answer is the plan; "" if nobody plans."""
+        return step_id(self.planners - 1, self.specs[self.planners - 1]) if self.planners else ""
 
     @property
     def branch_ref(self) -> str:

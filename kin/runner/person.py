@@ -11,7 +11,7 @@ from kin import git
 from kin.errors import Busy, Conflict, NotFound, Usage
 from kin.faults import point
 from kin.model import times
-from kin.model.record import Live, Run
+from kin.model.record import Live, PlanRecord, Run
 from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
 from kin.model.task import Note, NoteFor
 from kin.runner import claim
@@ -19,12 +19,13 @@ from kin.runner.aside import set_aside
 from kin.runner.begin import Asked, plan_for
 from kin.runner.build import Clash, merge_ref
 from kin.runner.ending import Outcome, may_edit, owe
-from kin.runner.events import Emit
+from kin.runner.events import Emit, Event
 from kin.runner.finish import finish
 from kin.runner.landed import reopened
 from kin.runner.move import Moved
 from kin.runner.passage import step_id
 from kin.runner.pipeline import passage_for
+from kin.runner.planning import agree
 from kin.runner.signals import Cancel
 from kin.runner.step import access_of, role_of
 from kin.runner.target import find_target
@@ -51,10 +52,15 @@ def approve(
 ) -> Outcome:
     """Approve the waiting run's work, as it stands on its branch now, and take it to its end. Needs no slot: no agent starts.
 
-    The approval is bound to the branch's tip. Raises Usage if nothing waits for one.
+    The approval is bound to the branch's tip; that of a plan to the plan, and the next run goes on with it. Raises Usage if
+    nothing waits for one.
     """
     with claim.claim_task(project, task_id):
         live = _waiting(project, task_id, "approve")
+        if live.waiting is not None and live.waiting.for_ == WaitFor.plan:
+            agreed = agree(project, live, by)
+            emit(Event(task_id, "end", text=agreed.reason))
+            return agreed
         plan = plan_for(project, task_id, Asked(), environ)
         with claim.claim_kids(project, task_id, live.run, None) as kids:
             p = passage_for(project, plan, live, environ, emit, cancel, kids)
@@ -87,12 +93,14 @@ def revise(
     with claim.claim_task(project, task_id):
         live = _resumable(project, task_id)
         plan = plan_for(project, task_id, Asked(), environ)
-        index = _step_for(project, plan.specs, to)
+        planned = live.waiting is not None and live.waiting.for_ == WaitFor.plan
+        index = plan.planners - 1 if planned and to is None else _step_for(project, plan.specs, to)
         spec = plan.specs[index]
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
         point("revise.noted")
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
         held = (live.live or Live())._replace(approved=None, approved_by=None, rounds={}, pending_edit=None, word="go")
+        held = held._replace(plan=PlanRecord()) if index < plan.planners else held
         words = f"revised by {by}"
         records.save_live(
             project, live._replace(status=RunStatus.cancelled, steps=steps, waiting=None, reason=words, live=held)

@@ -32,6 +32,7 @@ from kin.runner.finish import finish
 from kin.runner.landed import landed_run
 from kin.runner.mask import make_mask
 from kin.runner.passage import Passage, now, step_id
+from kin.runner.planning import go_on
 from kin.runner.share import Share, shared
 from kin.runner.signals import Cancel
 from kin.runner.step import StepEnd, access_of, play, role_of
@@ -138,6 +139,8 @@ def passage_for(
         task=plan.task,
         text=plan.text,
         specs=plan.specs,
+        planners=plan.planners,
+        plan_only=plan.plan_only,
         run=run,
         environ=environment_for(environ),
         emit=emit,
@@ -165,7 +168,11 @@ def _set_up(p: Passage) -> Outcome | None:
 
 def _steps(p: Passage) -> Outcome | None:
     """Play steps until none is left; the outcome if one ends the run."""
-    while (index := first_unfinished(p.run)) is not None:
+    while True:
+        if p.planners and (ended := go_on(p)) is not None:
+            return ended
+        if (index := first_unfinished(p.run)) is None:
+            return None
         if p.cancel.level:
             return cancel(p, f"cancelled before step {step_id(index, p.specs[index])}", 128 + p.cancel.number)
         if p.run.steps[index].status != StepStatus.running:
@@ -181,7 +188,6 @@ def _steps(p: Passage) -> Outcome | None:
                 return block(p, BlockedKind.failed, stuck)
         elif end.status != "done":
             return block(p, end.kind, end.reason)
-    return None
 
 
 def _send_back(p: Passage, index: int, end: StepEnd) -> str | None:

@@ -26,6 +26,8 @@ MOST = 10
 """Decisions, and tasks, that one step may propose."""
 MOST_ITEMS = 20
 """Items of a list in a proposal."""
+MOST_SAID = 50
+"""Entries of a plan, right or wrong, that are kept."""
 _DECISION = ("kind", "title", "text", "module", "tags", "paths", "supersedes")
 _TASK = ("title", "description", "acceptance", "module", "touches", "priority", "labels", "depends_on", "mode")
 
@@ -47,14 +49,17 @@ def keep(p: Passage, step: str, role: str, result: Result) -> str:
     This is done before the step's work is committed: killed after that, the step counts as finished, and its word is kept.
     """
     dropped: list[str] = []
-    entry = {
+    entry: dict[str, Any] = {
         "step": step,
         "role": role,
         "decisions": list(_fitting("decision", result.decisions, p, dropped)),
-        "tasks": list(_fitting("task", result.tasks, p, dropped)),
     }
+    if step == p.pm_step:
+        entry |= {"plan": _plain(p, result.plan[:MOST_SAID]), "tasks": _plain(p, result.tasks[:MOST_SAID])}
+    else:
+        entry["tasks"] = list(_fitting("task", result.tasks, p, dropped))
     others = [other for other in p.live.proposals if other["step"] != step]
-    found = [*others, entry] if entry["decisions"] or entry["tasks"] else others
+    found = [*others, entry] if any(map(entry.get, ("decisions", "tasks", "plan"))) else others
     if found != list(p.live.proposals):
         p.save(proposals=tuple(found))
     return "".join(f"\n({words})" for words in dropped)
@@ -75,7 +80,9 @@ def _plain(p: Passage, value: Any) -> Any:
     """A value as a file may hold it: masked, of bounded size, scalars as text."""
     if isinstance(value, list):
         return [_plain(p, item) for item in value if item is not None]
-    return value if value is None or isinstance(value, dict) else p.short(emit.text_of(value) or "")
+    if isinstance(value, dict):
+        return {str(key): _plain(p, item) for key, item in value.items() if item is not None}
+    return value if value is None else p.short(emit.text_of(value) or "")
 
 
 def _fault(kind: str, data: Mapping[str, Any], project: Project) -> str:
@@ -101,7 +108,8 @@ def proposals_of(run: Run) -> list[Proposal]:
     done = {step.id for step in run.steps if step.status == StepStatus.done}
     found: dict[str, Proposal] = {}
     for entry in live.proposals if live else ():
-        for folder in ("decisions", "tasks"):
+        # of a plan, the tasks are written at once (planning.py)
+        for folder in ("decisions",) if "plan" in entry else ("decisions", "tasks"):
             for data in entry.get(folder) or () if entry["step"] in done else ():
                 key = digest(entry["step"], folder, data)
                 found[key] = Proposal(folder, entry["step"], entry["role"], data, key, live.given.get(key) if live else None)

@@ -3,7 +3,7 @@
 The stream is read twice, once to learn names and find faults and once to write, so that its texts are all that is in memory.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -62,14 +62,22 @@ def add_all(
 
     Raises Invalid with the place of the first fault and all of them in `data["problems"]`. Whatever goes wrong, no task stays.
     """
+    ids, texts, warnings = prepare(project, raw, path, today=today, defaults=defaults, environ=environ)
+    write(project, texts, len(ids), tick)
+    return Added(ids, warnings)
+
+
+def prepare(
+    project: Project, raw: bytes, path: str, *, today: str, defaults: Mapping[str, Plain], environ: Mapping[str, str]
+) -> tuple[list[str], Iterator[tuple[str, str]], list[str]]:
+    """As `add_all`, but nothing is written: the ids, which nobody else is given, path and content of each file, warnings."""
     config.refuse_newer_format(project)
     batch = _Batch(project, path, {"status": "todo", "created": today, **defaults}, environ)
     batch.learn(raw)
     needs = [batch.needs(number) for number in range(len(batch.named))]
     batch.refuse_circles(needs)
     ids = batch.take_ids()
-    _write(project, batch.texts(raw, ids, needs), len(ids), tick)
-    return Added(ids, batch.warnings)
+    return ids, batch.texts(raw, ids, needs), batch.warnings
 
 
 class _Batch:
@@ -230,7 +238,7 @@ def _is_too_large(content: str) -> bool:
     return len(content) > LARGEST or len(content.encode()) > LARGEST
 
 
-def _write(project: Project, texts: Iterator[tuple[str, str]], total: int, tick: Tick | None) -> None:
+def write(project: Project, texts: Iterable[tuple[str, str]], total: int, tick: Tick | None = None) -> None:
     """Write all, or remove again what was written, unless somebody has edited it since."""
     written: list[tuple[str, int]] = []
     try:
