@@ -17,6 +17,7 @@ from kin.runner import build, worktree
 from kin.runner.checkout import Pending
 from kin.runner.landing import land
 from kin.runner.move import Moved
+from kin.runner.notify import notify
 from kin.runner.passage import Passage, now
 from kin.runner.target import find_target, newest_tip
 from kin.store import records, tasks
@@ -76,7 +77,12 @@ def block(p: Passage, kind: BlockedKind, reason: str) -> Outcome:
     _put_owed(p, TaskStatus.blocked, blocked)
     _commit_status(p, TaskStatus.blocked, blocked)
     p.say("end", text=reason)
-    return outcome(p.run, "blocked", BLOCKED_EXIT[kind], blocked=kind.value)
+    return _told(p, outcome(p.run, "blocked", BLOCKED_EXIT[kind], blocked=kind.value))
+
+
+def _told(p: Passage, end: Outcome) -> Outcome:
+    notify(p.project, p.settings.notify, end, p.mask(p.task.title), p.environ)
+    return end
 
 
 def cancel(p: Passage, reason: str, exit: int) -> Outcome:
@@ -99,7 +105,7 @@ def wait(p: Passage, for_: WaitFor, reason: str, paths: tuple[str, ...] = (), un
         _commit_status(p, TaskStatus.review, None)
     p.say("end", text=reason)
     waiting = {"for": for_.value, "until": until, "paths": list(paths)}
-    return outcome(p.run, _status_now(p), WAIT_EXIT[for_], waiting=waiting)
+    return _told(p, outcome(p.run, _status_now(p), WAIT_EXIT[for_], waiting=waiting))
 
 
 def complete(p: Passage, merge: str | None) -> Outcome:
@@ -112,7 +118,8 @@ def complete(p: Passage, merge: str | None) -> Outcome:
         p.say("note", text=kept)
     p.say("end", text=words)
     here = git.head_ref(p.project.root) == p.target.ref  # asked again: a person may have switched while gates ran
-    return outcome(p.run, "done" if here or p.share else f"todo (done on {p.target.name})", 0, reason=words)
+    status = "done" if here or p.share else f"todo (done on {p.target.name})"
+    return _told(p, outcome(p.run, status, 0, reason=words))
 
 
 def retire(project: Project, run: Run) -> str | None:

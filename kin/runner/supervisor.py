@@ -32,6 +32,15 @@ def main(control: int, out: int, err: int) -> None:
     """Do one step after the other until the runner is gone."""
     for fd in (control, out, err):  # KIDS alone is the agents' too
         os.set_inheritable(fd, False)
+    woken = become_reaper()
+    while (order := receive(control)) is not None:
+        if isinstance(order, tuple):  # a signal's number here is for a step that ended meanwhile
+            agent, error = start(order, out, err)
+            send(control, (see_off(agent, control, woken) if agent else 0, error))
+
+
+def become_reaper() -> int:
+    """Be given all descendants that lose their parents; a descriptor that signals, and so children's ends, make readable."""
     if LINUX and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "cannot become the subreaper of the agents")
     # A handler that does nothing, not SIG_IGN: exec would hand SIG_IGN on to the agents. The runner alone says when to end.
@@ -41,10 +50,7 @@ def main(control: int, out: int, err: int) -> None:
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    while (order := receive(control)) is not None:
-        if isinstance(order, tuple):  # a signal's number here is for a step that ended meanwhile
-            agent, error = start(order, out, err)
-            send(control, (see_off(agent, control, woken) if agent else 0, error))
+    return woken
 
 
 def receive(control: int) -> Step | int | None:

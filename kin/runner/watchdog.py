@@ -3,6 +3,8 @@
 Liveness is the lock, not a heartbeat: a busy machine never makes a live run look dead. One broken record never stops the sweep.
 """
 
+import os
+from contextlib import suppress
 from datetime import timedelta
 
 from kin import git
@@ -10,12 +12,13 @@ from kin.errors import KinError
 from kin.faults import point
 from kin.model import times
 from kin.model.record import Live, Run
-from kin.model.status import BlockedKind, RunStatus, TaskStatus
+from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, TaskStatus
 from kin.runner import claim
-from kin.runner.ending import may_edit, pay_owed_edit, put_status, retire
+from kin.runner.ending import may_edit, outcome, pay_owed_edit, put_status, retire
 from kin.runner.landed import landed_run
+from kin.runner.notify import notify
 from kin.runner.recover import recover_moves
-from kin.store import locks, records
+from kin.store import config, locks, records, tasks, trust
 from kin.store.project import Project
 
 __all__ = ["recover", "sweep"]
@@ -87,7 +90,16 @@ def bury(project: Project, run: Run) -> str | None:
     if may_edit(project, run.task):
         records.save_record(project, dead)
     put_status(project, dead, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
+    _tell(project, dead, kind)
     return f"{run.task}: {reason}"
+
+
+def _tell(project: Project, dead: Run, kind: BlockedKind) -> None:
+    """Tell those who want to know, if the texts that name them were agreed to: recovery comes before anybody is asked."""
+    with suppress(KinError):  # settings that are broken name nobody
+        if not trust.not_agreed(project, trust.texts_here(project)) or os.environ.get("KIN_TRUST") == "1":
+            end = outcome(dead, TaskStatus.blocked, BLOCKED_EXIT[kind], blocked=kind.value)
+            notify(project, config.load_settings(project).notify, end, tasks.load(project, dead.task)[0].title, os.environ)
 
 
 def _where(run: Run) -> str:
