@@ -17,8 +17,6 @@ from kin.store import reader as yaml
 from kin.store.roles import Role
 from kin.streams import READERS, StreamReader
 
-__all__ = ["Start", "built_in", "candidates", "environment", "known", "reader", "start"]
-
 COMMON = (
     *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_*", "TERM", "TZ", "TMPDIR", "COMPOSE_PROJECT_NAME"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),

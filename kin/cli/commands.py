@@ -621,6 +621,18 @@ _ROWS = (
         ),
     ),
     Command(
+        "agents",
+        "agents",
+        "Care",
+        "List the agents that could play roles here, or try one",
+        args=(Arg("words", "`list` (default), or `test` and an agent's name", many=True, required=False, complete="agents"),),
+        options=(Opt("model", "Try it with this model", metavar="MODEL"),),
+        examples=(
+            ("kin agents", "found, version, logged in as far as that can be seen, the roles it would play"),
+            ("kin agents test claude", "one tiny prompt in a scratch folder: does it answer, and write nothing if it may not?"),
+        ),
+    ),
+    Command(
         "doctor",
         "doctor",
         "Care",

@@ -14,6 +14,7 @@ from kin.cli.help import TOPICS
 from kin.cli.output import Call, Result
 from kin.cli.parse import flags_of
 from kin.errors import KinError, Usage
+from kin.model.builtin import BUILT_IN_AGENTS
 
 if TYPE_CHECKING:
     from kin.model.task import Task
@@ -244,6 +245,7 @@ _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
     "sort": lambda here: map(Offer, SORTS),
     "salvage": _Here.salvages,
     "setting": _Here.settings,
+    "agents": lambda here: map(Offer, ("test", *BUILT_IN_AGENTS)),
     "salvage_action": lambda here: (Offer(*action) for action in SALVAGE_ACTIONS.items()),
     "shell": lambda here: map(Offer, SHELLS),
     "command": lambda here: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],

@@ -3,20 +3,21 @@
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from json import loads
 from typing import Any, NamedTuple
 
 from kin import git
+from kin.agents import built_in, find_program
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import Busy, Invalid, NotFound, Usage, Waits
 from kin.model.ids import is_key, key_from_name
-from kin.model.settings import BUILT_IN_AGENTS
 from kin.resources import shipped
 from kin.store import schemas
-from kin.store.config import KIN_YAML, load_settings
+from kin.store.config import KIN_YAML, load_settings, user_settings
 from kin.store.driver import register
 from kin.store.emit import scalar
 from kin.store.files import edit_file, write_new
@@ -47,7 +48,11 @@ def init_(call: Call) -> Result:
         return _remove(project, call.environ)
     key = _key(project, call["key"])
     found = find_gate(project.root)
-    made = [name for name in FILES if _make(project, name, key, found, real=call["gates"])]
+    agents = [name for name, agent in built_in().items() if find_program(agent, call.environ)]
+    # A project's `agent:` wins over the one in the person's own config.yaml, which must not happen unasked.
+    real = bool(agents) and "agent" not in user_settings(call.environ)
+    fill = partial(_filled, key=key, found=found, agents=agents, gate=call["gates"], agent=real)
+    made = [name for name in FILES if _make(project, name, fill)]
     if call["gates"] and found and "kin.yaml" not in made:
         _add_gate(project, found)
     _trust(project, call.environ)
@@ -60,7 +65,7 @@ def init_(call: Call) -> Result:
         "renewed": renewed,
         "proposed_gate": found.gate if found else None,
         "gates": [gate.run for gate in load_settings(project, call.environ).gates],
-        "agents": [name for name in BUILT_IN_AGENTS if _is_on_path(name, call.environ)],
+        "agents": agents,
     }
     return Result("init", data, lambda screen: _what_next(screen, data, found), brief=())
 
@@ -95,7 +100,7 @@ def _key(project: Project, wanted: str | None) -> str:
     return wanted or key_from_name(os.path.basename(project.root))
 
 
-def _make(project: Project, name: str, key: str, found: Found | None, *, real: bool) -> bool:
+def _make(project: Project, name: str, fill: Callable[[str], str]) -> bool:
     """Write a file of the template, unless it is there."""
 
     path = os.path.join(project.store, name)
@@ -104,16 +109,18 @@ def _make(project: Project, name: str, key: str, found: Found | None, *, real: b
     with open(os.path.join(shipped(".kin-template"), name), encoding="utf-8") as file:
         text = file.read()
     try:
-        write_new(path, _filled(text, key, found, real=real) if name == "kin.yaml" else text)
+        write_new(path, fill(text) if name == "kin.yaml" else text)
     except FileExistsError:  # another `kin init` was faster; its file is as good as ours
         return False
     return True
 
 
-def _filled(text: str, key: str, found: Found | None, *, real: bool) -> str:
-
-    text = text.replace("{key}", key)
-    if found and real:
+def _filled(text: str, key: str, found: Found | None, agents: list[str], *, gate: bool, agent: bool) -> str:
+    """The template with what was found here; `gate` and `agent` tell whether they become real settings."""
+    first, other = list(dict.fromkeys([*agents, "claude", "codex"]))[:2]
+    text = text.replace("{key}", key).replace("#    agent: codex", f"#    agent: {other}")
+    text = text.replace("#agent: claude", f"{'' if agent else '#'}agent: {first}")
+    if found and gate:
         text = text.replace("#gates:\n#  - {gate}", "gates:\n  - {gate}")
     return text.replace("{gate}", scalar(found.gate) if found else "make test")
 
@@ -178,11 +185,6 @@ _TESTS = (
     ("Cargo.toml", lambda root, text: "cargo test"),
     ("go.mod", lambda root, text: "go test ./..."),
 )
-
-
-def _is_on_path(name: str, environ: Mapping[str, str]) -> bool:
-    folders = environ.get("PATH", os.defpath).split(os.pathsep)
-    return any(os.access(os.path.join(f, name), os.X_OK) and os.path.isfile(os.path.join(f, name)) for f in folders)
 
 
 def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> list[str]:

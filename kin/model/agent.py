@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-__all__ = ["FORMATS", "Agent", "Model", "Signs", "Words", "as_list"]
-
 FORMATS = ("text", "claude-stream-json", "codex-jsonl", "gemini-stream-json", "opencode-json")
 """The stream formats that kin.streams reads."""
 
@@ -37,6 +35,7 @@ class Signs(Model):
     12:42 PM`) with `zone`. A count of tokens by `in`, `out`, `cached` (with k or M behind it), money by `usd`.
     """
 
+    begin: Patterns = Field(default=(), description="`text` only: a line before the final message")
     done: Patterns = Field(default=(), description="`text` only: a line without which it was no success")
     failed: Patterns = Field(default=(), description="A line of the final message that makes it no success")
     limit: Patterns = Field(default=(), description="A usage limit, until a time if one is said")

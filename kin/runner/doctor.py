@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from kin import git
+from kin.agents import find_program, known
 from kin.errors import KinError
 from kin.model import times
-from kin.model.settings import BUILT_IN_AGENTS
 from kin.model.status import RunStatus
 from kin.runner import probes, worktree
 from kin.runner.case import Case, Row
@@ -248,16 +248,17 @@ def _hide(case: Case) -> str:
 
 
 def check_agents(case: Case) -> Iterator[Row]:
-    path = case.environ.get("PATH")
-    wanted = case.settings.agent
-    names = dict.fromkeys((*wanted, *case.settings.agents, *BUILT_IN_AGENTS))
-    found = [name for name in names if name != "command" and shutil.which(name, path=path)]
-    if wanted and not any(name in found or name in case.settings.agents or name == "command" for name in wanted):
-        yield Row("agents", "bad", f"none of {', '.join(wanted)} (`agent:`) is on PATH", "install one, or name another")
+    agents, wanted = known(case.settings), case.settings.agent
+    found = [name for name, agent in agents.items() if find_program(agent, case.environ)]
+    if lost := [name for name in wanted if name not in (*found, "command")]:
+        none = len(lost) == len(wanted)
+        words = f"{', '.join(lost)} (`agent:`) {'is' if len(lost) == 1 else 'are'} not on PATH"
+        fix = next((agents[name].install for name in lost if name in agents and agents[name].install), "")
+        yield Row("agents", "bad" if none else "warn", words, f"`{fix}`, or name another" if fix else "name another")
     elif not found:
         yield Row("agents", "warn", "none on PATH: only steps with `run` can be played", "install one, or use `--run CMD`")
     else:
-        yield Row("agents", "ok", f"on PATH: {', '.join(found)}")
+        yield Row("agents", "ok", f"on PATH: {', '.join(found)}; `kin agents` tells more")
 
 
 def check_salvage(case: Case) -> Iterator[Row]:

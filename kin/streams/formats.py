@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kin.streams import until
-from kin.streams.reading import StreamReader, at, count, text_at
-
-__all__ = ["ClaudeStream", "CodexStream", "GeminiStream", "OpenCodeStream", "TextStream"]
+from kin.streams.reading import StreamReader, at, count, matches, text_at
 
 KEPT = 256 * 1024
 """Characters of a plain text's end that are its final message."""
@@ -29,8 +27,8 @@ class TextStream(StreamReader):
 
     def said(self, line: str) -> str:
         self._last.append(line)
-        self.final = f"{self.final}{line}\n"[-KEPT:]
-        if any(pattern.search(line) for pattern in self.signs.done):
+        self.final = "" if matches(self.signs.begin, line) else f"{self.final}{line}\n"[-KEPT:]
+        if matches(self.signs.done, line):
             self.closed = True
         for pattern in self.signs.usage:
             if found := pattern.search(line):

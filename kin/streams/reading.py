@@ -13,8 +13,6 @@ from kin.model import times
 from kin.model.agent import Agent
 from kin.streams import until
 
-__all__ = ["Reading", "StreamReader", "at", "count"]
-
 PATIENCE = 60.0
 """Seconds that a client may wait for its service by itself. What announces more waits for a limit, and is ended."""
 SOON = 600.0
@@ -67,7 +65,7 @@ class StreamReader:
     """Reads what one run of a client prints; the formats are its children, and say what a JSON line means.
 
     Live: `tokens`, `cost_usd`, `session`; and `stuck`, words once the client has announced that it will wait longer than
-    anybody should: whoever reads ends it then, and `end` calls it a limit.
+    anybody should, or try again with a key that was refused: whoever reads ends it then, and `end` says `limit` or `login`.
     """
 
     def __init__(self, agent: Agent, clock: Callable[[], datetime] = times.now) -> None:
@@ -118,7 +116,7 @@ class StreamReader:
     def waits(self, moment: datetime | None, words: str, status: Any = None) -> str:
         """The client said that it tries again by itself, at `moment`."""
         self.error, self.status, self.until = words, status if isinstance(status, int) else None, moment
-        if moment and (moment - self._clock()).total_seconds() > PATIENCE:
+        if self.status in REFUSED or (moment and (moment - self._clock()).total_seconds() > PATIENCE):
             self.stuck = words
         return words
 
@@ -134,7 +132,7 @@ class StreamReader:
 
     def end(self, exit: int | None, signalled: bool) -> Reading:
         """How the run went. `signalled`: kin ended it, for whatever reason."""
-        wrong = next((line for line in self.final.splitlines() if _match(self.signs.failed, line)), "")
+        wrong = next((line for line in self.final.splitlines() if matches(self.signs.failed, line)), "")
         ok = self.closed is True and exit == 0 and not signalled and not wrong
         error = "" if ok else wrong or self._why(exit, signalled)
         kind, moment = ("", None) if ok else self._kind(error)
@@ -163,7 +161,7 @@ class StreamReader:
 
     def _kind(self, error: str) -> tuple[str, datetime | None]:
         """What kind of failure it is, and when the service takes us again."""
-        if self.stuck:
+        if self.stuck and self.status not in REFUSED:
             return "limit", self.until
         lines = error.splitlines()
         now = self._clock()
@@ -185,5 +183,6 @@ def _found(patterns: Iterable[Any], lines: Iterable[str]) -> Iterable[Any]:
     return (found for pattern in patterns for line in lines if (found := pattern.search(line)))
 
 
-def _match(patterns: Iterable[Any], line: str) -> bool:
+def matches(patterns: Iterable[Any], line: str) -> bool:
+    """Whether any of the patterns is in the line."""
     return any(pattern.search(line) for pattern in patterns)

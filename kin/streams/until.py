@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
-__all__ = ["after", "epoch", "said_in"]
-
 JUST_NOW = timedelta(minutes=10)
 """A time of day so little before now is the one that has just passed, not tomorrow's."""
 
