@@ -181,8 +181,10 @@ def test_a_result_file_asks_a_question_that_a_person_answers(project: Repo) -> N
     add(project, run=ask)
     (outcome,) = outcomes(project, "KIN-1", exit=3)
     assert outcome["blocked"] == "question" and "Which colour?" in str(outcome["reason"])
-    project.kin("answer", "KIN-1", "-m", "blue", "--run")
+    project.kin("answer", "KIN-1", "-m", "blue", "--decide", "--run")
     assert project.read("c") == "blue\n"
+    decision = project.read(".kin/decisions/D-1.yaml")
+    assert "title: blue" in decision and "Which colour?" in decision and "person: Ada Person" in decision
 
 
 def test_work_without_code_ends_in_a_state_commit(project: Repo) -> None:

@@ -571,8 +571,16 @@ _ROWS = (
         "A person's part",
         "Answer a task's question",
         args=(_ID,),
-        options=(_MESSAGE, Opt("run", "Go on with it at once", "flag"), *_RUN),
-        examples=(("kin answer 12 -m 'Yes, drop Python 3.8' --run", ""),),
+        options=(
+            _MESSAGE,
+            Opt("decide", "Remember the answer as a decision, too", "flag"),
+            Opt("run", "Go on with it at once", "flag"),
+            *_RUN,
+        ),
+        examples=(
+            ("kin answer 12 -m 'Yes, drop Python 3.8' --run", ""),
+            ("kin answer 12 -m 'Errors go to standard error' --decide", "later tasks are told"),
+        ),
     ),
     Command(
         "reopen",

@@ -1,12 +1,15 @@
 """A person's part: approve, revise, reject, answer, reopen, undo."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
 from kin.cli.show_run import Display
 from kin.errors import KinError, Usage
 from kin.runner.ending import Outcome
+
+if TYPE_CHECKING:
+    from kin.model.task import Task
 
 __all__ = ["answer_", "approve_", "reject_", "reopen_", "revise_", "undo_", "who"]
 
@@ -93,16 +96,37 @@ def revise_(call: Call) -> Result:
 
 
 def answer_(call: Call) -> Result:
-    """Answer a question."""
+    """Answer a question; with --decide the answer is remembered as a decision, too."""
     from kin.runner.person import answer
+    from kin.store import tasks
 
     (task_id,) = _ids(call)
     text = _message(call, needed="answer")
+    task, _ = tasks.load(call.project, task_id)
     note = answer(call.project, task_id, text, by=who(call))
+    decided = _decide(call, task, text) if call["decide"] else None
     if call["run"]:
         return _run(call, task_id)
     lines = [f"{task_id}  todo; `kin run {task_id}` goes on with your answer"]
-    return Result("note", {"id": note, "task": task_id, "text": text}, lines, brief=())
+    lines += [f"{decided}  .kin/decisions/{decided}.yaml"] if decided else []
+    return Result("note", {"id": note, "task": task_id, "text": text, "decision": decided}, lines, brief=())
+
+
+def _decide(call: Call, task: "Task", text: str) -> str:
+    """Make a decision of an answer: what was asked, what was said, and the part of the code that it is about."""
+    from time import strftime
+
+    from kin.store import decisions
+
+    said = f"{task.blocked.reason}\n\n" if task.blocked else ""
+    data = {
+        "title": text.splitlines()[0][:200],
+        "text": f"{said}{text}",
+        "module": task.module,
+        "paths": list(task.touches),
+        "source": {"task": task.id, "person": who(call)},
+    }
+    return decisions.add(call.project, {k: v for k, v in data.items() if v}, today=strftime("%Y-%m-%d")).id
 
 
 def _run(call: Call, task_id: str) -> Result:
