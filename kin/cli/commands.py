@@ -79,6 +79,13 @@ GLOBAL = (
 
 FORMATS = ("table", "json", "jsonl", "csv")
 SORTS = ("ready", "id", "priority", "created", "status", "title")
+PHASE_ACTIONS = {
+    "list": "All phases and where they stand",
+    "start": "Run a phase's roles, or its tasks, until a person is to look",
+    "approve": "Agree to what it brought; the next may start",
+    "revise": "Send it back with a note",
+    "reject": "Give it up; it may be started anew",
+}
 SALVAGE_ACTIONS = {
     "list": "What was kept, newest first",
     "show": "What one holds, as a diff",
@@ -382,6 +389,25 @@ _ROWS = (
         examples=(
             ("kin plan 12", "steps, or smaller tasks, or a question; a plan that is there is only shown"),
             ("kin plan 12 && kin run 12", "goes on with the plan"),
+        ),
+    ),
+    Command(
+        "phase",
+        "phase",
+        "Work",
+        "List the project's phases, start one, or judge what it brought",
+        args=(
+            Arg("action", "list, start, approve, revise or reject (default: list)", required=False, complete="phase_action"),
+            Arg("phase", "A phase's id", required=False),
+        ),
+        options=(
+            _MESSAGE,
+            Opt("to", "With revise: the role that does it again (default: the first)", complete="role", metavar="ROLE"),
+            *_LEAVE,
+        ),
+        examples=(
+            ("kin phase start research", "its roles run one after the other and change no file; then you decide"),
+            ("kin phase approve research", "what they handed on becomes notes and decisions; the next may start"),
         ),
     ),
     Command(

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kin.cli.commands import COMMANDS, GLOBAL, SALVAGE_ACTIONS, SORTS, Command, Opt
+from kin.cli.commands import COMMANDS, GLOBAL, PHASE_ACTIONS, SALVAGE_ACTIONS, SORTS, Command, Opt
 from kin.cli.help import TOPICS
 from kin.cli.output import Call, Result
 from kin.cli.parse import flags_of
@@ -246,6 +246,7 @@ _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
     "salvage": _Here.salvages,
     "setting": _Here.settings,
     "agents": lambda here: map(Offer, ("test", *BUILT_IN_AGENTS)),
+    "phase_action": lambda here: (Offer(*action) for action in PHASE_ACTIONS.items()),
     "salvage_action": lambda here: (Offer(*action) for action in SALVAGE_ACTIONS.items()),
     "shell": lambda here: map(Offer, SHELLS),
     "command": lambda here: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],

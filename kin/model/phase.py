@@ -1,0 +1,49 @@
+"""A phase: a stage of the project that a person starts and approves, one after the other."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+from kin.model.fields import Field, Problem, at_most_one_line, build, choice, raw, words
+from kin.model.fields import text as any_text
+
+
+class PhaseStatus(StrEnum):
+    """Where a phase stands."""
+
+    pending = "pending"
+    active = "active"
+    review = "review"
+    approved = "approved"
+    rejected = "rejected"
+
+
+class Phase(NamedTuple):
+    """An entry of phases.yaml. Its `roles` run as one pipeline in `task`, which its start makes; or its `tasks` run."""
+
+    id: Annotated[str, Field("Its id, the key in the file", at_most_one_line(60))]
+    name: Annotated[str, Field("What people call it", at_most_one_line(200))] = ""
+    goal: Annotated[str, Field("What it is to find out or bring about", any_text)] = ""
+    status: Annotated[PhaseStatus, Field("Where it stands", choice(PhaseStatus))] = PhaseStatus.pending
+    roles: Annotated[Any, Field("Roles, or steps, that run one after the other and change no file", raw)] = None
+    tasks: Annotated[tuple[str, ...], Field("Tasks that are its work, instead of roles", words)] = ()
+    task: Annotated[str | None, Field("The task in which its roles run", at_most_one_line(60))] = None
+    extra: dict[str, Any] = {}
+
+
+ORDER = Phase._fields[1:-1]
+"""Canonical order of an entry's keys."""
+
+
+def build_phases(data: Mapping[str, Any]) -> tuple[list[Phase], list[Problem]]:
+    """The phases of a phases.yaml in its order, and what is wrong with it."""
+    found: list[Phase] = []
+    wrong: list[Problem] = []
+    for name, said in data.items():
+        phase, problems = build(Phase, {**(said if isinstance(said, dict) else {"goal": said}), "id": name})
+        wrong += [p._replace(path=(name, *p.path)) for p in problems]
+        if phase is not None and bool(phase.roles) == bool(phase.tasks):
+            wrong.append(Problem((name,), f"{name}: a phase has `roles` or `tasks`"))
+        elif phase is not None:
+            found.append(phase)
+    return found, wrong

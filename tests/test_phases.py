@@ -1,0 +1,103 @@
+"""Phases: a person starts one, its roles hand on what they found, a person approves, and the next may start."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Repo, wait_for
+
+RESEARCH = json.dumps({"summary": "Three ways; the second fits", "decisions": [{"title": "Use the second way"}]})
+
+
+@pytest.fixture
+def phased(project: Repo, tmp_path: Path) -> Repo:
+    (tmp_path / "answer.json").write_text(RESEARCH)
+    look = f"test -e {tmp_path}/slow && cat {tmp_path}/slow; touch traces; cp {tmp_path}/answer.json $KIN_RESULT"
+    text = f"""\
+research:
+  name: Look around            # two roles
+  goal: What do others do?
+  roles:
+    - role: tech_researcher
+      run: {json.dumps(look)}
+    - role: business_analyst
+      run: "cat > {tmp_path}/prompt; echo weighed"
+  status: pending
+
+build:
+  tasks: [KIN-1, KIN-2]
+"""
+    for number in (1, 2):
+        steps = f"\n  - run: echo {number} > {number}.txt"
+        project.write(f".kin/tasks/KIN-{number}.yaml", f"id: KIN-{number}\ntitle: t\nstatus: todo\npipeline:{steps}\n")
+    project.write(".kin/phases.yaml", text)
+    project.commit("phases")
+    return project
+
+
+def standing(repo: Repo) -> dict[str, str]:
+    return {row["id"]: row["status"] for row in json.loads(repo.kin("phase", "--json").stdout)["data"]}
+
+
+def test_the_story_of_two_phases(phased: Repo, tmp_path: Path) -> None:
+    assert "research comes before it" in phased.kin("phase", "start", "build", exit=3).stderr
+    phased.kin("phase", "start", "research", exit=3)
+    assert standing(phased) == {"research": "review", "build": "pending"}
+    assert "name: Look around            # two roles\n" in phased.read(".kin/phases.yaml")
+    assert "research is review" in phased.kin("phase", "start", "build", exit=6).stderr
+    phased.kin("phase", "revise", "research", "-m", "Ask for the price, too")
+    phased.kin("phase", "start", "research", exit=3)
+    phased.kin("phase", "approve", "research")
+    assert standing(phased)["research"] == "approved"
+    assert "title: Use the second way" in phased.read(".kin/decisions/D-1.yaml")
+    told = [p.read_text() for p in (phased.path / ".kin/notes/KIN-3").iterdir()]
+    assert any("by: tech_researcher" in t and "the second fits" in t for t in told) and any("weighed" in t for t in told)
+    assert not (phased.path / "traces").exists() and "What do others do?" in (tmp_path / "prompt").read_text()
+    phased.kin("phase", "start", "build")
+    assert standing(phased)["build"] == "review" and (phased.path / "2.txt").exists()
+    phased.kin("phase", "approve", "build")
+    assert standing(phased) == {"research": "approved", "build": "approved"}
+    assert "is approved" in phased.kin("phase", "start", "build", exit=2).stderr
+
+
+def test_a_start_that_meets_no_free_slot_leaves_everything_as_it_was(phased: Repo, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hold")
+    phased.write(".kin/kin.yaml", phased.read(".kin/kin.yaml") + "\nconcurrency: 1\n")
+    phased.write(".kin/tasks/KIN-9.yaml", f"id: KIN-9\ntitle: t\nstatus: todo\npipeline:\n  - run: cat {tmp_path}/hold\n")
+    phased.commit("one slot")
+    busy = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-9"], cwd=phased.path, stdout=subprocess.DEVNULL)
+    wait_for(lambda: "KIN-9" in phased.kin("status").stdout)
+    files = {p: p.stat().st_mtime_ns for p in (phased.path / ".kin").rglob("*")}
+    assert "slots are taken" in phased.kin("phase", "start", "research", exit=6).stderr
+    assert {p: p.stat().st_mtime_ns for p in (phased.path / ".kin").rglob("*")} == files
+    (tmp_path / "hold").write_text("")
+    assert busy.wait(30) == 0
+
+
+def test_without_trust_no_task_is_made(phased: Repo) -> None:
+    phased.kin("phase", "start", "research", exit=3, env={"KIN_TRUST": "", "KIN_NONINTERACTIVE": "1"})
+    assert phased.status() == "" and standing(phased)["research"] == "pending"
+
+
+def test_a_rejected_phase_may_be_started_anew(phased: Repo) -> None:
+    phased.kin("phase", "start", "research", exit=3)
+    phased.kin("phase", "reject", "research", "-m", "Not now")
+    assert standing(phased)["research"] == "rejected"
+    assert "nothing to reject" in phased.kin("phase", "reject", "research", exit=2).stderr
+    phased.kin("phase", "start", "research", exit=3)
+    assert "task: KIN-4" in phased.read(".kin/phases.yaml") and standing(phased)["research"] == "review"
+
+
+def test_an_approval_of_its_task_counts_for_the_phase(phased: Repo) -> None:
+    phased.kin("phase", "start", "research", exit=3)
+    phased.kin("approve", "KIN-3")
+    assert standing(phased)["research"] == "approved"
+    phased.kin("phase", "start", "build")
+
+
+def test_a_phase_that_says_neither_roles_nor_tasks_is_named_with_its_line(phased: Repo) -> None:
+    phased.write(".kin/phases.yaml", "one:\n  goal: nothing\n")
+    assert ".kin/phases.yaml:2:3" in phased.kin("phase", exit=7).stderr
