@@ -104,6 +104,8 @@ CASES = [
     (".kin/tasks/KIN-1.yaml", f"{TASK}depends_on:\n  - KIN-99\n", "reference :7:5", "there is no task KIN-99"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}deps: [KIN-99]\n", "reference :6:8", "there is no task KIN-99"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}parent: KIN-11\n", "reference :6:9", "did you mean KIN-1?"),
+    (".kin/decisions/D-1.yaml", f"{DECISION}paths: [README.md, src/**]\n", "glob :6:20", "no file is covered by src/**"),
+    (".kin/modules.yaml", "docs: '*.md'\n\nlib: [README.md, lib/]\n", "glob :3:18", "moved"),
     (".kin/decisions/D-1.yaml", f"{DECISION}supersedes: D-7\n", "reference :6:13", "there is no decision D-7"),
     (".kin/notes/KIN-7/20261124T093200Z-7f3k.yaml", NOTE, "orphan :1", "it is about KIN-7"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}depends_on: KIN-1\n", "circle :6:13", "KIN-1 depends on KIN-1"),

@@ -553,6 +553,21 @@ _ROWS = (
         ),
     ),
     Command(
+        "modules",
+        "modules",
+        "Look",
+        "List the modules of the code, propose some, or say which one a path belongs to",
+        args=(
+            Arg("action", "list (default), scan or which", required=False),
+            Arg("path", "The path that `which` is asked for", required=False, complete="file"),
+        ),
+        options=(Opt("write", "Write what `scan` proposes to .kin/modules.yaml, if there is none yet", "flag"),),
+        examples=(
+            ("kin modules scan", "prints one for review: from workspaces, npm to Maven, and the tree"),
+            ("kin modules which src/auth/login.py", "the closest one first"),
+        ),
+    ),
+    Command(
         "inbox",
         "look",
         "Look",

@@ -5,12 +5,13 @@
 
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kin import git
 from kin.errors import KinError
 from kin.model.globs import meet
+from kin.model.module import Module, touched_by
 from kin.model.ready import Reason
 from kin.model.record import Live, Run
 from kin.model.settings import Settings, Watch, plan_steps
@@ -20,7 +21,7 @@ from kin.runner import claim
 from kin.runner.checkout import Pending, find_checkout
 from kin.runner.landed import reverted_runs
 from kin.runner.step import access_of, role_of
-from kin.store import config, locks
+from kin.store import config, locks, modules
 from kin.store.arrivals import Arrival, Origin, arrivals
 from kin.store.project import Project
 from kin.store.remembered import Remembered, recall
@@ -47,6 +48,7 @@ class Known(NamedTuple):
     reopened: Mapping[str, str]
     starts: int
     slots: int
+    modules: Sequence[Module] = ()
 
 
 class Start(NamedTuple):
@@ -112,7 +114,7 @@ def decide(view: View, asking: Mapping[str, str], known: Known, rules: Watch) ->
         elif known.starts + len(choice.start) >= rules.max_starts_per_hour:
             words = f"{rules.max_starts_per_hour} runs were started within an hour, which is all that `watch:` allows"
             choice.kept[task_id] = Reason("rate", words)
-        elif len(choice.start) >= known.slots or any(_collide(task, other) for other in at_work):
+        elif len(choice.start) >= known.slots or any(_collide(task, other, known.modules) for other in at_work):
             choice.queue.append(task_id)
         else:
             choice.start.append(Start(task_id, why, known.arrivals[task_id].text))
@@ -120,11 +122,11 @@ def decide(view: View, asking: Mapping[str, str], known: Known, rules: Watch) ->
     return choice
 
 
-def _collide(task: Task, other: Task) -> bool:
+def _collide(task: Task, other: Task, modules: Sequence[Module]) -> bool:
     """Whether two tasks may not run together: they may touch the same files, or one schedule made both."""
     if (schedule := made_by(task)) and schedule == made_by(other):
         return True
-    return meet(task.touches, other.touches)
+    return meet(touched_by(task, modules), touched_by(other, modules))
 
 
 def _kept(task_id: str, run: Run | None, known: Known, rules: Watch) -> Reason | None:
@@ -193,6 +195,7 @@ def look_into(project: Project, view: View, asking: Collection[str], settings: S
         {task_id: asked for task_id, (asked, _) in held.reopened.items()},
         len(lately(held)),
         claim.free_slots(project, settings.concurrency) if asking else 0,
+        modules.load(project)[0] if asking else (),
     )
 
 

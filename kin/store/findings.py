@@ -24,6 +24,7 @@ CODES: Mapping[str, tuple[str, str]] = {
     "role": (ERROR, "No role has this name"),
     "agent": (WARNING, "No agent has this name, neither built in nor in kin.yaml"),
     "command": (WARNING, "The first word of a gate, a setup or a step's command was not found"),
+    "glob": (WARNING, "A path glob of a module or a decision covers no file: what it was about is gone, or it is misspelt"),
     "move": (WARNING, "The status differs from HEAD's by a move that nobody may make"),
     "format": (WARNING, "The files are of a newer format than this kin writes"),
     "link": (ERROR, "A symbolic link leads nowhere, or out of the repository's files"),

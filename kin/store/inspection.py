@@ -11,6 +11,7 @@ from kin.errors import Invalid, NotFound, Place
 from kin.model.decision import Decision
 from kin.model.fields import KeyPath, Problem, build, dotted
 from kin.model.ids import TASK_ID
+from kin.model.module import build_modules
 from kin.model.record import Run
 from kin.model.spelling import near, near_misses, respellings, spellings, twice
 from kin.model.task import FORMAT, Note, Task, build_task
@@ -19,15 +20,15 @@ from kin.store.findings import Finding, of_error
 from kin.store.nodes import Bounds
 from kin.store.project import STORE, Project
 
-VERSION = "1"
+VERSION = "2"
 """Of what is looked for: another one makes kept findings worthless."""
 
-PLAIN_FILES = ("modules.yaml", "phases.yaml", "environments.yaml", "links.yaml")
+PLAIN_FILES = ("phases.yaml", "environments.yaml", "links.yaml")
 SUFFIXES = (".yaml", ".yml")
 
 
 class Ref(NamedTuple):
-    """Something that a file names and that must exist: `kind` is task, decision, pipeline, role, agent or command."""
+    """Something that a file names and that must exist: `kind` is task, decision, pipeline, role, agent, glob or command."""
 
     kind: str
     name: str
@@ -60,11 +61,11 @@ def from_row(row: index.Row) -> Look:
 
 
 def kind_of(name: str) -> str | None:
-    """What the file at `name`, relative to `.kin/`, must be: task, decision, note, record, role, settings or plain."""
+    """What the file at `name`, relative to `.kin/`, must be: task, decision, note, record, role, settings, modules or plain."""
     folder, _, file = name.partition("/")
     deep = file.count("/")
     if not file:
-        return "settings" if name == "kin.yaml" else "plain" if name in PLAIN_FILES else None
+        return {"kin.yaml": "settings", "modules.yaml": "modules"}.get(name) or ("plain" if name in PLAIN_FILES else None)
     if folder == "roles":
         return "role" if file.endswith(".md") and not deep else None
     kind, wanted = {"tasks": ("task", 0), "decisions": ("decision", 0), "notes": ("note", 1), "pipelines": ("record", 1)}.get(
@@ -228,6 +229,20 @@ def _decision(file: _File) -> None:
     file.fits(Decision, build(Decision, file.data)[1])
     file.named(file.data.get("id"))
     file.refer("decision", file.data.get("supersedes"), "supersedes")
+    _globs(file, file.data.get("paths"), "paths")
+
+
+def _modules(file: _File) -> None:
+    file.problems(build_modules(file.data)[1])
+    for name, said in file.data.items():
+        in_map = isinstance(said, dict)
+        _globs(file, said.get("paths") if isinstance(said, dict) else said, name, *(("paths",) if in_map else ()))
+        file.refer("role", said.get("owner") if isinstance(said, dict) else None, name, "owner")
+
+
+def _globs(file: _File, said: Any, *keys: str) -> None:
+    for number, glob in enumerate(said if isinstance(said, list) else [said]):
+        file.refer("glob", glob, *keys, *((number,) if isinstance(said, list) else ()))
 
 
 def _note(file: _File) -> None:
@@ -324,5 +339,6 @@ _LOOK: Mapping[str, Callable[[_File], None]] = {
     "note": _note,
     "record": _record,
     "settings": _settings,
+    "modules": _modules,
     "plain": lambda file: None,
 }

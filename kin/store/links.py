@@ -2,13 +2,16 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
+from kin import git
 from kin.errors import Invalid, NotFound, Place
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.circles import circles
 from kin.model.deps import waits_of
 from kin.model.fields import KeyPath
+from kin.model.globs import matching
 from kin.model.ids import TASK_ID, identity
 from kin.model.ready import Graph, graph_of
 from kin.model.spelling import near
@@ -128,6 +131,11 @@ class _Known:
         self.setup = said.get("setup") is not None
         self.commands: dict[str, tuple[str, str] | None] = {}
 
+    @cached_property
+    def files(self) -> list[str]:
+        """Every path that git tracks or would track; asked for by the first glob."""
+        return git.files(self.project.root)
+
     def fault(self, ref: Ref) -> tuple[str, str, str] | None:
         """What is wrong with a reference: code, message and hint."""
         if ref.kind == "command":
@@ -135,6 +143,9 @@ class _Known:
                 self.commands[ref.name] = shell.lost(ref.name, self.project.root, self.path, setup=self.setup)
             lost = self.commands[ref.name]
             return None if lost is None else ("command", *lost)
+        if ref.kind == "glob":
+            covered = next(matching(ref.name, self.files), None)
+            return None if covered else ("glob", f"no file is covered by {ref.name}", "was it moved, or is it misspelt?")
         known = self.names[ref.kind]
         if ref.name in known:
             return None

@@ -1,9 +1,12 @@
 """The map of modules: `.kin/modules.yaml`, which part of the code has which name, purpose and owner."""
 
 import os
+from collections.abc import Iterable
 
 from kin.errors import Invalid, NotFound
-from kin.model.module import Module, build_modules
+from kin.model.globs import meet
+from kin.model.module import Module, build_modules, touched_by
+from kin.model.task import Task
 from kin.store import files, reader
 from kin.store.project import STORE, Project
 
@@ -23,3 +26,20 @@ def load(project: Project) -> tuple[list[Module], list[Invalid]]:
     except Invalid as error:
         return [], [error]
     return found, [Invalid(p.message, "", reader.place_of(text, SHOWN, p.path, reader.RECORD_BOUNDS)) for p in wrong]
+
+
+def text_of(modules: Iterable[Module]) -> str:
+    """A modules.yaml of these."""
+    from kin.store.emit import document
+
+    entries = ((one.name, {"paths": list(one.paths), "purpose": one.purpose, "owner": one.owner}) for one in modules)
+    return document({name: {key: value for key, value in said.items() if value} for name, said in entries})
+
+
+def meeting(project: Project, task: Task, others: Iterable[Task]) -> list[str]:
+    """The ids of those of `others` that may change the same files as `task`: by `touches`, else by their modules' globs."""
+    others = list(others)
+    by_module = any(one.module and not one.touches for one in (task, *others))
+    known = load(project)[0] if others and by_module else []
+    mine = touched_by(task, known)
+    return [other.id for other in others if meet(mine, touched_by(other, known))]

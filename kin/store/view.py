@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import Invalid
 from kin.model.fields import build
-from kin.model.globs import meet
 from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, ready_ids, reasons
 from kin.model.status import OPEN, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
@@ -69,7 +68,7 @@ def see(
         for task_id in {*explained, *running, *live, *facts.done_on}.intersection(seen):
             task, known = found.tasks[task_id], ()
             if task_id in explained:
-                more = _more_reasons(task, graph, facts, slots) if task_id in ready else ()
+                more = _more_reasons(project, task, graph, facts, slots) if task_id in ready else ()
                 known = (*reasons(task, graph, facts), *more)
             seen[task_id] = _seen(task, facts, task_id in ready, known)
         order = list(seen) if found.in_order else in_order(graph)
@@ -152,10 +151,14 @@ def _slot_reason(project: Project, held: frozenset[str]) -> list[Reason]:
     return [Reason("slot", f"all {slots} slots are taken; `kin run --wait` waits for one")] if taken >= slots else []
 
 
-def _more_reasons(task: Task, graph: Graph, facts: Facts, slots: list[Reason]) -> list[Reason]:
+def _more_reasons(project: Project, task: Task, graph: Graph, facts: Facts, slots: list[Reason]) -> list[Reason]:
     """What holds up a task that is ready in itself: it runs with the next `kin run` after that."""
-    others = (graph.tasks[i] for i in facts.runs if i in facts.running and i in graph.tasks)
-    touching = [o.id for o in others if meet(task.touches, o.touches)]
+    others = [graph.tasks[i] for i in facts.runs if i in facts.running and i in graph.tasks]
+    if not others:
+        return slots
+    from kin.store.modules import meeting
+
+    touching = meeting(project, task, others)
     return [*slots, *(Reason("touches", f"{other}, which runs, touches the same files", other) for other in touching)]
 
 

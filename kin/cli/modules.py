@@ -1,0 +1,61 @@
+"""The map of the code: `kin modules` lists it, proposes one, and says which module a path belongs to."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import Screen, clean
+from kin.errors import Usage
+from kin.model.module import Module
+
+
+def modules_(call: Call) -> Result:
+    """List the modules; `scan`: propose some; `which PATH`: those that a path belongs to."""
+    action = call["action"] or "list"
+    if action == "scan":
+        return _scan(call)
+    if action not in ("list", "which"):
+        raise Usage(f"'{action}' is nothing that can be done with modules", "list, scan, or which PATH")
+    from kin.model.module import which
+    from kin.store.modules import load
+
+    found, broken = load(call.project)
+    if action == "which":
+        if not call["path"]:
+            raise Usage("which path?", "`kin modules which src/auth/login.py`")
+        found = which(found, os.path.relpath(os.path.join(call.cwd, call["path"]), call.project.root))
+    return _listed(found, [str(error) for error in broken])
+
+
+def _listed(found: Iterable[Module], warnings: list[str]) -> Result:
+    rows = list(found)
+
+    def lines(screen: Screen) -> Iterator[str]:
+        for one in rows:
+            owner = f", owner {one.owner}" if one.owner else ""
+            yield f"{screen.paint(clean(one.name), 'bold')}  {clean(', '.join(one.paths))}{clean(owner)}"
+            yield from (f"  {clean(line)}" for line in one.purpose.strip().splitlines())
+
+    return Result("module.list", [_entry(one) for one in rows], lines, [one.name for one in rows], warnings)
+
+
+def _entry(one: Module) -> dict[str, Any]:
+    return one._asdict() | {"purpose": one.purpose or None, "paths": list(one.paths)}
+
+
+def _scan(call: Call) -> Result:
+    """A proposal on standard output, or with --write as the file if there is none yet: a person's map is never touched."""
+    from kin.store import files
+    from kin.store.modules import SHOWN, text_of
+    from kin.store.survey import propose
+
+    found = propose(call.project)
+    text = text_of(found)
+    if call["write"]:
+        try:
+            files.add_file(call.project, os.path.join(call.project.store, "modules.yaml"), text)
+        except FileExistsError:
+            raise Usage(f"{SHOWN} is there already", "`kin modules scan` prints a proposal to compare it with") from None
+    lines = [f"{SHOWN}: {len(found)} modules; look at it before you commit it"] if call["write"] else [text.rstrip("\n")]
+    return Result("module.list", [_entry(one) for one in found], lines, [one.name for one in found])

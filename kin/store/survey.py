@@ -1,0 +1,217 @@
+"""A proposal for modules.yaml: what the manifests of workspaces name, and else the folders that hold the code.
+
+Only files that git tracks or would track count, so that no proposed glob matches nothing. Manifests are read as data: nothing
+of the project is run, and one that cannot be read proposes nothing.
+"""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from kin import git
+from kin.model.globs import covers
+from kin.model.module import Module
+from kin.store.project import STORE, Project
+
+CONTAINERS = frozenset(
+    {
+        "src",
+        "lib",
+        "libs",
+        "pkg",
+        "internal",
+        "cmd",
+        "packages",
+        "crates",
+        "apps",
+        "services",
+        "modules",
+        "main",
+        "java",
+        "kotlin",
+    }
+)
+"""Folders that only hold the parts that have names."""
+LEFT_OUT = frozenset({"node_modules", "vendor", "third_party"})
+ODD = re.compile(r"[*?\[\]{}\n\\]|^[.-]|^$")
+"""Folder names that a glob would not take literally, and hidden ones."""
+LARGEST = 1 << 20
+MOST = 60
+"""Modules that a proposal has at most: a longer map nobody reviews."""
+
+
+class _Manifest(NamedTuple):
+    """A kind of manifest: what its packages are called and for, and which globs it says its members are in (`!` takes out)."""
+
+    name: str
+    about: Callable[[str], str]
+    members: Callable[[str], Iterable[str]]
+    listed_in: str = ""
+
+
+def propose(project: Project) -> list[Module]:
+    """The modules that the tree and its manifests suggest, by name."""
+    paths = [path for path in git.files(project.root) if not path.startswith(f"{STORE}/")]
+    tree = _Tree(project.root, paths)
+    found = dict(_members(tree))
+    is_workspace = bool(found)
+    for folder in _parts(tree, "", [name for name in tree.folders_in("") if not _within(name, found)]):
+        found.setdefault(folder, "")
+    if not is_workspace and (main := tree.largest(found)):  # one package: its own parts
+        for child in tree.folders_in(main):
+            found.setdefault(child, "")
+    names = _names(list(found)[:MOST])
+    return sorted(Module(names[folder], (f"{folder}/**",), found[folder]) for folder in names)
+
+
+def _within(folder: str, found: Iterable[str]) -> bool:
+    return any(one == folder or one.startswith(f"{folder}/") or folder.startswith(f"{one}/") for one in found)
+
+
+class _Tree:
+    """The project's paths by folder."""
+
+    def __init__(self, root: str, paths: list[str]) -> None:
+        self.root, self.paths = root, set(paths)
+        self.count: dict[str, int] = {}
+        self.direct: set[str] = set()
+        for path in paths:
+            folder = os.path.dirname(path)
+            self.direct.add(folder)
+            while folder:
+                self.count[folder] = self.count.get(folder, 0) + 1
+                folder = os.path.dirname(folder)
+
+    def folders_in(self, folder: str) -> list[str]:
+        """The folders right below one, as far as they can be a part."""
+        below = sorted(name for name in self.count if os.path.dirname(name) == folder)
+        return [name for name in below if not ODD.search(os.path.basename(name)) and os.path.basename(name) not in LEFT_OUT]
+
+    def largest(self, folders: Iterable[str]) -> str | None:
+        """The one with most files, if it has more than all others together."""
+        ranked = sorted(folders, key=lambda name: -self.count.get(name, 0))
+        rest = sum(self.count.get(name, 0) for name in ranked[1:])
+        return ranked[0] if ranked and self.count.get(ranked[0], 0) > rest else None
+
+    def read(self, path: str) -> str:
+        """A file's text, "" for one that is not there, too large, or outside of the project."""
+        full = os.path.join(self.root, path)
+        if path not in self.paths or os.path.islink(full) or not os.path.isfile(full) or os.path.getsize(full) > LARGEST:
+            return ""
+        with open(full, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+
+def _members(tree: _Tree) -> Iterator[tuple[str, str]]:
+    """The folders of a workspace's packages, and what each says it is for."""
+    for kind in MANIFESTS:
+        owners = [""]
+        while owners:
+            owner = owners.pop()
+            listed = [*kind.members(tree.read(os.path.join(owner, kind.listed_in or kind.name)))]
+            globs = [os.path.normpath(os.path.join(owner, glob.lstrip("!"))) for glob in listed if not glob.startswith("!")]
+            out = [os.path.normpath(os.path.join(owner, glob[1:])) for glob in listed if glob.startswith("!")]
+            for path in sorted(tree.paths) if globs else ():
+                folder, name = os.path.split(path)
+                if name != kind.name or not folder or folder == owner or any(map(ODD.search, folder.split("/"))):
+                    continue
+                if _is_member(folder, globs) and not _is_member(folder, out):
+                    owners.append(folder)  # Maven's and Go's members may have members
+                    yield folder, " ".join(kind.about(tree.read(path)).split())[:200]
+
+
+def _is_member(folder: str, globs: Iterable[str]) -> bool:
+    """A workspace's `*` stays within a folder, unlike ours."""
+    return any(covers(glob, folder) and ("**" in glob or glob.count("/") == folder.count("/")) for glob in globs)
+
+
+def _parts(tree: _Tree, above: str, folders: Iterable[str]) -> Iterator[str]:
+    """The folders that hold code: containers, and folders that hold nothing but one other, are looked into."""
+    for folder in folders:
+        below, holds = tree.folders_in(folder), folder in tree.direct
+        if below and (os.path.basename(folder) in CONTAINERS or (not holds and len(below) == 1)):
+            yield from [folder] if holds else []
+            yield from _parts(tree, folder, below)
+        else:
+            yield folder
+
+
+def _names(folders: list[str]) -> dict[str, str]:
+    """A name for each folder: its last part, or all of it where two would have the same."""
+    last = [os.path.basename(folder) for folder in folders]
+    return {folder: name if last.count(name) == 1 else folder for folder, name in zip(folders, last, strict=True)}
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _toml(text: str, *keys: str) -> dict[str, Any]:
+    try:
+        data: Any = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return {}
+    for key in keys:
+        data = data.get(key) if isinstance(data, dict) else None
+    return data if isinstance(data, dict) else {}
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _npm(text: str) -> list[str]:
+    said = _json(text).get("workspaces")
+    return _texts(said.get("packages") if isinstance(said, dict) else said)
+
+
+def _pnpm(text: str) -> list[str]:
+    """The list under `packages:` in pnpm-workspace.yaml, whose other keys are none of ours."""
+    listed = re.search(r"(?m)^packages:[ \t]*\n((?:[ \t]*(?:-.*|#.*)?\n?)*)", text)
+    return re.findall(r"(?m)^[ \t]*-[ \t]+['\"]?([^'\"#\n]+?)['\"]?[ \t]*(?:#.*)?$", listed[1] if listed else "")
+
+
+def _toml_members(*keys: str) -> Callable[[str], list[str]]:
+    def members(text: str) -> list[str]:
+        said = _toml(text, *keys)
+        return [*_texts(said.get("members")), *(f"!{glob}" for glob in _texts(said.get("exclude")))]
+
+    return members
+
+
+def _go(text: str) -> list[str]:
+    block = re.sub(r"//.*", "", text)
+    listed = " ".join(re.findall(r"\buse\s*\(([^)]*)\)", block) + re.findall(r"(?m)^use[ \t]+([^(\s]+)", block))
+    return [word.strip('"`') for word in listed.split()]
+
+
+def _maven(text: str) -> list[str]:
+    return re.findall(r"<module>\s*([^<>\s]+)\s*</module>", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
+
+
+def _pom_description(text: str) -> str:
+    found = re.search(r"<description>\s*([^<>]*)</description>", text)
+    return found[1] if found else ""
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+MANIFESTS = (
+    _Manifest("package.json", lambda text: _said(_json(text).get("description")), _npm),
+    _Manifest("package.json", lambda text: _said(_json(text).get("description")), _pnpm, "pnpm-workspace.yaml"),
+    _Manifest("Cargo.toml", lambda text: _said(_toml(text, "package").get("description")), _toml_members("workspace")),
+    _Manifest(
+        "pyproject.toml", lambda t: _said(_toml(t, "project").get("description")), _toml_members("tool", "uv", "workspace")
+    ),
+    _Manifest("go.mod", lambda text: "", _go, "go.work"),
+    _Manifest("pom.xml", _pom_description, _maven),
+)
