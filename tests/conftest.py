@@ -1,5 +1,7 @@
 """What all tests share: real git repositories in temporary folders, an environment without the person's own settings."""
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
@@ -8,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zygote
 
 if os.path.isdir("/dev/shm"):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
@@ -46,6 +49,14 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     return env
+
+
+@functools.cache
+def _loaded() -> zygote.Zygote:
+    """The one of this worker, made when it is first needed."""
+    made = zygote.Zygote()
+    atexit.register(made.close)
+    return made
 
 
 class Repo:
@@ -90,15 +101,13 @@ class Repo:
         self, *arguments: str, exit: int | None = 0, env: dict[str, str] | None = None, cwd: Path | None = None, input: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run kin as a process of its own; `exit` is the code that must come back (None: any)."""
-        done = subprocess.run(
-            [sys.executable, "-m", "kin", *arguments],
-            cwd=cwd or self.path,
-            env=dict(os.environ) | (env or {}),
-            capture_output=True,
-            text=True,
-            input=input,
-            timeout=100,
-        )
+        full = dict(os.environ) | (env or {})
+        where, limit = str(cwd or self.path), 100
+        if os.environ.get("FRESH_KIN") or any(name.startswith(zygote.FRESH) for name in env or {}):
+            argv = [sys.executable, "-m", "kin", *arguments]
+            done = subprocess.run(argv, cwd=where, env=full, capture_output=True, text=True, input=input, timeout=limit)
+        else:
+            done = _loaded().run(arguments, cwd=where, env=full, input=input, timeout=limit)
         said = f"kin {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, said
         assert exit is None or done.returncode == exit, said

@@ -21,7 +21,6 @@ STYLES = {"error": "red", "warning": "yellow"}
 
 def check_(call: Call) -> Result:
     """Check everything, show what concerns the named files; exit 7 if that holds an error."""
-
     project = call.project
     wanted = _wanted(project, call.cwd, call["paths"])
     done, failed = mend(project, wanted) if call["fix"] else ([], [])

@@ -16,7 +16,6 @@ WIDEST = 60
 
 def config_(call: Call) -> Result:
     """All settings, or the named ones and what is below them."""
-
     everything = settings_here(call.project, call.environ)
     found = [one for one in everything if not call["names"] or any(_is_below(one.name, word) for word in call["names"])]
     for word in call["names"]:
@@ -35,7 +34,6 @@ def _is_below(name: str, word: str) -> bool:
 
 def _source(one: Setting) -> str:
     """default, project, user, or project and user."""
-
     sources = ["project" if place.path == KIN_YAML else "user" for place in one.places]
     return " and ".join(sources) or "default"
 
@@ -52,7 +50,6 @@ def _lines(found: Sequence[Setting], screen: Screen) -> Iterator[str]:
 
 def _text(one: Setting) -> str:
     """A value on one line, times with their unit."""
-
     value: Any = one.value
     if one.name.startswith("limits.") and isinstance(value, float):
         return _time(value)

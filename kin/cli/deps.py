@@ -19,7 +19,6 @@ Way = Sequence[tuple[str, str, str]]
 
 def deps_(call: Call) -> Result:
     """Both trees of a task, the circles in them, and the longest chain of open tasks before it."""
-
     task_id = resolve(call.project, call["id"])
     view = see(call.project, bodies=False)
     if task_id not in view.seen:

@@ -14,7 +14,6 @@ from kin.store.tasks import resolve
 
 def diff_(call: Call) -> Result:
     """Print the difference: through the person's own pager at a terminal, plainly into a pipe."""
-
     project, task = call.project, resolve(call.project, call["id"])
     between = range_of(project, task)
     form = "--stat" if call["stat"] else "--name-only" if call["name_only"] else "--patch"

@@ -13,7 +13,6 @@ BROKEN = 7
 
 def doctor_(call: Call) -> Result:
     """Look, and mend if asked to; exit 7 if something is broken."""
-
     mended = mend(call.project, call.environ) if call["fix"] else []
     rows = examine(Case(call.project, call.environ))
     data = [{"name": row.name, "verdict": row.verdict, "words": row.words, "fix": row.fix or None} for row in rows]

@@ -22,7 +22,6 @@ from kin.store.tasks import parse, resolve, task_path
 
 def edit_(call: Call) -> Result:
     """Edit a copy of the task's file; put it in place if it is valid and nobody changed the same keys meanwhile."""
-
     project = call.project
     refuse_newer_format(project)
     task_id = resolve(project, call["id"])
@@ -71,7 +70,6 @@ def _kept(error: KinError, copy: str) -> KinError:
 
 def _check(copy: str, before: str, after: str, task_id: str) -> None:
     """Raise Invalid with a place in `copy`, or Usage for a move that a person may not make."""
-
     task = parse(after, copy)
     if task.id != task_id:
         raise Usage(f"the id of {task_id} cannot be changed: it is the file's name")
@@ -89,14 +87,12 @@ def _parsed(text: str, path: str) -> Task | None:
 
 def _put(project: Project, path: str, before: str, after: str) -> None:
     """Write `after`, if the file still says `before`; else together with what somebody else changed meanwhile."""
-
     shown = os.path.relpath(path, project.root)
     change_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
 
 
 def _together(before: str, mine: str, theirs: str, shown: str) -> str:
     """Their keys put into my text, which keeps my comments and order. Raises Busy if we changed the same key."""
-
     old, ours, other = (read(text, shown) for text in (before, mine, theirs))
     changed = _changed(old, other)
     clash = [key for key in changed if key in _changed(old, ours) and ours.get(key) != other.get(key)]

@@ -16,7 +16,6 @@ PLURALS = {"salvage": "salvages", "log": "logs", "record": "left-over records", 
 
 def gc_(call: Call) -> Result:
     """Without --yes or a person's yes nothing is deleted."""
-
     try:
         bound = seconds(call["older_than"] or USUALLY)
     except ValueError as error:

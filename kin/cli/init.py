@@ -41,7 +41,6 @@ class Found(NamedTuple):
 
 def init_(call: Call) -> Result:
     """Make `.kin/`, or with --remove take back what stands outside it."""
-
     project = _project(call.cwd, call.environ)
     git.require(project.root, call.environ)
     if call["remove"]:
@@ -72,7 +71,6 @@ def init_(call: Call) -> Result:
 
 def _project(cwd: str, environ: Mapping[str, str]) -> Project:
     """The project that is there already (a linked worktree has its main checkout's), else the repository that becomes one."""
-
     if not environ.get("KIN_DIR"):
         repository = find_repository(cwd, environ)
         if not repository.root or git.is_bare(repository.root):
@@ -85,7 +83,6 @@ def _project(cwd: str, environ: Mapping[str, str]) -> Project:
 
 def _key(project: Project, wanted: str | None) -> str:
     """The project's key: what kin.yaml says, else what the person wants, else what the folder's name gives."""
-
     if wanted is not None and not is_key(wanted):
         raise Usage(f"'{wanted}' cannot be a key", "1 to 8 upper-case letters and digits, a letter first, and not D")
     if os.path.lexists(os.path.join(project.store, "kin.yaml")):
@@ -102,7 +99,6 @@ def _key(project: Project, wanted: str | None) -> str:
 
 def _make(project: Project, name: str, fill: Callable[[str], str]) -> bool:
     """Write a file of the template, unless it is there."""
-
     path = os.path.join(project.store, name)
     if os.path.lexists(path):
         return False
@@ -127,7 +123,6 @@ def _filled(text: str, key: str, found: Found | None, agents: list[str], *, gate
 
 def _add_gate(project: Project, found: Found) -> None:
     """Put the gate into a kin.yaml that has none: where the template's proposal stands, if it still does."""
-
     if load_settings(project).gates:
         return
     real = f"gates:\n  - {scalar(found.gate)}\n"
@@ -218,13 +213,11 @@ def _short(path: str) -> str:
 
 def _trust(project: Project, environ: Mapping[str, str]) -> None:
     """The clone that a person runs `kin init` in is theirs: what its settings start is agreed to."""
-
     agree(project, texts_here(project), environ)
 
 
 def _remove(project: Project, environ: Mapping[str, str]) -> Result:
     """Take back what kin put outside `.kin/`; branches and worktrees with work in them are named and left."""
-
     if not os.path.isdir(project.common) and not os.path.isdir(project.store):
         raise NotFound(f"no .kin folder in {project.root}", "there is nothing to take back")
     for run in all_live(project)[0]:
@@ -247,7 +240,6 @@ def _remove(project: Project, environ: Mapping[str, str]) -> Result:
 
 def _clear(common: str) -> list[str]:
     """Remove kin's folder in the git folder but its locks: unlinking one would let a second holder in beside the first."""
-
     removed = []
     for name in sorted(os.listdir(common)) if os.path.isdir(common) else ():
         path = os.path.join(common, name)

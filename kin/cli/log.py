@@ -23,7 +23,6 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 
 def log_(call: Call) -> Result:
     """Print a run's log, oldest line first."""
-
     if call["follow"] and call.screen.json:
         raise Usage("--follow is a stream, --json one document", "`--jsonl` prints a line for each")
     project, task = call.project, resolve(call.project, call["id"])
@@ -76,7 +75,6 @@ def _run(project: Project, task: str, wanted: str | None) -> str:
 
 def _step(project: Project, task: str, run: str, folder: str, wanted: str | None) -> str | None:
     """The step's id that a person means by id, number or role; the last one if a role comes twice."""
-
     if wanted is None:
         return None
     known = set(steps_of(folder))
@@ -118,7 +116,6 @@ class Pretty:
 
 def _local(utc: str) -> str:
     """`2026-11-24T09:32:05` in UTC as the local time of day."""
-
     return strftime("%H:%M:%S", localtime(parse(utc + "Z").timestamp()))
 
 
@@ -133,7 +130,6 @@ def _print(lines: Iterable[LogLine], text_of: Callable[[LogLine], str], screen: 
 
 def last_line(folder: str) -> str:
     """What a run said last on its own account, from the end of its newest log; empty if it said nothing."""
-
     for path in _newest_first(folder):
         with open(path, "rb") as file:
             file.seek(max(0, os.path.getsize(path) - 16384))

@@ -7,7 +7,6 @@ from kin.store.merge import merge
 
 def merge_file_(call: Call) -> Result:
     """Merge THEIRS into OURS, in place; exit 1 if something is left to settle."""
-
     path = call["path"] or call["ours"]
     sides = [_content(call[name]) for name in ("base", "ours", "theirs")]
     size = call["marker_size"] or 7

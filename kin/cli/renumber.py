@@ -9,7 +9,6 @@ from kin.runner.renumber import Renumbered, renumber
 
 def renumber_(call: Call) -> Result:
     """Renumber, and print each change."""
-
     done = renumber(call.project, call["old"], call["new"], prose=call["prose"])
     changes = [{"file": c.file, "key": c.key or None, "from": c.old, "to": c.new} for c in done.changes]
     data = {"old": done.old, "new": done.new, "changes": changes, "mentions": done.mentions}

@@ -74,7 +74,6 @@ def _apply(call: Call, word: str) -> Result:
 
 def _drop(call: Call, words: Sequence[str]) -> Result:
     """Typing its name is the yes; what is printed brings it back for as long as git keeps the commit."""
-
     found = list({one.ref: one for one in (_find(call, word) for word in words)}.values())
     data = [_data(one, _files(call, one)) for one in found]
     for one in found:
@@ -90,7 +89,6 @@ def _find(call: Call, word: str) -> Salvaged:
 
 def _task(call: Call, word: str) -> str:
     """The id that a word means, if it can be one; the task's file may be gone, its salvage is not."""
-
     return normalise(word, quick(call.project).key) or word
 
 

@@ -25,7 +25,6 @@ class Texts(NamedTuple):
 
 def trust_(call: Call) -> Result:
     """Show what would run; remember it as agreed to if the person says so, at the prompt or by --yes."""
-
     project, screen = call.project, call.screen
     if call["forget"]:
         trust.forget(project, call.environ)
@@ -55,7 +54,6 @@ def trust_(call: Call) -> Result:
 
 def _read(project: Project) -> tuple[Texts, Texts]:
     """What the store's own files name, and what the tip of `base` names if that branch is not checked out here."""
-
     roles = role_texts(project.store)  # always the store's: a target's own are never used
 
     def texts(settings: str, at: str = "") -> Texts:
