@@ -76,6 +76,14 @@ def test_an_edit_that_changes_nothing_writes_nothing(store: Project, path: str) 
     assert os.stat(path) == before
 
 
+def test_what_a_kin_killed_in_mid_edit_left_goes_with_the_next_recovery(store: Project, path: str) -> None:
+    from kin.runner.watchdog import recover
+
+    left = Path(path).with_name(files.TEMPORARY)
+    left.write_text("half")
+    assert recover(store) == [] and not left.exists() and os.path.exists(path)
+
+
 def test_a_refused_edit_leaves_the_file_alone(store: Project, path: str) -> None:
     def refuse(text: str) -> str:
         raise Invalid("no")

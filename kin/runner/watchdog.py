@@ -18,7 +18,7 @@ from kin.runner.ending import may_edit, outcome, pay_owed_edit, put_status, reti
 from kin.runner.landed import landed_run
 from kin.runner.notify import notify
 from kin.runner.recover import recover_moves
-from kin.store import config, locks, records, tasks, trust
+from kin.store import config, files, locks, records, tasks, trust
 from kin.store.project import Project
 
 __all__ = ["recover", "sweep"]
@@ -37,6 +37,7 @@ def recover(project: Project) -> list[str]:
 
 def sweep(project: Project) -> list[str]:
     """Put right every run whose process is gone, and pay what git's state put off."""
+    files.clear_temporaries(project)
     runs, said = records.all_live(project)
     for run in runs:
         owed = run.live is not None and bool(run.live.pending_edit)

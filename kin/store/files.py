@@ -35,7 +35,7 @@ SETTLED_NS = 2_000_000_000
 """An empty file that is younger was truncated by somebody who is about to write it."""
 
 TEMPORARY = ".kin.tmp"
-"""One name a folder: only the store lock's holder writes it, so what a killed kin left behind goes with the next write."""
+"""One name a folder: only the store lock's holder writes it, so what a killed kin left goes with the next write or recovery."""
 
 
 class Stamp(NamedTuple):
@@ -369,6 +369,16 @@ def replace(project: Project, path: str, text: str, *, expect: bytes | None) -> 
             return add_file(project, path, text)
     edit_file(project, path, change)
     return None
+
+
+def clear_temporaries(project: Project) -> None:
+    """Remove what kins that were killed in mid-edit left beside the store's files; the lock says that nobody uses it now."""
+    left = [os.path.join(folder, TEMPORARY) for folder, _, names in os.walk(project.store) if TEMPORARY in names]
+    if left:
+        with store_lock(project.common):
+            for path in left:
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
 
 
 def remove_file(project: Project, path: str) -> None:

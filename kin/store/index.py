@@ -22,7 +22,9 @@ from typing import Any, NamedTuple
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
 
-FORMAT = 3
+FORMAT = 4
+PART = 5000
+"""Bodies in one part of the index: all at once would be in memory twice while they are written."""
 RACY_NS = 2_000_000_000
 """A file that changed so shortly before it was read is read again: coarse clocks tick in 1 to 2 s."""
 WORTH_WRITING = 20
@@ -135,7 +137,7 @@ def _stamp(name: str, folder: int) -> Stamp:
 
 
 class _Index:
-    """The index file: a first line, then two parts of marshal, each behind its length and checksum.
+    """The index file: a first line, then parts of marshal, each behind its length and checksum: heads, then bodies.
 
     One that is absent, cut short or damaged is empty, and so is one that another kin or interpreter wrote, or for another
     folder. Stamps are packed, since forty thousand numbers take longer to load than to unpack.
@@ -148,23 +150,25 @@ class _Index:
         self.heads: dict[str, Row] = {}
         self.bodies: dict[str, Row] = {}
         self.fresh: dict[str, tuple[Stamp, Row]] = {}
-        if parts := self._read(2 if bodies else 1):
+        parts = self._read(None if bodies else 1)
+        found = _together(parts[1:])
+        if parts and (not bodies or len(found) == len(parts[0][2])):  # else it was cut short between two parts
             self.arranged, self._stamps, self.heads = parts[0]
-            self.bodies = parts[1] if bodies else {}
+            self.bodies = found
 
     def stamps(self) -> Iterator[Any]:
         """The stamp of each of `heads`."""
         return _STAMP.iter_unpack(self._stamps)
 
-    def _read(self, count: int) -> list[Any]:
-        """The first `count` parts, all from the same file, or none."""
-        parts = []
+    def _read(self, count: int | None) -> list[Any]:
+        """The first `count` parts or all of them, all from the same file, or none."""
+        parts: list[Any] = []
         try:
             with open(self._cache, "rb") as file:
                 if file.read(len(self._first)) != self._first:
                     return []
-                for _ in range(count):
-                    size, checksum = int.from_bytes(file.read(8), "big"), file.read(4)
+                while len(parts) != count and (begin := file.read(12)):
+                    size, checksum = int.from_bytes(begin[:8], "big"), begin[8:]
                     part = file.read(size)
                     if len(part) != size or zlib.crc32(part).to_bytes(4, "big") != checksum:
                         return []
@@ -178,25 +182,29 @@ class _Index:
 
         No fsync: after a power cut the checksum tells. Many may do it side by side; the last one wins.
         """
-        parts = self._read(2)
-        bodies = (parts[1] if parts else {}) | {name: body for name, (_, body) in self.fresh.items()}
+        bodies = _together(self._read(None)[1:]) | {name: body for name, (_, body) in self.fresh.items()}
         stamps = {n: stamp for n, stamp in zip(self.heads, self.stamps(), strict=True) if heads.get(n) is self.heads[n]}
         stamps.update((name, stamp) for name, (stamp, _) in self.fresh.items())
         names = [name for name in arrange(heads) if name in stamps and name in bodies]
         packed = b"".join(_STAMP.pack(*stamps[name]) for name in names)
-        first = (len(names) == len(heads), packed, dict(zip(names, _shared(heads[name] for name in names), strict=True)))
+        first: Any = (len(names) == len(heads), packed, dict(zip(names, _shared(heads[name] for name in names), strict=True)))
         tmp = f"{self._cache}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self._cache), mode=0o700, exist_ok=True)
             with open(tmp, "wb") as file:
                 file.write(self._first)
-                for part in (first, {name: bodies[name] for name in names}):
+                for part in (first, *({n: bodies[n] for n in names[at : at + PART]} for at in range(0, len(names), PART))):
                     content = marshal.dumps(part)
-                    file.write(len(content).to_bytes(8, "big") + zlib.crc32(content).to_bytes(4, "big") + content)
+                    file.write(len(content).to_bytes(8, "big") + zlib.crc32(content).to_bytes(4, "big"))
+                    file.write(content)
             os.replace(tmp, self._cache)
         except OSError:  # a full disk or a read-only clone: reading commands work without an index
             with suppress(OSError):
                 os.unlink(tmp)
+
+
+def _together(parts: Iterable[dict[str, Row]]) -> dict[str, Row]:
+    return {name: body for part in parts for name, body in part.items()}
 
 
 def _shared(rows: Iterable[Row]) -> Iterator[Row]:
