@@ -43,6 +43,13 @@ def test_no_other_status_is_ready(status: str) -> None:
     assert why(task(1, status)) == [("status", "")]
 
 
+def test_what_a_merge_that_is_not_over_says_does_not_count_yet() -> None:
+    merging, put_down = run_of(2, status="running"), run_of(2, "review")
+    assert why(task(1, depends_on=("KIN-2",)), task(2, "done"), runs=(merging,)) == [("dependency", "KIN-2")]
+    assert why(task(1), task(2, "done", parent="KIN-1"), runs=(merging,)) == [("child", "KIN-2")]
+    assert why(task(1, depends_on=("KIN-2",)), task(2, "done"), runs=(put_down,)) == []  # done by a person's hand
+
+
 @pytest.mark.parametrize(("status", "ready"), [("done", True), *((s, False) for s in TaskStatus if s != "done")])
 def test_a_dependency_must_be_done(status: str, ready: bool) -> None:
     found = why(task(1, depends_on=("KIN-2",)), task(2, status))

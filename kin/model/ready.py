@@ -89,7 +89,9 @@ def ready_ids(graph: Graph, facts: Facts) -> set[str]:
     tasks = graph.tasks
     todo = {i for i, task in tasks.items() if task.status is TaskStatus.todo}
     crashed = {i for i, task in tasks.items() if task.status is TaskStatus.blocked}
-    done = {i for i, task in tasks.items() if task.status is TaskStatus.done}.union(facts.done_on)
+    done = {i for i, task in tasks.items() if task.status is TaskStatus.done}
+    done = {i for i in done if not _arrives(i, facts)} if facts.runs else done
+    done |= {*facts.done_on}
     unmet = {task_id for task_id, needs in graph.depends_on.items() if any(other not in done for _, other in needs)}
     look = (todo & {*facts.runs, *facts.done_on, *graph.depends_on, *graph.children}) | crashed
     found = todo.difference(look, facts.running)
@@ -97,7 +99,15 @@ def ready_ids(graph: Graph, facts: Facts) -> set[str]:
 
 
 def _is_unmet(other: str | None, graph: Graph, facts: Facts) -> bool:
-    return other is None or (graph.tasks[other].status is not TaskStatus.done and other not in facts.done_on)
+    if other is None:
+        return True
+    is_done = graph.tasks[other].status is TaskStatus.done and not _arrives(other, facts)
+    return not is_done and other not in facts.done_on
+
+
+def _arrives(task_id: str, facts: Facts) -> bool:
+    """Whether what its file says is of a merge that is not over: files move first, and a kill before the ref takes them back."""
+    return task_id in facts.runs and facts.runs[task_id].status == RunStatus.running
 
 
 def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
@@ -116,10 +126,15 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
         if other is None:
             yield Reason("dependency", f"{word}, which it depends on, does not exist", word)
         elif _is_unmet(other, graph, facts):
-            yield Reason("dependency", f"{other}, which it depends on, is {graph.tasks[other].status}", other)
+            yield Reason("dependency", f"{other}, which it depends on, is {_standing(other, graph)}", other)
     for child in graph.children.get(task.id, ()):
-        if _is_open(graph.tasks[child]) and child not in facts.done_on:
-            yield Reason("child", f"{child}, a part of it, is {graph.tasks[child].status}", child)
+        if (_is_open(graph.tasks[child]) or _arrives(child, facts)) and child not in facts.done_on:
+            yield Reason("child", f"{child}, a part of it, is {_standing(child, graph)}", child)
+
+
+def _standing(task_id: str, graph: Graph) -> str:
+    status = graph.tasks[task_id].status
+    return "just being merged" if status is TaskStatus.done else str(status)
 
 
 def as_owed(task: Task, run: "Run | None") -> Task:
