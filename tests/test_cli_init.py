@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,25 @@ def test_agents_on_the_path_are_found(repo: Repo, tmp_path: Path) -> None:
         program.chmod(0o755)
     path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
     assert init(repo, env={"PATH": path})["agents"] == ["codex", "aider"]
+    text = repo.read(".kin/kin.yaml")
+    assert "\nagent: codex\n" in text and "\n#    agent: aider\n" in text
+
+
+def test_an_agent_is_only_proposed_where_none_is_found_or_the_person_has_named_one(repo: Repo, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "codex"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    config = tmp_path / "home/config/kin/config.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text("agent: gemini\n")
+    init(repo, env={"PATH": f"{program.parent}:/usr/bin:/bin"})
+    assert "\n#agent: codex\n" in repo.read(".kin/kin.yaml")
+    shutil.rmtree(repo.path / ".kin")
+    config.unlink()
+    init(repo, env={"PATH": "/usr/bin:/bin"})
+    text = repo.read(".kin/kin.yaml")
+    assert "\n#agent: claude\n" in text and "\n#    agent: codex\n" in text
 
 
 def test_the_clone_that_init_ran_in_is_trusted_and_another_is_not(repo: Repo, tmp_path: Path) -> None:

@@ -27,9 +27,10 @@ class TextStream(StreamReader):
 
     def said(self, line: str) -> str:
         self._last.append(line)
-        self.final = "" if matches(self.signs.begin, line) else f"{self.final}{line}\n"[-KEPT:]
         if matches(self.signs.done, line):
             self.closed = True
+        else:
+            self.final = "" if matches(self.signs.begin, line) else f"{self.final}{line}\n"[-KEPT:]
         for pattern in self.signs.usage:
             if found := pattern.search(line):
                 self._use(found.groupdict())
@@ -135,6 +136,8 @@ _BY_MODEL = ("inputTokens", "cacheCreationInputTokens", "outputTokens", "cacheRe
 def _used(usage: Any, names: tuple[str, ...]) -> tuple[int, int, int]:
     """Tokens in, out and cached; what was written to the cache was read, too."""
     fresh, written, out, cached = (count(at(usage, name)) for name in names)
+    if fresh + out == count(at(usage, "total_tokens")):  # Qwen's count holds what was cached, Claude's does not
+        fresh = max(fresh - cached, 0)
     return fresh + written, out, cached
 
 
