@@ -106,7 +106,7 @@ def _is_unmet(other: str | None, graph: Graph, facts: Facts) -> bool:
 
 
 def _arrives(task_id: str, facts: Facts) -> bool:
-    """Whether what its file says is of a merge that is not over: files move first, and a kill before the ref takes them back."""
+    """Whether its file speaks of a merge that is not over: files move first, and a kill before the ref takes them back."""
     return task_id in facts.runs and facts.runs[task_id].status == RunStatus.running
 
 
