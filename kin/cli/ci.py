@@ -1,26 +1,136 @@
 """`kin publish` and `kin ci`: kin's part in a CI host's jobs, beside `kin run --push`."""
 
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from kin import __version__, git
+from kin.cli.consent import consent
+from kin.cli.job import cell, cost_of, shortened, told
 from kin.cli.output import Call, Result
+from kin.cli.run import report, starter
+from kin.cli.show_run import Display
+from kin.errors import Invalid, NotFound, Usage
+from kin.model.record import Run
+from kin.resources import shipped
+from kin.runner.begin import Asked
+from kin.runner.host import job_of
+from kin.runner.publish import plan_of, publish
+from kin.runner.signals import Cancel
+from kin.runner.target import find_target
+from kin.store import decisions, files, records, tasks
+from kin.store.view import see
+
+FOLDERS = {"github": ".github", "gitlab": ".gitlab", "woodpecker": ".woodpecker"}
+"""Where each host looks for what it is to do."""
+MARKER = "<!-- kin report -->"
+"""The comment's first line, by which it is found again, whoever wrote it."""
 
 
 def publish_(call: Call) -> Result:
     """Land what a job without the right to push handed over."""
-    from kin.cli.job import told
-
     return told(call, _publish)
 
 
 def _publish(call: Call) -> Result:
-    from kin.cli.consent import consent
-    from kin.cli.run import report, starter
-    from kin.cli.show_run import Display
-    from kin.runner.begin import Asked
-    from kin.runner.publish import plan_of, publish
-    from kin.runner.signals import Cancel
-
     asked = Asked(base=call["base"], started_by=starter(call), push=True)
     plan, oid = plan_of(call.project, call["file"], asked, call.environ)
     consent(call, [plan], steps=False)
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
         outcome = publish(call.project, plan, oid, asked, environ=call.environ, emit=display.hear, cancel=cancel)
     return report([outcome], told=True)
+
+
+def ci_(call: Call) -> Result:
+    """Write a host's workflows, list tasks for its matrix, or tell what a pull request does."""
+    actions = {"init": _init, "matrix": _matrix, "report": _report}
+    if call["action"] not in actions:
+        raise Usage(f"kin ci does not know '{call['action']}'", f"one of {', '.join(actions)}")
+    return actions[call["action"]](call)
+
+
+def _init(call: Call) -> Result:
+    host = (call["words"] or [job_of(call.environ).host])[0]
+    if host not in FOLDERS or len(call["words"]) > 1:
+        raise Usage("which host?", f"`kin ci init` and one of {', '.join(FOLDERS)}")
+    source, made, kept = os.path.join(shipped(".kin-template"), "ci", host), [], []
+    for folder, _, names in os.walk(source):
+        for name in sorted(names):
+            inner = os.path.relpath(os.path.join(folder, name), source)
+            shown = os.path.join(FOLDERS[host], inner)
+            with open(os.path.join(folder, name), encoding="utf-8") as file:
+                text = file.read().replace("{version}", __version__)
+            path = os.path.join(call.project.root, shown)
+            if os.path.lexists(path):
+                kept.append(shown)
+                continue
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            files.write_new(path, text)
+            made.append(shown)
+    lines = [*(f"made   {path}" for path in made), *(f"kept   {path}: it was there" for path in kept)]
+    lines.append("Look at them, commit them; their first lines say what they need. `kin doctor --ci` checks a job.")
+    return Result("ci", {"host": host, "made": made, "kept": kept}, lines)
+
+
+def _matrix(call: Call) -> Result:
+    """Ids among the first line's words (`kin:KIN-12`, `/kin run KIN-12`), else all that are ready."""
+    first = (" ".join(call["words"]).splitlines() or [""])[0]
+    asked = [word.removeprefix("kin:") for word in first.split() if word not in ("/kin", "run")]
+    ids = [tasks.resolve(call.project, word) for word in asked] if asked else list(see(call.project).ready)
+    text = json.dumps(list(dict.fromkeys(ids)))
+    if path := call.environ.get("GITHUB_OUTPUT"):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"tasks={text}\n")
+    return Result("ci", json.loads(text), [text])
+
+
+def _report(call: Call) -> Result:
+    """Markdown of what HEAD does to tasks, decisions and the bill, compared with `--base`."""
+    cwd = call.project.root
+    base = call["base"] and git.tip(cwd, call["base"])
+    if call["base"] and not base:
+        raise NotFound(f"there is no commit {call['base']}", "fetch it first: `git fetch --depth=2` in a job at depth 1")
+    head = git.tip(cwd, "HEAD") or ""
+    if not base:
+        target = find_target(call.project, job_of(call.environ).branch)
+        base = git.merge_base(cwd, target.oid, head) or target.oid
+    changed = [c.path for c in git.changes(cwd, base, head, ".kin/")]
+    rows = list(_tasks(cwd, base, head, changed))
+    found = [_parsed(cwd, head, path, decisions.parse) for path in changed if path.startswith(".kin/decisions/")]
+    taken = [one for one in found if one is not None]
+    runs = [_parsed(cwd, head, path, records.parse) for path in changed if path.startswith(".kin/pipelines/")]
+    lines = [MARKER, "### kin", ""]
+    lines += ["| task | | status |", "| --- | --- | --- |"] if rows else ["No task changes."]
+    lines += [f"| {' | '.join(map(cell, (r['task'], r['title'])))} | {cell(r['before'])} → {cell(r['after'])} |" for r in rows]
+    lines += ["", "**Decisions**", ""] if taken else []
+    lines += [f"- {cell(one.id)}: {cell(one.title)} ({cell(one.kind)})" for one in taken]
+    lines += ["", _bill(runs)] if any(runs) else []
+    data = {"base": base, "head": head, "tasks": rows, "decisions": [one.id for one in taken]}
+    return Result("ci", data, [shortened("\n".join(lines))])
+
+
+def _tasks(cwd: str, base: str, head: str, changed: Sequence[str]) -> Iterator[dict[str, str]]:
+    for path in changed:
+        if match := re.fullmatch(r"\.kin/tasks/([^/]+)\.yaml", path):
+            before, after = _parsed(cwd, base, path, tasks.parse), _parsed(cwd, head, path, tasks.parse)
+            said = [str(task.status) if task else "absent" for task in (before, after)]
+            title = after or before
+            if said[0] != said[1] or not before or before.title != (after and after.title):
+                yield {"task": match[1], "title": title.title if title else "", "before": said[0], "after": said[1]}
+
+
+def _parsed(cwd: str, revision: str, path: str, parse: Any) -> Any:
+    """The file as `revision` has it; None if it is not there, or wrong, which `kin check` tells."""
+    raw = git.blob(cwd, revision, path)
+    try:
+        return None if raw is None else parse(raw.decode("utf-8", "replace"), path)
+    except Invalid:
+        return None
+
+
+def _bill(runs: Sequence[Run | None]) -> str:
+    cost, number = cost_of(runs), sum(run is not None for run in runs)
+    money = f"${cost.cost_usd:.2f}" + (f" and {cost.unknown} steps of unknown price" if cost.unknown else "")
+    return f"**Cost**: {number} {'run' if number == 1 else 'runs'}, {cost.tokens_in + cost.tokens_out:,} tokens, {money}"

@@ -283,6 +283,7 @@ _ROWS = (
             Opt("restore", "Begin with the work that a revert took back", "flag"),
             Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH"),
             Opt("push", "Push what is finished: the merge before it is made here, or the branch for a pull request", "flag"),
+            Opt("at", "Take settings, gates, roles and tasks from this commit, not from the checkout", metavar="REV"),
             Opt("bundle", "Merge nothing; write the finished work to FILE, for `kin publish`", metavar="FILE", complete="file"),
             _JUNIT,
             Opt("dry-run", "Print steps, prompts, commands and gates; touch nothing", "flag"),
@@ -686,7 +687,10 @@ _ROWS = (
         "doctor",
         "Care",
         "Find what is broken or left over in this clone",
-        options=(Opt("fix", "Mend what is safe to mend: nothing that holds work is deleted", "flag"),),
+        options=(
+            Opt("fix", "Mend what is safe to mend: nothing that holds work is deleted", "flag"),
+            Opt("ci", "Look at what a CI job needs instead: its target, its right to push, its leave", "flag"),
+        ),
         examples=(
             ("kin doctor", "git, locks, disk, worktrees, branches, runs, agents; exit 7 if something is broken"),
             ("kin doctor --fix", "puts interrupted runs and merges right, removes what the target holds"),
@@ -700,12 +704,39 @@ _ROWS = (
         args=(Arg("paths", "Only what concerns these files or folders", many=True, required=False, complete="file"),),
         options=(
             Opt("format", "How to print", "choice", choices=("text", "github", "gitlab")),
+            Opt("staged", "Check what the next commit will hold, and tell what concerns its files", "flag"),
             Opt("fix", "Mend what is mechanical: line ends, other spellings, file names", "flag"),
         ),
         examples=(
             ("kin check", "exit 7 if something is wrong; warnings alone are exit 0"),
             ("kin check --fix .kin/tasks", "prints each change; never what a value means"),
             ("kin check --format github", "as annotations beside the code, in a workflow"),
+        ),
+    ),
+    Command(
+        "hooks",
+        "hooks",
+        "Care",
+        "Let git check staged files of .kin/ before each commit of yours",
+        args=(Arg("action", "install or remove"),),
+        examples=(("kin hooks install", "a pre-commit hook; one that is there goes on being run"),),
+        more="It runs `kin check --staged`; `git commit --no-verify` goes past it. Users of pre-commit find the hook\n"
+        "`kin-check` in kin's .pre-commit-hooks.yaml.",
+    ),
+    Command(
+        "ci",
+        "ci",
+        "Care",
+        "Write a CI host's workflows; list tasks for a matrix; tell what a pull request does",
+        args=(
+            Arg("action", "init, matrix or report"),
+            Arg("words", "init: github, gitlab or woodpecker; matrix: tasks' ids, else all that are ready", True, False),
+        ),
+        options=(Opt("base", "report: the commit to compare HEAD with", metavar="REV"),),
+        examples=(
+            ("kin ci init github", "overwrites nothing, commits nothing"),
+            ("kin ci matrix", '["KIN-3", "KIN-7"]; in a GitHub job also its output `tasks`'),
+            ("kin ci report --base HEAD^1", "Markdown: tasks, decisions, cost; what a person wrote is escaped"),
         ),
     ),
     Command(

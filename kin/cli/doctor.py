@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.runner.case import Case, Row
+from kin.runner.ci_checks import CHECKS
 from kin.runner.doctor import examine, mend
 
 STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
@@ -14,7 +15,7 @@ BROKEN = 7
 def doctor_(call: Call) -> Result:
     """Look, and mend if asked to; exit 7 if something is broken."""
     mended = mend(call.project, call.environ) if call["fix"] else []
-    rows = examine(Case(call.project, call.environ))
+    rows = examine(Case(call.project, call.environ), CHECKS if call["ci"] else None)
     data = [{"name": row.name, "verdict": row.verdict, "words": row.words, "fix": row.fix or None} for row in rows]
     data = [{"name": "mended", "verdict": "ok", "words": line, "fix": None} for line in mended] + data
     broken = any(row.verdict == "bad" for row in rows)

@@ -4,6 +4,7 @@ Everything that an agent said is escaped for where it goes: a log line, a Markdo
 tricked. While tasks run, the host is told to take no line of the log for a command.
 """
 
+import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,8 @@ from kin.cli.cost import Sum, seconds_of
 from kin.cli.output import Call, Result
 from kin.errors import KinError
 from kin.runner.host import job_of
+from kin.runner.store_at import store_at
+from kin.runner.target import find_target
 
 if TYPE_CHECKING:
     from kin.model.record import Run
@@ -28,16 +31,33 @@ MOST = 60_000
 def told(call: Call, command: Callable[[Call], Result]) -> Result:
     """Perform a command that runs tasks, and tell the job how it ended."""
     host = job_of(call.environ).host
-    if not host and not call.values.get("junit"):
+    if not host and not call.values.get("junit") and not call.values.get("at"):
         return command(call)
     try:
-        with _fence(call, host):
+        with _fence(call, host), _base_store(call):
             result = command(call)
     except KinError as error:
         _tell(call, host, [{"task": "kin", "status": error.code, "exit": error.exit, "reason": str(error)}])
         raise
     _tell(call, host, result.data if isinstance(result.data, list) else [])
     return result
+
+
+@contextmanager
+def _base_store(call: Call) -> Iterator[None]:
+    """For a pull request the command works on its target's store: what is checked out may be a stranger's."""
+    job, wanted = job_of(call.environ), call.values.get("at")
+    if not wanted and not job.pull:
+        yield
+        return
+    project = call.project
+    if not wanted and job.branch:
+        wanted = find_target(project, job.branch, push=bool(call.values.get("push", True))).oid
+    with store_at(project, wanted or "HEAD") as call.project:
+        try:
+            yield
+        finally:
+            call.project = project
 
 
 @contextmanager
@@ -65,6 +85,7 @@ def _tell(call: Call, host: str, ended: Sequence[Mapping[str, Any]]) -> None:
     if path := call.environ.get("GITHUB_OUTPUT"):
         _append(path, "".join(f"{key}={' '.join(str(value).split())}\n" for key, value in outputs(ended, runs).items()))
     if path := call.values.get("junit"):
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "wb") as file:
             file.write(junit(ended, runs))
 

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.screen import Screen, clean
@@ -41,7 +42,6 @@ class Call:
         self.values = values
         self.environ = environ
         self.screen = screen
-        self._project: Project | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
@@ -54,14 +54,12 @@ class Call:
         except FileNotFoundError:
             raise NotFound("the current folder is gone", "change to one that exists") from None
 
-    @property
+    @cached_property
     def project(self) -> "Project":
         """The project that the command is about. Raises NotFound if there is none."""
-        if self._project is None:
-            from kin.store.project import find
+        from kin.store.project import find
 
-            self._project = find(self.cwd, self.environ)
-        return self._project
+        return find(self.cwd, self.environ)
 
 
 def run(words: Sequence[str], environ: Mapping[str, str]) -> int:

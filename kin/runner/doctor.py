@@ -44,7 +44,7 @@ def examine(case: Case, checks: "Sequence[Check] | None" = None) -> list[Row]:
             # Broad on purpose: a doctor is called when things are broken.
             rows.append(Row(name, "bad", str(error)))
         if len(rows) == before:
-            rows.append(Row(name, "ok", OK[name]))
+            rows.append(Row(name, "ok", OK.get(name, "nothing stands in the way")))
         if check is check_git and rows[-1].verdict == "bad":
             break  # whatever else is asked of it would be answered wrongly
     return rows

@@ -59,9 +59,7 @@ def pull_request(
 
     `remote` is the remote's URL. Whatever fails leaves a link to the page where it is opened by hand.
     """
-    site = web_page(remote)
-    host = re.sub(r"^https?://|/.*", "", site)
-    client = _CLIENTS.get(job_of(environ).host) or (_GLAB if "gitlab" in host else _GH if host == "github.com" else _TEA)
+    site, client = web_page(remote), client_for(remote, environ)
     words = {"head": head, "base": base, "title": title, "body": body}
     program = shutil.which(client.program, path=environ.get("PATH"))
     said = "" if program else f"{client.program} is not on PATH"
@@ -79,6 +77,12 @@ def pull_request(
         return "", None
     page = site + client.page.format(head=quote(head), base=quote(base))
     return f"open a pull request: {page}" + (f" ({said})" if program else ""), None
+
+
+def client_for(remote: str, environ: Mapping[str, str]) -> Client:
+    """The client of the host that the job or the remote's address tells."""
+    host = re.sub(r"^https?://|/.*", "", web_page(remote))
+    return _CLIENTS.get(job_of(environ).host) or (_GLAB if "gitlab" in host else _GH if host == "github.com" else _TEA)
 
 
 def web_page(remote: str) -> str:

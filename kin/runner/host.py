@@ -9,11 +9,13 @@ FILES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_S
 
 class Job(NamedTuple):
     """`host` is github, gitea, gitlab, woodpecker or ""; `url` its page; `branch` what it is about, of a pull request the
-    branch that it is to be merged into, None if it is about a tag."""
+    branch that it is to be merged into, None if it is about a tag; `pull`: it is about a pull request, so that what is checked
+    out may be a stranger's."""
 
     host: str = ""
     url: str = ""
     branch: str | None = None
+    pull: bool = False
 
 
 def job_of(environ: Mapping[str, str]) -> Job:
@@ -23,11 +25,12 @@ def job_of(environ: Mapping[str, str]) -> Job:
         url = f"{env('GITHUB_SERVER_URL', '')}/{env('GITHUB_REPOSITORY', '')}/actions/runs/{env('GITHUB_RUN_ID', '')}"
         pushed = env("GITHUB_REF", "").removeprefix("refs/heads/") if env("GITHUB_REF", "").startswith("refs/heads/") else ""
         host = "gitea" if env("GITEA_ACTIONS") == "true" else "github"
-        return Job(host, url, env("GITHUB_BASE_REF") or pushed or None)
+        return Job(host, url, env("GITHUB_BASE_REF") or pushed or None, bool(env("GITHUB_BASE_REF")))
     if env("GITLAB_CI") == "true":
         branch = env("CI_MERGE_REQUEST_TARGET_BRANCH_NAME") or env("CI_COMMIT_BRANCH")
-        return Job("gitlab", env("CI_JOB_URL", ""), branch or None)
+        return Job("gitlab", env("CI_JOB_URL", ""), branch or None, bool(env("CI_MERGE_REQUEST_IID")))
     if env("CI") == "woodpecker":
         branch = env("CI_COMMIT_TARGET_BRANCH") or env("CI_COMMIT_BRANCH")
-        return Job("woodpecker", env("CI_PIPELINE_URL", ""), branch or None)
+        pull = env("CI_PIPELINE_EVENT", "").startswith("pull_request")
+        return Job("woodpecker", env("CI_PIPELINE_URL", ""), branch or None, pull)
     return Job()

@@ -33,7 +33,7 @@ from kin.runner.landed import landed_run
 from kin.runner.mask import make_mask
 from kin.runner.passage import Passage, now, step_id
 from kin.runner.planning import go_on
-from kin.runner.share import Share, shared
+from kin.runner.share import Share, installed, run_ref, shared
 from kin.runner.signals import Cancel
 from kin.runner.step import StepEnd, access_of, play, role_of
 from kin.runner.worktree import mark_ready
@@ -64,6 +64,8 @@ def run_task(
         machine = claim.claim_machine_slot(environ, wait=asked.wait, cancel=cancel.fd)
         with machine or nullcontext(), claim.claim_task(project, task_id):
             point("claimed")
+            if asked.bundle and (left := git.tip(project.root, run_ref(task_id))):
+                installed(project, task_id, left, plan.target.oid)  # what an earlier job had finished, if it was fetched
             share = shared(project, task_id, plan.target, environ, cancel, emit) if asked.push else nullcontext()
             with share as held:
                 return _claimed(project, task_id, asked, environ, emit, cancel, slot, held)

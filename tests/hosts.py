@@ -1,0 +1,97 @@
+"""Plays a CI host: clones as hosts make them, and the `run:` steps of a workflow as a shell gets them."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conftest import Repo
+
+GITHUB = {
+    "CI": "true",
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_SERVER_URL": "https://forge.example",
+    "GITHUB_REPOSITORY": "ada/app",
+    "GITHUB_RUN_ID": "7",
+    "GITHUB_REF": "refs/heads/main",
+}
+"""What GitHub tells a job about a push to main."""
+
+
+class Remote(Repo):
+    """A bare repository that jobs clone and push to."""
+
+    def job(self, name: str, revision: str = "main") -> Repo:
+        """A depth-1 clone with a detached HEAD, as a CI host makes it; it knows no branch but the remote's `main`."""
+        path = self.path.parent / name
+        self.git("clone", "-q", "--depth=1", f"file://{self.path}", str(path))
+        job = Repo(path)
+        job.git("checkout", "-q", "--detach")
+        job.git("branch", "-q", "-D", "main")
+        if revision != "main":
+            job.git("fetch", "-q", "--depth=1", "origin", revision)
+            job.git("checkout", "-q", "FETCH_HEAD")
+        return job
+
+    def status_of(self, task_id: str, at: str = "main") -> str:
+        text = self.git("show", f"{at}:.kin/tasks/{task_id}.yaml")
+        return next(line.removeprefix("status: ") for line in text.splitlines() if line.startswith("status: "))
+
+    def kins(self) -> list[str]:
+        """All refs of kin's that the remote has."""
+        return self.git("for-each-ref", "--format=%(refname)", "refs/kin", "refs/heads/kin").splitlines()
+
+    def hook(self, text: str, name: str = "pre-receive") -> None:
+        path = self.path / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+
+def perform(workflow: Path, job: str, cwd: Path, values: Mapping[str, str], env: Mapping[str, str]) -> tuple[int, str]:
+    """Run the `run:` steps of a GitHub job, but for the one that installs kin, in `cwd`; the exit code and all that was said.
+
+    `values` are what expressions (`matrix.task`) stand for; one that is not among them is empty, as a secret that is not set.
+    """
+    read = yaml.safe_load(workflow.read_text())
+    told: dict[str, str] = {**os.environ, **GITHUB, **read.get("env", {}), **read["jobs"][job].get("env", {}), **env}
+    said = ""
+    for step in read["jobs"][job]["steps"]:
+        if "run" not in step or step.get("name") == "Install kin":
+            continue
+        own = {name: _filled(text, values) for name, text in {**told, **step.get("env", {})}.items()}
+        done = subprocess.run(["bash", "-eo", "pipefail", "-c", step["run"]], cwd=cwd, env=own, capture_output=True, text=True)
+        said += done.stdout + done.stderr
+        if done.returncode:
+            return done.returncode, said
+    return 0, said
+
+
+def _filled(text: Any, values: Mapping[str, str]) -> str:
+    return re.sub(r"\$\{\{ (.*?) \}\}", lambda m: next((values[w] for w in m[1].split(" || ") if values.get(w)), ""), str(text))
+
+
+def path_with_kin(folder: Path) -> str:
+    """A PATH on which `kin` is the one under test."""
+    folder.mkdir(exist_ok=True)
+    (folder / "kin").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m kin "$@"\n')
+    (folder / "kin").chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def two_jobs(workflow: Path, remote: Remote, task: str, folder: Path) -> tuple[int, str]:
+    """The jobs `run` and `publish` of kin's workflow for one task, in clones of their own, and the artefact between them."""
+    folder.mkdir()
+    values, path = {"matrix.task": task}, path_with_kin(folder / "bin")
+    temp = {"RUNNER_TEMP": str(folder), "GITHUB_ACTOR": "ada", "PATH": path}
+    code, said = perform(workflow, "run", remote.job(f"{folder.name}/agent").path, values, temp)
+    if not (folder / "kin").exists():
+        return code or 1, said
+    shutil.copytree(folder / "kin", folder / "sent" / "kin")
+    published, more = perform(workflow, "publish", remote.job(f"{folder.name}/publisher").path, values, temp)
+    return code or published, said + more
