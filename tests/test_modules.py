@@ -24,7 +24,7 @@ TREES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "node_modules/x/package.json": "{}",
             ".github/x.yml": "",
         },
-        {"web": "The pages", "tool": "", "docs": ""},
+        {"web": "The pages", "old": "", "notes": "", "tool": "", "docs": ""},
     ),
     "pnpm": (
         {
@@ -42,7 +42,7 @@ TREES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
             "crates/cli/Cargo.toml": "broken = [",
             "benches/a.rs": "",
         },
-        {"core": "The heart", "cli": "", "benches": ""},
+        {"core": "The heart", "cli": "", "x": "", "benches": ""},
     ),
     "uv": (
         {

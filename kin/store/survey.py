@@ -8,7 +8,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from kin import git
@@ -35,12 +35,12 @@ CONTAINERS = frozenset(
     }
 )
 """Folders that only hold the parts that have names."""
-LEFT_OUT = frozenset({"node_modules", "vendor", "third_party"})
+LEFT_OUT = frozenset({"node_modules", "vendor", "third_party", "fixtures", "testdata", "__tests__", "__snapshots__"})
 ODD = re.compile(r"[*?\[\]{}\n\\]|^[.-]|^$")
 """Folder names that a glob would not take literally, and hidden ones."""
 LARGEST = 1 << 20
-MOST = 60
-"""Modules that a proposal has at most: a longer map nobody reviews."""
+MOST, CROWD = 60, 20
+"""Modules that a proposal has at most (a longer map nobody reviews), and packages in a folder that is no container."""
 
 
 class _Manifest(NamedTuple):
@@ -56,19 +56,23 @@ def propose(project: Project) -> list[Module]:
     """The modules that the tree and its manifests suggest, by name."""
     paths = [path for path in git.files(project.root) if not path.startswith(f"{STORE}/")]
     tree = _Tree(project.root, paths)
-    found = dict(_members(tree))
+    found = _gathered(dict(_members(tree)))
     is_workspace = bool(found)
-    for folder in _parts(tree, "", [name for name in tree.folders_in("") if not _within(name, found)]):
+    for folder in _parts(tree, tree.folders_in(""), frozenset(found)):
         found.setdefault(folder, "")
     if not is_workspace and (main := tree.largest(found)):  # one package: its own parts
         for child in tree.folders_in(main):
             found.setdefault(child, "")
-    names = _names(list(found)[:MOST])
+    names = _names(sorted(found, key=lambda folder: -tree.count[folder])[:MOST])
     return sorted(Module(names[folder], (f"{folder}/**",), found[folder]) for folder in names)
 
 
-def _within(folder: str, found: Iterable[str]) -> bool:
-    return any(one == folder or one.startswith(f"{folder}/") or folder.startswith(f"{one}/") for one in found)
+def _gathered(found: dict[str, str]) -> dict[str, str]:
+    """The packages, a crowd of them (examples, playgrounds) as the one folder that holds it."""
+    above = [os.path.dirname(folder) for folder in found]
+    crowds = {one for one in above if above.count(one) > CROWD and one and os.path.basename(one) not in CONTAINERS}
+    kept = {folder: said for folder, said in found.items() if not any(folder.startswith(f"{crowd}/") for crowd in crowds)}
+    return kept | dict.fromkeys(sorted(crowds), "")
 
 
 class _Tree:
@@ -88,13 +92,18 @@ class _Tree:
     def folders_in(self, folder: str) -> list[str]:
         """The folders right below one, as far as they can be a part."""
         below = sorted(name for name in self.count if os.path.dirname(name) == folder)
-        return [name for name in below if not ODD.search(os.path.basename(name)) and os.path.basename(name) not in LEFT_OUT]
+        return [name for name in below if not _is_odd(name)]
 
     def largest(self, folders: Iterable[str]) -> str | None:
         """The one with most files, if it has more than all others together."""
         ranked = sorted(folders, key=lambda name: -self.count.get(name, 0))
         rest = sum(self.count.get(name, 0) for name in ranked[1:])
         return ranked[0] if ranked and self.count.get(ranked[0], 0) > rest else None
+
+    def manifests(self, name: str) -> list[str]:
+        """The files of this name, the higher ones first."""
+        found = [path for path in self.paths if path.endswith(f"/{name}") and not _is_odd(os.path.dirname(path))]
+        return sorted(found, key=lambda path: (path.count("/"), path))
 
     def read(self, path: str) -> str:
         """A file's text, "" for one that is not there, too large, or outside of the project."""
@@ -108,19 +117,25 @@ class _Tree:
 def _members(tree: _Tree) -> Iterator[tuple[str, str]]:
     """The folders of a workspace's packages, and what each says it is for."""
     for kind in MANIFESTS:
-        owners = [""]
+        owners, seen = [""], set[str]()
         while owners:
             owner = owners.pop()
             listed = [*kind.members(tree.read(os.path.join(owner, kind.listed_in or kind.name)))]
             globs = [os.path.normpath(os.path.join(owner, glob.lstrip("!"))) for glob in listed if not glob.startswith("!")]
             out = [os.path.normpath(os.path.join(owner, glob[1:])) for glob in listed if glob.startswith("!")]
-            for path in sorted(tree.paths) if globs else ():
-                folder, name = os.path.split(path)
-                if name != kind.name or not folder or folder == owner or any(map(ODD.search, folder.split("/"))):
-                    continue
+            for path in tree.manifests(kind.name) if globs else ():
+                folder = os.path.dirname(path)
+                if folder == owner or (kind.name != "pom.xml" and any(folder.startswith(f"{one}/") for one in seen)):
+                    continue  # a package within a package is that one's own business; only Maven's are made so
                 if _is_member(folder, globs) and not _is_member(folder, out):
-                    owners.append(folder)  # Maven's and Go's members may have members
-                    yield folder, " ".join(kind.about(tree.read(path)).split())[:200]
+                    owners.append(folder)
+                    seen.add(folder)
+                    yield folder, " ".join(kind.about(tree.read(path)).split()).partition(". ")[0][:200].strip()
+
+
+def _is_odd(folder: str) -> bool:
+    """Whether a glob would not take the folder's name literally, or what lies there is not the project's own code."""
+    return any(ODD.search(part) or part in LEFT_OUT for part in folder.split("/"))
 
 
 def _is_member(folder: str, globs: Iterable[str]) -> bool:
@@ -128,13 +143,16 @@ def _is_member(folder: str, globs: Iterable[str]) -> bool:
     return any(covers(glob, folder) and ("**" in glob or glob.count("/") == folder.count("/")) for glob in globs)
 
 
-def _parts(tree: _Tree, above: str, folders: Iterable[str]) -> Iterator[str]:
-    """The folders that hold code: containers, and folders that hold nothing but one other, are looked into."""
+def _parts(tree: _Tree, folders: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """The folders that hold code, beside those `known`: containers, and what holds nothing but one folder, are looked into."""
     for folder in folders:
         below, holds = tree.folders_in(folder), folder in tree.direct
-        if below and (os.path.basename(folder) in CONTAINERS or (not holds and len(below) == 1)):
-            yield from [folder] if holds else []
-            yield from _parts(tree, folder, below)
+        if folder in known:
+            continue
+        has_known = any(one.startswith(f"{folder}/") for one in known)
+        if has_known or (below and (os.path.basename(folder) in CONTAINERS or (not holds and len(below) == 1))):
+            yield from [folder] if holds and not has_known else []
+            yield from _parts(tree, below, known)
         else:
             yield folder
 
