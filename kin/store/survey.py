@@ -36,8 +36,10 @@ CONTAINERS = frozenset(
 )
 """Folders that only hold the parts that have names."""
 LEFT_OUT = frozenset({"node_modules", "vendor", "third_party", "fixtures", "testdata", "__tests__", "__snapshots__"})
-ODD = re.compile(r"[*?\[\]{}\n\\]|^[.-]|^$")
+ODD = re.compile(r"[*?\[\]{}\n\\]|^[.-]|^$|\.egg-info$")
 """Folder names that a glob would not take literally, and hidden ones."""
+ASIDE = frozenset({"test", "tests", "testing", "doc", "docs", "site", "examples", "bench", "benches", "benchmarks"})
+"""Folders that are never the main one, however large."""
 LARGEST = 1 << 20
 MOST, CROWD = 60, 20
 """Modules that a proposal has at most (a longer map nobody reviews), and packages in a folder that is no container."""
@@ -95,8 +97,10 @@ class _Tree:
         return [name for name in below if not _is_odd(name)]
 
     def largest(self, folders: Iterable[str]) -> str | None:
-        """The one with most files, if it has more than all others together."""
-        ranked = sorted(folders, key=lambda name: -self.count.get(name, 0))
+        """The one that holds more files than all others together, tests and documents aside."""
+        ranked = sorted(
+            (name for name in folders if os.path.basename(name) not in ASIDE), key=lambda name: -self.count.get(name, 0)
+        )
         rest = sum(self.count.get(name, 0) for name in ranked[1:])
         return ranked[0] if ranked and self.count.get(ranked[0], 0) > rest else None
 
