@@ -140,6 +140,8 @@ def _checked(field: Declared, wish: Wish, project: "Project") -> str:
     if field.name == "parent":
         return resolve(project, wish.value)
     if field.name == "depends_on":
+        if ":" in wish.value:
+            from kin.store.linked import needed as resolve
         return ",".join(resolve(project, word) if wish.what != "-=" else _known(project, word) for word in _items(wish))
     try:
         typed = field.field.read(_items(wish) if field.name in LISTS else wish.value)

@@ -671,6 +671,22 @@ _ROWS = (
         ),
     ),
     Command(
+        "link",
+        "link",
+        "Care",
+        "Link other projects, whose tasks may then be depended on",
+        args=(
+            Arg("action", "list, add, rm or check (default: list)", required=False),
+            Arg("names", "The link's name; for add its path or git URL, too", many=True, required=False),
+        ),
+        options=(Opt("relation", "How it is related, in a sentence", metavar="TEXT"),),
+        examples=(
+            ("kin link add api ../api", "a path from the repository's root, or the URL of a clone that you trust"),
+            ("kin set 12 depends_on+=api:API-7", "not ready before that task is done there"),
+            ("kin link check", "exit 7 if one leads nowhere"),
+        ),
+    ),
+    Command(
         "agents",
         "agents",
         "Care",

@@ -125,7 +125,11 @@ def _listed(word: str) -> list[str]:
 def _resolved(project: "Project", value: Any) -> Any:
     from kin.store.tasks import resolve
 
-    return [resolve(project, word) for word in value] if isinstance(value, list) else resolve(project, value)
+    if not isinstance(value, list):
+        return resolve(project, value)
+    if any(":" in word for word in value):
+        from kin.store.linked import needed as resolve
+    return [resolve(project, word) for word in value]
 
 
 def _pipeline(call: Call, usual: str | None) -> Any:

@@ -32,12 +32,16 @@ class Graph(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What the files do not say: whose lock is held, live runs by task, what is done on its target but not here, the time."""
+    """What the files do not say: whose lock is held, live runs by task, what is done on its target but not here, the time.
+
+    `linked`: by a dependency in another project, why it is not met, "" if it is.
+    """
 
     running: Collection[str]
     runs: "Mapping[str, Run]"
     done_on: Mapping[str, str]
     now: str
+    linked: Mapping[str, str] = {}
 
 
 def graph_of(tasks: Mapping[str, Task]) -> Graph:
@@ -92,7 +96,8 @@ def ready_ids(graph: Graph, facts: Facts) -> set[str]:
     done = {i for i, task in tasks.items() if task.status is TaskStatus.done}
     done = {i for i in done if not _arrives(i, facts)} if facts.runs else done
     done |= {*facts.done_on}
-    unmet = {task_id for task_id, needs in graph.depends_on.items() if any(other not in done for _, other in needs)}
+    met = {word for word, why in facts.linked.items() if not why}
+    unmet = {i for i, needs in graph.depends_on.items() if any(other not in done and word not in met for word, other in needs)}
     look = (todo & {*facts.runs, *facts.done_on, *graph.depends_on, *graph.children}) | crashed
     found = todo.difference(look, facts.running)
     return found | {i for i in look - unmet if next(reasons(tasks[i], graph, facts), None) is None}
@@ -123,8 +128,11 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
     if run is not None and run.waiting is not None and run.status == RunStatus.waiting:
         yield from _waiting(task.id, run, facts.now)
     for word, other in graph.depends_on.get(task.id, ()):
+        if other is None and facts.linked.get(word) == "":
+            continue
         if other is None:
-            yield Reason("dependency", f"{word}, which it depends on, does not exist", word)
+            words = facts.linked.get(word) or f"{word}, which it depends on, does not exist"
+            yield Reason("dependency", words, word)
         elif _is_unmet(other, graph, facts):
             yield Reason("dependency", f"{other}, which it depends on, is {_standing(other, graph)}", other)
     for child in graph.children.get(task.id, ()):

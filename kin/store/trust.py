@@ -137,6 +137,21 @@ def _path(project: Project, environ: Mapping[str, str]) -> str:
     return os.path.join(state_folder(environ), "trust", name + ".json")
 
 
+def clones(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The git folders of all clones that this person trusts and that are still there, sorted."""
+    folder = os.path.join(state_folder(environ), "trust")
+    found = set()
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                known = json.loads(file.read())
+        except (OSError, ValueError):
+            continue  # damaged: the person is asked again there
+        if isinstance(known, dict) and known.get("trusted") and os.path.isdir(str(known.get("path"))):
+            found.add(str(known["path"]))
+    return sorted(found)
+
+
 def _clone_id(project: Project) -> str:
     """A number that only this clone has: another repository put at the same path is not the one that was trusted."""
     try:

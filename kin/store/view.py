@@ -60,7 +60,8 @@ def see(
         found = tasks.scan(project, bodies=bodies)
         running, live, warnings = _running(project)
         graph = graph_of(found.tasks)
-        facts = Facts(running, live, _done_on_target(project, found.tasks, base), now or _clock())
+        done_on = _done_on_target(project, found.tasks, base)
+        facts = Facts(running, live, done_on, now or _clock(), _linked(project, graph))
         explained: Collection[str] = found.tasks if with_reasons is True else with_reasons or ()
         slots = _slot_reason(project, running) if explained else []
         ready = ready_ids(graph, facts)
@@ -74,6 +75,16 @@ def see(
         order = list(seen) if found.in_order else in_order(graph)
         said = [*(str(b.error) for b in found.broken), *warnings]
         return View(seen, order, [i for i in order if i in ready], said, live, found.broken)
+
+
+def _linked(project: Project, graph: Graph) -> dict[str, str]:
+    """How the dependencies in other projects stand."""
+    words = {word for needs in graph.depends_on.values() for word, other in needs if other is None and ":" in word}
+    if not words:
+        return {}
+    from kin.store import linked  # most projects have none
+
+    return linked.standing(project, words)
 
 
 _plain = tuple.__new__  # half the time of Seen(...), ten thousand times a list

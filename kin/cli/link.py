@@ -1,0 +1,62 @@
+"""`kin link`: other projects that this one's tasks may depend on."""
+
+from typing import Any
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import clean
+from kin.errors import Invalid, Usage
+
+ACTIONS = ("list", "add", "rm", "check")
+
+
+def link_(call: Call) -> Result:
+    """List, add, remove or check links."""
+    action, names = call["action"] or "list", list(call["names"])
+    wants = {"list": 0, "check": 0, "add": 2, "rm": 1}.get(action)
+    if wants is None:
+        raise Usage(f"kin link does not know '{action}'", f"one of {', '.join(ACTIONS)}")
+    if len(names) != wants:
+        raise Usage(f"`kin link {action}` takes {wants} words", "`kin link add api ../api`, `kin link rm api`")
+    if action == "add":
+        return _add(call, *names)
+    return _remove(call, names[0]) if action == "rm" else _list(call, check=action == "check")
+
+
+def _add(call: Call, name: str, at: str) -> Result:
+    from kin.model.link import Link
+    from kin.store import entries, linked
+
+    said = {"at": at, "relation": call["relation"] or ""}
+    entries.put(call.project, linked.FILE, name, {k: v for k, v in said.items() if v}, Link)
+    found = linked.load(call.project)[0][name]
+    there = linked.project_at(call.project, found, call.environ)
+    warnings = [f"{name} {there}"] if isinstance(there, str) else []
+    return Result("link", {"name": name, **said}, [f"{name}  .kin/{linked.FILE}"], [name], warnings)
+
+
+def _remove(call: Call, name: str) -> Result:
+    from kin.model.link import split
+    from kin.store import entries, linked
+    from kin.store.view import see
+
+    view = see(call.project, bodies=False)
+    using = [i for i, seen in view.seen.items() if any((split(w) or ("",))[0] == name for w in seen.task.depends_on)]
+    entries.drop(call.project, linked.FILE, name)
+    warnings = [f"{', '.join(using)} depend on tasks of {name}"] if using else []
+    return Result("link", {"name": name}, [f"{name}  removed"], [name], warnings)
+
+
+def _list(call: Call, *, check: bool) -> Result:
+    """All links and where each leads; `check` is exit 7 if one leads nowhere or its entry is wrong."""
+    from kin.store import linked
+
+    links, wrong = linked.load(call.project)
+    data: list[dict[str, Any]] = []
+    for link in links.values():
+        there = linked.project_at(call.project, link, call.environ)
+        lost = there if isinstance(there, str) else None
+        root = None if isinstance(there, str) else there.root
+        data.append({"name": link.name, "at": link.at, "relation": link.relation or None, "root": root, "lost": lost})
+    lines = [f"{row['name']}  {clean(row['at'])}" + (f"  ({clean(row['lost'])})" if row["lost"] else "") for row in data]
+    bad = check and (bool(wrong) or any(row["lost"] for row in data))
+    return Result("link.list", data, lines, list(links), [str(error) for error in wrong], Invalid.exit if bad else 0)

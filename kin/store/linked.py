@@ -1,0 +1,76 @@
+"""Other projects, read and never written: where a link leads, and how a task there stands.
+
+Whatever is wrong there (moved, gone, broken) is a reason for one task here to wait, and never an error.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+
+from kin.errors import Invalid, KinError, NotFound
+from kin.model.link import Link, split
+from kin.model.status import TaskStatus
+from kin.store import entries, tasks, trust
+from kin.store.project import Project, find
+
+FILE = "links.yaml"
+
+
+def load(project: Project) -> tuple[dict[str, Link], list[Invalid]]:
+    """The links by name, and what is wrong with others."""
+    return entries.load(project, FILE, Link, "at")
+
+
+def project_at(project: Project, link: Link, environ: Mapping[str, str]) -> Project | str:
+    """The linked project, or why it is not to be had here: a sentence without a subject."""
+    root = os.path.join(project.root, os.path.expanduser(link.at))
+    if "://" in link.at or (":" in link.at and not os.path.isdir(root)):
+        known = [clone for clone in trust.clones(environ) if clone_url(clone) == link.at]
+        root = os.path.dirname(known[0]) if known else ""
+    if not os.path.isdir(root):
+        return f"is not at {link.at}" if root else f"has no clone here that you trust, of {link.at}"
+    try:
+        return find(root, {k: v for k, v in environ.items() if k != "KIN_DIR"})
+    except KinError as error:
+        return f"cannot be read: {error.message}"
+
+
+def clone_url(git_common: str) -> str:
+    """The URL of a clone's `origin`, "" if it has none."""
+    from kin import git
+
+    if not os.path.isdir(git_common):
+        return ""
+    return git.git(git_common, "config", "--get", "remote.origin.url", ok=(0, 1)).text
+
+
+def standing(project: Project, words: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """By word (`other:API-7`) "" if that task is done, else why it is not: a sentence."""
+    wanted = {word: parts for word in words if (parts := split(word))}
+    links = load(project)[0] if wanted else {}
+    return {word: _standing(project, links.get(name), word, task, environ) for word, (name, task) in wanted.items()}
+
+
+def _standing(project: Project, link: Link | None, word: str, task: str, environ: Mapping[str, str]) -> str:
+    if link is None:
+        return f"{word}, which it depends on, is of no linked project; `kin link add {word.partition(':')[0]} PATH` links it"
+    there = project_at(project, link, environ)
+    if isinstance(there, str):
+        return f"{word}, which it depends on, cannot be seen: {link.name} {there}"
+    try:
+        found, _ = tasks.load(there, tasks.resolve(there, task))
+    except KinError as error:
+        return f"{word}, which it depends on, cannot be seen: {error.message}"
+    return "" if found.status == TaskStatus.done else f"{word}, which it depends on, is {found.status}"
+
+
+def needed(project: Project, word: str) -> str:
+    """What `depends_on` shall hold for a word that a person typed: a task's id here, or `other:API-7` if that link is known.
+
+    Raises NotFound if there is no such task or link.
+    """
+    parts = split(word)
+    if parts is None:
+        return tasks.resolve(project, word)
+    if parts[0] not in load(project)[0]:
+        raise NotFound(f"no project is linked as {parts[0]}", f"`kin link add {parts[0]} PATH` links one")
+    return f"{parts[0]}:{parts[1].upper()}"
