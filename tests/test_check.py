@@ -109,7 +109,7 @@ CASES = [
     (".kin/decisions/D-1.yaml", f"{DECISION}supersedes: D-7\n", "reference :6:13", "there is no decision D-7"),
     (".kin/notes/KIN-7/20261124T093200Z-7f3k.yaml", NOTE, "orphan :1", "it is about KIN-7"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}depends_on: KIN-1\n", "circle :6:13", "KIN-1 depends on KIN-1"),
-    (".kin/tasks/KIN-1.yaml", f"{TASK}pipeline: fast\n", "pipeline :6:11", "one of default, quick"),
+    (".kin/tasks/KIN-1.yaml", f"{TASK}pipeline: fast\n", "pipeline :6:11", "one of default, plan, quick"),
     (
         ".kin/tasks/KIN-1.yaml",
         f"{TASK}pipeline: [tester, {{role: reviewer, back_to: developer}}]\n",

@@ -23,13 +23,16 @@ def link_(call: Call) -> Result:
 
 
 def _add(call: Call, name: str, at: str) -> Result:
-    from kin.model.link import Link
+    from kin.model.link import build_links
     from kin.store import entries, linked
 
     said = {"at": at, "relation": call["relation"] or ""}
-    entries.put(call.project, linked.FILE, name, {k: v for k, v in said.items() if v}, Link)
-    found = linked.load(call.project)[0][name]
-    there = linked.project_at(call.project, found, call.environ)
+    entry = {k: v for k, v in said.items() if v}
+    found, wrong = build_links({name: entry})
+    if wrong:
+        raise Usage(f"{name}: {wrong[0].message}")
+    entries.put(call.project, linked.FILE, name, entry)
+    there = linked.project_at(call.project, found[0], call.environ)
     warnings = [f"{name} {there}"] if isinstance(there, str) else []
     return Result("link", {"name": name, **said}, [f"{name}  .kin/{linked.FILE}"], [name], warnings)
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.fields import Field, Problem, at_most_one_line, build, words
+from kin.model.entries import build_entries
+from kin.model.fields import Field, Problem, at_most_one_line, words
 from kin.model.fields import text as any_text
 from kin.model.globs import covers, fixed_part, meet
 from kin.model.task import Task
@@ -23,16 +24,7 @@ class Module(NamedTuple):
 
 def build_modules(data: Mapping[str, Any]) -> tuple[list[Module], list[Problem]]:
     """The modules of a modules.yaml, and what is wrong with the others: `name: {paths, purpose, owner}`, or `name: globs`."""
-    found: list[Module] = []
-    wrong: list[Problem] = []
-    for name, said in data.items():
-        entry = said if isinstance(said, dict) else {"paths": said}
-        module, problems = build(Module, {**entry, "name": name})
-        wrong += [
-            p._replace(path=(name, *(p.path if isinstance(said, dict) and p.path != ("name",) else ()))) for p in problems
-        ]
-        found += [module] if module is not None else []
-    return found, wrong
+    return build_entries(Module, data, "paths")
 
 
 def which(modules: Iterable[Module], path: str) -> list[Module]:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.fields import Field, Problem, at_most_one_line, build, choice, raw, words
+from kin.model.entries import build_entries
+from kin.model.fields import Field, Problem, at_most_one_line, choice, raw, words
 from kin.model.fields import text as any_text
 
 
@@ -37,13 +38,7 @@ ORDER = Phase._fields[1:-1]
 
 def build_phases(data: Mapping[str, Any]) -> tuple[list[Phase], list[Problem]]:
     """The phases of a phases.yaml in its order, and what is wrong with it."""
-    found: list[Phase] = []
-    wrong: list[Problem] = []
-    for name, said in data.items():
-        phase, problems = build(Phase, {**(said if isinstance(said, dict) else {"goal": said}), "id": name})
-        wrong += [p._replace(path=(name, *p.path)) for p in problems]
-        if phase is not None and bool(phase.roles) == bool(phase.tasks):
-            wrong.append(Problem((name,), f"{name}: a phase has `roles` or `tasks`"))
-        elif phase is not None:
-            found.append(phase)
-    return found, wrong
+    found, wrong = build_entries(Phase, data, "goal", "id")
+    odd = [phase.id for phase in found if bool(phase.roles) == bool(phase.tasks)]
+    wrong += [Problem((name,), f"{name}: a phase has `roles` or `tasks`") for name in odd]
+    return [phase for phase in found if phase.id not in odd], wrong

@@ -1,45 +1,37 @@
-"""The optional files of named entries (`links.yaml`, `environments.yaml`): `name: {key: value}`, or `name: value`."""
+"""The optional files of named entries in `.kin/`: read whole, changed entry by entry."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from kin.errors import Invalid, NotFound, Usage
-from kin.model.fields import build
+from kin.errors import Invalid, NotFound
+from kin.model.fields import Problem
 from kin.store import config, emit, files, reader, splice
 from kin.store.project import STORE, Project
 
 T = TypeVar("T")
 
 
-def load(project: Project, file: str, model: type[T], short: str) -> tuple[dict[str, T], list[Invalid]]:
-    """The entries by name as `model`, and what is wrong with the others; `short` is the key that a bare value means."""
-    shown = f"{STORE}/{file}"
+def load(
+    project: Project, file: str, made: Callable[[Mapping[str, Any]], tuple[list[T], list[Problem]]]
+) -> tuple[list[T], list[Invalid]]:
+    """The entries that `made` finds in the file, and what is wrong with the rest of it; none if there is no file."""
+    path, shown = os.path.join(project.store, file), f"{STORE}/{file}"
+    if not os.path.exists(path):
+        return [], []
     try:
-        text = files.read_text(os.path.join(project.store, file), shown)
-        data = reader.read(text, shown, reader.RECORD_BOUNDS)
+        text = files.read_text(path, shown)
+        found, wrong = made(reader.read(text, shown, reader.RECORD_BOUNDS))
     except NotFound:
-        return {}, []
+        return [], []
     except Invalid as error:
-        return {}, [error]
-    found: dict[str, T] = {}
-    wrong: list[Invalid] = []
-    for name, said in data.items():
-        entry, problems = build(model, {**(said if isinstance(said, dict) else {short: said}), "name": name})
-        if entry is not None:
-            found[name] = entry
-        for problem in problems:
-            keys = (name, *(problem.path if isinstance(said, dict) and problem.path != ("name",) else ()))
-            wrong.append(Invalid(problem.message, "", reader.place_of(text, shown, keys, reader.RECORD_BOUNDS)))
-    return found, wrong
+        return [], [error]
+    return found, [Invalid(p.message, "", reader.place_of(text, shown, p.path, reader.RECORD_BOUNDS)) for p in wrong]
 
 
-def put(project: Project, file: str, name: str, entry: Mapping[str, Any], model: type[Any]) -> None:
-    """Add an entry, or change one's keys; comments and all else stay. Raises Usage for values that do not fit."""
+def put(project: Project, file: str, name: str, entry: Mapping[str, Any]) -> None:
+    """Add an entry, or change one; comments and all else stay. The caller has checked that it fits."""
     config.refuse_newer_format(project)
-    made, problems = build(model, {**entry, "name": name})
-    if made is None:
-        raise Usage(f"{name}: {problems[0].message}")
     path = os.path.join(project.store, file)
     try:
         files.add_file(project, path, emit.document({name: dict(entry)}))

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from kin.errors import Invalid, KinError, NotFound
-from kin.model.link import Link, split
+from kin.model.link import Link, build_links, split
 from kin.model.status import TaskStatus
 from kin.store import entries, tasks, trust
 from kin.store.project import Project, find
@@ -17,7 +17,8 @@ FILE = "links.yaml"
 
 def load(project: Project) -> tuple[dict[str, Link], list[Invalid]]:
     """The links by name, and what is wrong with others."""
-    return entries.load(project, FILE, Link, "at")
+    found, wrong = entries.load(project, FILE, build_links)
+    return {link.name: link for link in found}, wrong
 
 
 def project_at(project: Project, link: Link, environ: Mapping[str, str]) -> Project | str:

@@ -1,13 +1,12 @@
 """The map of modules: `.kin/modules.yaml`, which part of the code has which name, purpose and owner."""
 
-import os
 from collections.abc import Iterable
 
-from kin.errors import Invalid, NotFound
+from kin.errors import Invalid
 from kin.model.globs import meet
 from kin.model.module import Module, build_modules, touched_by
 from kin.model.task import Task
-from kin.store import files, reader
+from kin.store import entries
 from kin.store.project import STORE, Project
 
 SHOWN = f"{STORE}/modules.yaml"
@@ -15,25 +14,15 @@ SHOWN = f"{STORE}/modules.yaml"
 
 def load(project: Project) -> tuple[list[Module], list[Invalid]]:
     """The modules as the file lists them, and what is wrong with the rest of it; none if there is no file."""
-    path = os.path.join(project.store, "modules.yaml")
-    if not os.path.exists(path):
-        return [], []
-    try:
-        text = files.read_text(path, SHOWN)
-        found, wrong = build_modules(reader.read(text, SHOWN, reader.RECORD_BOUNDS))
-    except NotFound:
-        return [], []
-    except Invalid as error:
-        return [], [error]
-    return found, [Invalid(p.message, "", reader.place_of(text, SHOWN, p.path, reader.RECORD_BOUNDS)) for p in wrong]
+    return entries.load(project, "modules.yaml", build_modules)
 
 
 def text_of(modules: Iterable[Module]) -> str:
     """A modules.yaml of these."""
     from kin.store.emit import document
 
-    entries = ((one.name, {"paths": list(one.paths), "purpose": one.purpose, "owner": one.owner}) for one in modules)
-    return document({name: {key: value for key, value in said.items() if value} for name, said in entries})
+    said = ((one.name, {"paths": list(one.paths), "purpose": one.purpose, "owner": one.owner}) for one in modules)
+    return document({name: {key: value for key, value in entry.items() if value} for name, entry in said})
 
 
 def meeting(project: Project, task: Task, others: Iterable[Task]) -> list[str]:
