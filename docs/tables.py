@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from kin import errors
 from kin.cli.commands import COMMANDS, GLOBAL, GROUPS, Command, Opt
-from kin.model import record, settings, status, task
+from kin.model import agent, record, settings, status, task
 from kin.model.fields import fields_of
 from kin.store.findings import CODES
 
@@ -147,6 +147,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "commands": commands,
     "settings": lambda: table(("setting", "default", "meaning"), settings_of(settings.Settings)),
     "step": step,
+    "agent": lambda: keys_of(agent.Agent),
     "schedule": lambda: keys_of(settings.Schedule),
     "notify": lambda: keys_of(settings.Notify),
     "task": lambda: fields(task.Task),
