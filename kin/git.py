@@ -143,6 +143,12 @@ def on_terminal(cwd: str, *arguments: str) -> int:
 
 def version(cwd: str) -> tuple[int, int]:
     """git's version, major and minor."""
+    return _version(cwd, _program(os.environ.get("PATH", os.defpath)))
+
+
+@lru_cache(maxsize=4)
+def _version(cwd: str, program: str) -> tuple[int, int]:
+    """What that git said: a run asks several times, and the one that a watcher asked is as old as it."""
     said = git(cwd, "version").text
     numbers = re.search(r"(\d+)\.(\d+)", said)
     if not numbers:

@@ -5,7 +5,7 @@ Finished steps are paid work and never run again. What is unfinished, gates, set
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kin import git
@@ -29,7 +29,7 @@ from kin.runner.target import BY_OPTION, Target, find_target, settings_for
 from kin.runner.taskfile import standing, task_path
 from kin.runner.undo import restored
 from kin.store import config, records, tasks
-from kin.store.arrivals import asked_for, digest
+from kin.store.arrivals import asked_for
 from kin.store.project import Project
 from kin.store.view import see
 
@@ -54,7 +54,7 @@ HOLDS_UP = ("dependency", "child")
 class Asked(NamedTuple):
     """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
     revert took back; `plan`: have it planned, and no more; `push`: what is finished goes to the remote; `bundle`: it goes into
-    this file, and nothing is merged; `text`: the digest that the task's file must have, or nothing runs."""
+    this file, and nothing is merged; `allow` raises what keeps a plan from running, asked once nobody else can run the task."""
 
     base: str | None = None
     restart: bool = False
@@ -64,7 +64,7 @@ class Asked(NamedTuple):
     started_by: str = "person"
     push: bool = False
     bundle: str | None = None
-    text: str | None = None
+    allow: "Callable[[Plan], None] | None" = None
 
 
 class Plan(NamedTuple):
@@ -127,8 +127,6 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
 def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Outcome | None:
     """What `kin run` answers without running: done, waiting for a person. Raises the error that says why it may not run."""
     task = plan.task
-    if asked.text is not None and asked.text != digest(plan.text):
-        raise Busy(f"{task.id} was edited meanwhile", "it is looked at again")
     waiting = live.waiting if live and live.status == RunStatus.waiting and not asked.restart else None
     if task.status == TaskStatus.done and live is None:
         return Outcome(task.id, None, "done", 0, reason=f"{task.id} is already done")

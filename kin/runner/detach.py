@@ -8,6 +8,7 @@ import os
 import signal
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from kin.errors import KinError
@@ -78,7 +79,8 @@ def _run(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str
         nonlocal told
         if not told:
             told = True
-            os.write(tell, json.dumps(list(outcome)).encode() + b"\n")
+            with suppress(BrokenPipeError):  # who started us was killed meanwhile: the run goes on
+                os.write(tell, json.dumps(list(outcome)).encode() + b"\n")
             os.close(tell)
 
     def emit(event: Event) -> None:

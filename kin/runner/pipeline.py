@@ -89,6 +89,8 @@ def _claimed(
         live = records.live(project, task_id)
     if (answer := already(project, plan, live, asked)) is not None:
         return answer
+    if asked.allow is not None:
+        asked.allow(plan)
     run, words = begin_record(project, plan, live, asked)
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:

@@ -143,7 +143,7 @@ def _kept(task_id: str, run: Run | None, known: Known, rules: Watch) -> Reason |
     if task_id in known.obstacles:
         blocks = known.obstacles[task_id]
         return Reason("merge", f"its merge waits: {blocks}") if blocks else None
-    origin, _, asked = known.arrivals[task_id]
+    origin, _, asked, _ = known.arrivals[task_id]
     if asked not in (live.asked, known.reopened.get(task_id)):  # else somebody has started just this in this clone
         if origin == Origin.git and not rules.pulled:
             words = "it arrived by git, and nobody edited it in this checkout"
@@ -187,9 +187,11 @@ def look_into(project: Project, view: View, asking: Collection[str], settings: S
     runs = {i: run for i in asking if (run := view.runs.get(i)) is not None}
     merging = {i for i, run in runs.items() if run.waiting and run.waiting.for_ == WaitFor.merge}
     held = recall(project)
+    arrived = arrivals(project, asking)
+    landed = [i for i in asking if i not in runs and i in arrived and arrived[i].committed]  # a revert leaves it at HEAD
     return Known(
-        arrivals(project, asking),
-        reverted_runs(project, set(asking) - runs.keys()),
+        arrived,
+        reverted_runs(project, landed),
         _access(project, [view.seen[i].task for i in asking if i not in merging], settings),
         {i: _obstacle(project, runs[i]) for i in merging},
         {task_id: asked for task_id, (asked, _) in held.reopened.items()},

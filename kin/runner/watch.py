@@ -11,19 +11,22 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
+from kin import git
 from kin.errors import Busy, Invalid, KinError
 from kin.model import times
 from kin.model.settings import Settings
 from kin.runner import leave, schedules
-from kin.runner.begin import Asked, plan_for
+from kin.runner.begin import Asked, Plan
 from kin.runner.detach import start_detached
 from kin.runner.eyes import Eyes, at_work
 from kin.runner.reconcile import HAS_LEAVE, HOUR, Choice, Start, decide, lately, look_into, made_by, wanted
 from kin.runner.signals import Cancel
 from kin.runner.watchdog import recover
 from kin.store import config, locks, trust
+from kin.store.arrivals import digest
 from kin.store.project import Project
 from kin.store.remembered import recall, remember
 from kin.store.view import View, see
@@ -138,15 +141,9 @@ class Watcher:
     def _start(self, start: Start, view: View) -> bool:
         """Start one. What refuses it for good is remembered, so that it is not tried again until something changes."""
         task = view.seen[start.task].task
-        asked = Asked(started_by="schedule" if made_by(task) else "watch", text=start.text)
-        try:
-            self._check(start.task, asked)
-            remember(self.project, self._counted)  # before: a watcher that dies now must not start more than it may
-            outcome = start_detached(self.project, start.task, asked, environ=self.environ)
-        except KinError as error:
-            self._fail(start.task, view)
-            self._say("kept", str(error), start.task)
-            return False
+        asked = Asked(started_by="schedule" if made_by(task) else "watch", allow=partial(self._allow, start))
+        remember(self.project, self._counted)  # before: a watcher that dies now must not start more than it may
+        outcome = start_detached(self.project, start.task, asked, environ=self.environ)
         if outcome.run is not None:
             self.running[start.task] = outcome.run
             self.emit(Happening("start", start.why, start.task, outcome.run))
@@ -156,9 +153,10 @@ class Watcher:
         self._say("kept", outcome.reason, start.task)
         return outcome.exit == Busy.exit
 
-    def _check(self, task_id: str, asked: Asked) -> None:
-        """Raise what keeps the plan itself from being run: texts that nobody agreed to, steps that may not write."""
-        plan = plan_for(self.project, task_id, asked, self.environ)
+    def _allow(self, start: Start, plan: Plan) -> None:
+        """Raise what keeps a plan from being run. Asked in the run's own process: what it read is what it was chosen by."""
+        if digest(plan.text) != start.text:
+            raise Busy(f"{start.task} was edited meanwhile", "it is looked at again")
         new = {} if self.may.trusted else leave.unagreed(self.project, [plan], self.environ)
         if new:
             raise Invalid(f"{', '.join(new)} can start programs and nobody agreed to them", "`kin trust` shows them")
@@ -283,6 +281,7 @@ class Watcher:
 
 def watch(watcher: Watcher) -> None:
     """Watch until cancelled. Raises Busy if another watcher is at work in this clone, Invalid if kin.yaml cannot be used."""
+    git.require(watcher.project.root, watcher.environ)
     config.load_settings(watcher.project, watcher.environ)
     with claim(watcher.project, watcher.may):
         watcher.eyes = Eyes(watcher.project)

@@ -33,11 +33,12 @@ class Origin(StrEnum):
 
 
 class Arrival(NamedTuple):
-    """Where a task's text came from, a digest of all of it, and one of what it asks for (all but its status)."""
+    """Where a task's text came from, a digest of all of it, one of what it asks for (all but its status); is it at HEAD?"""
 
     origin: Origin
     text: str
     asked: str
+    committed: bool
 
 
 class _Made(NamedTuple):
@@ -53,12 +54,11 @@ def arrivals(project: Project, ids: Iterable[str]) -> dict[str, Arrival]:
     if not (ids := list(ids)):
         return found
     held = _at_head(project, ids)
-    made = _made(project, _stamp(project))
     for task_id in ids:
         with suppress(KinError):  # broken or just gone: the view says so
             task, text = tasks.load(project, task_id)
-            origin = _origin(project, task, held.get(task_id), made)
-            found[task_id] = Arrival(origin, digest(text), digest(repr(_core(task))))
+            origin = _origin(project, task, held.get(task_id))
+            found[task_id] = Arrival(origin, digest(text), asked_for(task), task_id in held)
     return found
 
 
@@ -76,7 +76,7 @@ def _core(task: Task) -> Task:
     return task._replace(status=TaskStatus.todo, blocked=None)
 
 
-def _origin(project: Project, task: Task, held: tuple[str, bytes] | None, made: _Made) -> Origin:
+def _origin(project: Project, task: Task, held: tuple[str, bytes] | None) -> Origin:
     path = shown_path(task.id)
     marked = MADE_BY in task.extra
     before = _parsed(held[1], path) if held else None
@@ -86,6 +86,7 @@ def _origin(project: Project, task: Task, held: tuple[str, bytes] | None, made: 
         return Origin.own
     if marked:
         return Origin.agent
+    made = _made(project, _stamp(project))
     ours = made.here.get(path, frozenset())
     if held and held[0] in ours:
         return Origin.own
