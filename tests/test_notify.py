@@ -115,7 +115,8 @@ def test_a_crash_is_told_by_who_finds_it_and_only_in_a_trusted_clone(project: Re
     assert not told.exists() and "blocked" in project.read(".kin/tasks/KIN-1.yaml")
     project.kin("run", "KIN-1", exit=None, env={"KIN_FAULT": "step.started", "KIN_TRUST": "1"})
     project.kin("run", "KIN-1", exit=None, env={"KIN_FAULT": "claimed", "KIN_TRUST": "1"})
-    wait_for(lambda: told.exists() and json.loads(told.read_text())["blocked"] == "crash")
+    wait_for(lambda: log(project) == ["blocked KIN-1 run: exit 0"])
+    assert json.loads(told.read_text())["blocked"] == "crash"
 
 
 def test_an_entry_names_one_way_and_known_events(project: Repo) -> None:
