@@ -156,7 +156,7 @@ def test_why_tells_every_reason(project: Repo) -> None:
     ("make", "kind", "command"),
     [
         (lambda repo: waiting(repo, 1, WaitFor.review), "review", "kin diff KIN-1"),
-        (lambda repo: waiting(repo, 1, WaitFor.plan), "plan", "kin show KIN-1"),
+        (lambda repo: waiting(repo, 1, WaitFor.plan), "plan", "kin plan KIN-1"),
         (lambda repo: waiting(repo, 1, WaitFor.question, reason="Which one?"), "question", "kin answer KIN-1 -m ..."),
         (lambda repo: waiting(repo, 1, WaitFor.merge, paths=("a.txt",)), "merge", "kin why KIN-1"),
         (lambda repo: waiting(repo, 1, WaitFor.limit, until="2999-01-01T00:00:00Z"), None, None),

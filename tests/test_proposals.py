@@ -83,16 +83,26 @@ def test_what_is_malformed_is_dropped_aloud_and_the_rest_lands(project: Repo) ->
 
 
 def test_ten_of_a_kind_are_enough_for_one_step(project: Repo) -> None:
-    says(project, {"decisions": [GOTCHA | {"title": f"number {n}"} for n in range(12)]})
+    says(project, {"decisions": [{"title": f"rule number {n}"} for n in range(12)]})
     outcomes(project, "KIN-1")
     assert len(brought(project)) == 10 and "at most 10" in record(project)
 
 
+def test_a_near_copy_is_not_stored_and_the_record_names_what_it_repeats(project: Repo) -> None:
+    project.kin("decide", "The parser keeps comments", "-m", "Never dump YAML.")
+    again = GOTCHA | {"title": "Parsers keep comments", "text": "Never dump YAML!"}
+    new = {"title": "Errors name the line", "text": "With its column."}
+    says(project, {"decisions": [again, new, new | {"text": "With its column too"}]})
+    outcomes(project, "KIN-1")
+    assert brought(project) == [".kin/decisions/D-2.yaml"]
+    assert "  repeats:\n    - D-1\n    - D-2" in record(project)
+
+
 def test_only_the_last_word_of_a_step_that_ran_twice_counts(project: Repo, tmp_path: Path) -> None:
     settings(project, mode="review")
-    says(project, {"decisions": [GOTCHA]}, {"decisions": [GOTCHA | {"title": "Said by the second"}]})
+    says(project, {"decisions": [GOTCHA]}, {"decisions": [{"title": "Said by the second", "text": "x"}]})
     outcomes(project, "KIN-1", exit=3)
-    (tmp_path / "KIN-1-0.json").write_text(json.dumps({"decisions": [GOTCHA | {"title": "Second thoughts"}]}))
+    (tmp_path / "KIN-1-0.json").write_text(json.dumps({"decisions": [{"title": "Second thoughts", "text": "Dump it"}]}))
     project.kin("revise", "KIN-1", "-m", "again")
     outcomes(project, "KIN-1", exit=3)
     project.kin("approve", "KIN-1")

@@ -48,8 +48,9 @@ def diff_(call: Call) -> Result:
 def _proposed(found: list[dict[str, Any]]) -> Iterator[str]:
     """What else the merge will bring: decisions and draft tasks, as the steps said them."""
     for one in found:
-        yield f"\nproposed by {one['step']}: {one['kind']} {one['id'] or ''}"
+        again = f"repeats {one['repeats']}, not stored" if one["repeats"] else one["id"] or ""
+        yield f"\nproposed by {one['step']}: {one['kind']} {again}"
         for key, value in one.items():
-            if key not in ("id", "step"):
+            if key not in ("id", "repeats", "step"):
                 words = ", ".join(value) if isinstance(value, list) else value
                 yield from indent([f"{key}: {line}" if n == 0 else line for n, line in enumerate(clean(words).splitlines())])

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
-from kin.cli.show import proposals
+from kin.cli.show import proposal_line, proposals
 
 if TYPE_CHECKING:
     from kin.model.record import Run
@@ -93,7 +93,7 @@ def _lines(data: dict[str, Any], screen: Screen) -> list[str]:
     for number, step in enumerate(data["steps"], 1):
         name = step.get("role") or f"pipeline {step.get('pipeline')}"
         lines += ["", f"{number}. {clean(name)}", *indent(clean(step.get("brief", "")).splitlines())]
-    lines += ["", *(f"proposes {one['id'] or ''} ({one['kind']})  {clean(one['title'])}" for one in data["proposals"])]
+    lines += ["", *(clean(proposal_line(one)) for one in data["proposals"])]
     agreed = f"agreed to by {clean(data['agreed_by'])}; " if data["agreed"] else ""
     lines.append(f"{agreed}`kin run {task}` goes on with it, `kin revise {task} -m ...` has it made anew")
     return lines

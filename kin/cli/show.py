@@ -134,7 +134,7 @@ def _run(run: "Run") -> list[str]:
         lines.append(f"{step.id}  {step.status}" + (f"  {said[:160]}" if said else ""))
     lines += parts(run)
     lines += [f"gate {gate.name}  {gate.verdict}" for gate in run.gates]
-    lines += [f"proposes {one['id'] or 'a new one'} ({one['kind']})  {one['title']}" for one in proposals(run)]
+    lines += [proposal_line(one) for one in proposals(run)]
     return [*lines, f"merged as {run.merge[:12]}"] if run.merge else lines
 
 
@@ -145,6 +145,13 @@ def parts(run: "Run") -> list[str]:
     return [f"would make {part}  {title.removeprefix('title: ')}" for part, title in zip(files, titles, strict=True)]
 
 
+def proposal_line(one: dict[str, Any]) -> str:
+    """A proposal in words."""
+    if one["repeats"]:
+        return f"says again what {one['repeats']} says  {one['title']}"
+    return f"proposes {one['id'] or 'a new one'} ({one['kind']})  {one['title']}"
+
+
 def proposals(run: "Run | None") -> list[dict[str, Any]]:
     """The decisions and tasks that a run under way will bring with its merge; `id` is None until that is built."""
     if run is None or run.live is None or not run.live.proposals:
@@ -152,7 +159,8 @@ def proposals(run: "Run | None") -> list[dict[str, Any]]:
     from kin.runner.proposals import proposals_of
 
     kinds = {"decisions": "decision", "tasks": "task"}
-    return [{"kind": kinds[one.folder], **one.data, "id": one.id, "step": one.step} for one in proposals_of(run)]
+    found = proposals_of(run)
+    return [{"kind": kinds[o.folder], **o.data, "id": o.id, "repeats": o.repeats, "step": o.step} for o in found]
 
 
 def _note(note: "Note") -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from kin import git
 from kin.faults import point
-from kin.model.decision import Decision
+from kin.model.decision import Decision, is_near_copy, superseded
 from kin.model.fields import build, data_of
 from kin.model.record import Run
 from kin.model.result import Result
@@ -28,12 +28,17 @@ MOST_ITEMS = 20
 """Items of a list in a proposal."""
 MOST_SAID = 50
 """Entries of a plan, right or wrong, that are kept."""
+REPEATS = "="
+"""Stands before the id of a decision that a proposed one only repeats, where its own id would stand."""
 _DECISION = ("kind", "title", "text", "module", "tags", "paths", "supersedes")
 _TASK = ("title", "description", "acceptance", "module", "touches", "priority", "labels", "depends_on", "mode")
 
 
 class Proposal(NamedTuple):
-    """One thing that a finished step proposed. `folder` is decisions or tasks; `id` is None until a merge is built."""
+    """One thing that a finished step proposed. `folder` is decisions or tasks; `id` is None until a merge is built.
+
+    `repeats` is the decision that says the same already: such a one is not stored.
+    """
 
     folder: str
     step: str
@@ -41,6 +46,7 @@ class Proposal(NamedTuple):
     data: dict[str, Any]
     key: str
     id: str | None
+    repeats: str | None = None
 
 
 def keep(p: Passage, step: str, role: str, result: Result) -> str:
@@ -112,7 +118,10 @@ def proposals_of(run: Run) -> list[Proposal]:
         for folder in ("decisions",) if "plan" in entry else ("decisions", "tasks"):
             for data in entry.get(folder) or () if entry["step"] in done else ():
                 key = digest(entry["step"], folder, data)
-                found[key] = Proposal(folder, entry["step"], entry["role"], data, key, live.given.get(key) if live else None)
+                given = (live.given if live else {}).get(key, "")
+                repeats = given[len(REPEATS) :] if given.startswith(REPEATS) else None
+                own_id = None if repeats else given or None
+                found[key] = Proposal(folder, entry["step"], entry["role"], data, key, own_id, repeats)
     return list(found.values())
 
 
@@ -122,19 +131,36 @@ def files_of(p: Passage) -> dict[str, bytes]:
     One whose id was meanwhile taken by another file, on the target or here, gets a new one.
     """
     found, given = {}, dict(p.live.given)
-    proposed: dict[str, list[str]] = {"decisions": [], "tasks": []}
+    proposed: dict[str, list[str]] = {"decisions": [], "tasks": [], "repeats": []}
+    told: list[Decision] = []
     for one in proposals_of(p.run):
+        repeats = one.repeats or (None if one.id else _said_before(p.project, one, told))
+        if repeats is not None:
+            given[one.key] = REPEATS + repeats
+            proposed["repeats"].append(repeats)
+            continue
         made = _file(p, one, one.id) if one.id else None
         if made is None or not _is_free(p, *made):
             new_id = _next_id(p.project, one.folder)
             made, given[one.key] = _file(p, one, new_id), new_id
         found[made[0]] = made[1]
         proposed[one.folder].append(given[one.key])
+        told += [decisions.parse(made[1].decode(), made[0])] if one.folder == "decisions" else []
     wanted = {folder: ids for folder, ids in proposed.items() if ids} or None
     if given != p.live.given or wanted != p.run.proposed:
         p.save(given=given, proposed=wanted)
         point("proposals.given")
     return found
+
+
+def _said_before(project: Project, one: Proposal, told: list[Decision]) -> str | None:
+    """The decision of the project's, or of this run's, that a proposed one only repeats."""
+    if one.folder != "decisions":
+        return None
+    known = decisions.scan(project)[0]
+    gone = {*superseded(known.values()), one.data.get("supersedes")}
+    holds = [decision for decision in known.values() if decision.id not in gone]
+    return is_near_copy(f"{one.data['title']}\n{one.data.get('text', '')}", [*told, *holds])
 
 
 def _next_id(project: Project, folder: str) -> str:
