@@ -115,6 +115,7 @@ _LEAVE = (
 _RUN = (
     *_LEAVE,
     Opt("detach", "Start it and come back at once", "flag"),
+    Opt("budget", "What the run may use in all: USD, or tokens=N, minutes=N; instead of every other budget", metavar="USD"),
 )
 
 _JUNIT = Opt("junit", "Write steps and gates to FILE as JUnit XML", metavar="FILE", complete="file")

@@ -10,6 +10,7 @@ from kin.cli.output import Call
 from kin.cli.screen import clean
 from kin.errors import Waits
 from kin.runner.begin import Plan
+from kin.runner.casting import access_of, flags_of, role_of
 
 
 def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool = True) -> None:
@@ -45,8 +46,10 @@ def _ask(call: Call, plans: Sequence[Plan], new: Sequence[str], leave: bool) -> 
     err = call.screen.err
     for plan in plans:
         err.write(f"{plan.task.id} {clean(plan.task.title)}\n")
-        for spec in plan.specs:
-            err.write(f"  {spec.role}: {clean(spec.run or '')}\n")
+        for spec, cast in zip(plan.specs, plan.cast, strict=True):
+            access = access_of(spec, role_of(spec, call.project.store))
+            words = [" ".join(flags_of(agent, access)) for agent in cast.agents.values()] if cast else [spec.run or ""]
+            err.write(f"  {spec.role}: {clean(', or '.join(words))}\n")
         err.write(f"  merged into {plan.target.name}\n")
     first = plans[0].settings
     for name, text in (("setup", first.setup), *(("gate", gate.run) for gate in first.gates)):

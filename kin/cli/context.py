@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def context_(call: Call) -> Result:
     """Print a step's prompt as it would be sent now; sizes go to standard error."""
     from kin.model.settings import plan_steps
+    from kin.runner.casting import role_of
     from kin.runner.passage import step_id
     from kin.runner.prompts import prompt_for
-    from kin.runner.step import role_of
     from kin.store import records, tasks
     from kin.store.config import load_settings
 

@@ -130,10 +130,10 @@ def _decide(call: Call, task: "Task", text: str) -> str:
 
 
 def _run(call: Call, task_id: str) -> Result:
-    from kin.cli.run import run_now, starter
+    from kin.cli.run import allowed, run_now, starter
     from kin.runner.begin import Asked
 
-    return run_now(call, [task_id], Asked(started_by=starter(call)), more_ready=False)
+    return run_now(call, [task_id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False)
 
 
 def reject_(call: Call) -> Result:

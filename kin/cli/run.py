@@ -53,7 +53,7 @@ def do_(call: Call) -> Result:
 
     said = recover(call.project)
     task = add_task(call, None if call["run"] else "quick")
-    return run_now(call, [task.id], Asked(base=None, wait=0.0, started_by=starter(call)), more_ready=False, warnings=said)
+    return run_now(call, [task.id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False, warnings=said)
 
 
 def stop_(call: Call) -> Result:
@@ -161,6 +161,7 @@ def _asked(call: Call) -> Asked:
         started_by=starter(call),
         push=call["push"],
         bundle=_bundle(call),
+        budget=allowed(call),
     )
 
 
@@ -168,6 +169,16 @@ def _bundle(call: Call) -> str | None:
     if call["bundle"] and (call["push"] or len(call["ids"]) != 1):
         raise Usage("--bundle holds the work of one task, for a job that may push", "`kin run KIN-1 --bundle FILE`")
     return os.path.abspath(call["bundle"]) if call["bundle"] else None
+
+
+def allowed(call: Call) -> dict[str, float]:
+    """What `--budget` allows the run in all, by unit. Raises Usage."""
+    from kin.model.spending import read_amounts
+
+    try:
+        return read_amounts(call["budget"]) if call["budget"] else {}
+    except ValueError as error:
+        raise Usage(f"--budget: {error}", "`--budget 10`, `--budget tokens=500000,minutes=30`") from None
 
 
 def starter(call: Call) -> str:
@@ -212,23 +223,26 @@ def _dry_run(call: Call, ids: Sequence[str]) -> Result:
 
 def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
     from kin.model.record import StepRecord
+    from kin.runner.casting import access_of, flags_of, role_of, time_limit
     from kin.runner.finish import mode_of
     from kin.runner.passage import step_id
     from kin.runner.prompts import prompt_for
-    from kin.runner.step import access_of, role_of
 
     steps = []
     for index, spec in enumerate(plan.specs):
         role = role_of(spec, call.project.store)
+        cast = plan.cast[index]
+        who = next(iter(cast.agents)) if cast else "command"
         earlier = [StepRecord(step_id(i, s), s.role) for i, s in enumerate(plan.specs[:index])]
         steps.append(
             {
                 "id": step_id(index, spec),
                 "role": spec.role,
-                "agent": "command" if spec.run is not None else spec.agent,
+                "agent": who,
                 "access": access_of(spec, role),
                 "run": spec.run,
-                "timeout": spec.timeout or plan.settings.limits.step,
+                "argv": flags_of(cast.agents[who], access_of(spec, role)) if cast else [],
+                "timeout": time_limit(spec, role, plan.settings),
                 "prompt": prompt_for(call.project, plan.task, spec, role, earlier, step=step_id(index, spec)).text,
             }
         )
@@ -249,7 +263,9 @@ def _plan_lines(entry: dict[str, Any], screen: Screen) -> list[str]:
     if entry["setup"]:
         lines.append(f"  setup: {clean(entry['setup'])}")
     for step in entry["steps"]:
-        lines.append(f"  {step['id']} ({step['agent'] or 'no agent'}, access {step['access']}): {clean(step['run'] or '')}")
+        lines.append(
+            f"  {step['id']} ({step['agent']}, access {step['access']}): {clean(step['run'] or ' '.join(step['argv']))}"
+        )
         lines += indent(clean(step["prompt"]).splitlines(), "      ")
     lines += [f"  gate: {clean(gate)}" for gate in entry["gates"]] or ["  no gates"]
     return lines

@@ -41,10 +41,11 @@ class StepRecord(NamedTuple):
     started: Annotated[str | None, Field("When it started", text)] = None
     ended: Annotated[str | None, Field("When it ended", text)] = None
     exit: Annotated[int | None, Field("Exit code, negative for a signal", _COUNT)] = None
+    seconds: Annotated[float, Field("How long it took, all rounds together", number)] = 0.0
     reason: Annotated[str, Field("Why it failed", text)] = ""
     summary: Annotated[str, Field("What it says it did, at most 2,000 masked characters", text)] = ""
-    tokens: Annotated[dict[str, Any] | None, Field("in, out, cached", mapping)] = None
-    cost_usd: Annotated[float | None, Field("What it cost", number)] = None
+    tokens: Annotated[dict[str, Any] | None, Field("in, out, cached; all rounds together", mapping)] = None
+    cost_usd: Annotated[float | None, Field("What it cost, all rounds together; absent if nobody told", number)] = None
 
 
 class GateRecord(NamedTuple):
@@ -77,7 +78,12 @@ class Live(NamedTuple):
     specs: Annotated[dict[str, Any], Field("By step id: the hash of its definition", mapping)] = {}
     items: Annotated[dict[str, Any], Field("By step id: what a later step asked to change", mapping)] = {}
     rounds: Annotated[dict[str, Any], Field("By step id: how often it sent work back", mapping)] = {}
-    spent: Annotated[float, Field("Seconds that its steps have taken", number)] = 0.0
+    sessions: Annotated[dict[str, Any], Field("By step id: the agent's session that can be taken up", mapping)] = {}
+    limited: Annotated[dict[str, Any], Field("By agent: until when it can play nothing", mapping)] = {}
+    overloaded: Annotated[tuple[str, ...], Field("Agents that were overloaded at the step under way", words)] = ()
+    budget: Annotated[dict[str, Any], Field("What a person allowed this run, by unit", mapping)] = {}
+    reserved: Annotated[dict[str, Any], Field("What the step under way may use of the day's budget", mapping)] = {}
+    integrates: Annotated[str | None, Field("The target's commit that the integrator merges, in its one attempt", text)] = None
     verdicts: Annotated[tuple[str, ...], Field("Hashes of (tree, gates) that passed", words)] = ()
     approved: Annotated[str | None, Field("The branch tip that a person approved", text)] = None
     approved_by: Annotated[str | None, Field("Who approved it", text)] = None

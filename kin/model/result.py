@@ -3,6 +3,7 @@
 The one form for both is the contract's (docs/reference.md, "Results"). It comes from outside, so pydantic checks it.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -45,6 +46,23 @@ class Result(BaseModel):
     decisions: list[dict[str, Any]] = Field(default_factory=list)
     tasks: list[dict[str, Any]] = Field(default_factory=list)
     plan: list[Any] = Field(default_factory=list)
+
+
+_OPENING = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*kin-result[ \t]*$", re.MULTILINE)
+
+
+def result_of(message: str) -> Result | None:
+    """The last fenced `kin-result` block of a final message; None if it has none. Raises ValueError if that is malformed.
+
+    A fence that nothing closes ends with the message.
+    """
+    openings = list(_OPENING.finditer(message))
+    if not openings:
+        return None
+    opening = openings[-1]
+    closing = re.search(rf"^[ \t]*{opening[1]}", message[opening.end() :], re.MULTILINE)
+    end = opening.end() + closing.start() if closing else len(message)
+    return parse_result(message[opening.end() : end].strip())
 
 
 def parse_result(raw: bytes | str) -> Result:

@@ -113,11 +113,31 @@ class Limits(Model):
     rounds: int = Field(default=3, ge=0, le=100)
 
 
-class Budget(Model):
-    """What a run may cost."""
+class Amount(Model):
+    """A budget, in money, time or tokens."""
 
     usd: float | None = Field(default=None, ge=0)
     minutes: float | None = Field(default=None, gt=0)
+    tokens: float | None = Field(default=None, gt=0)
+
+
+class Budget(Amount):
+    """What a run may cost, and each of its steps, all runs of a task, and all of the project on one day (UTC)."""
+
+    step: Amount = Amount()
+    task: Amount = Amount()
+    day: Amount = Amount()
+
+    def scopes(self) -> dict[str, dict[str, float | None]]:
+        """By scope and unit, as kin.model.spending takes it."""
+        own = {unit: getattr(self, unit) for unit in Amount.model_fields}
+        return {"step": self.step.model_dump(), "run": own, "task": self.task.model_dump(), "day": self.day.model_dump()}
+
+    def allowing(self, amounts: Mapping[str, float]) -> "Budget":
+        """With what a person allows one run: it stands in for every budget of that unit."""
+        none = dict.fromkeys(amounts)
+        parts = {scope: getattr(self, scope).model_copy(update=none) for scope in ("step", "task", "day")}
+        return self.model_copy(update={**parts, **amounts})
 
 
 class RoleSettings(Model):
@@ -315,4 +335,13 @@ def plan_steps(pipeline: Any, settings: Settings) -> tuple[StepSpec, ...]:
         raise ValueError("pipeline: " + "; ".join(p.message for p in problems_of(error))) from None
     if not 1 <= len(specs) <= MAX_STEPS:
         raise ValueError(f"a pipeline has 1 to {MAX_STEPS} steps, this one {len(specs)}")
-    return specs
+    return tuple(with_role(spec, settings) for spec in specs)
+
+
+def with_role(spec: StepSpec, settings: Settings) -> StepSpec:
+    """A model's step with what `roles:` of the project says where the step says nothing."""
+    said = settings.roles.get(spec.role)
+    if said is None or spec.run is not None:
+        return spec
+    names = [name for name in ("model", "access", "timeout") if getattr(spec, name) is None]
+    return spec.model_copy(update={name: getattr(said, name) for name in names})

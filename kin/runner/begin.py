@@ -14,17 +14,17 @@ from kin.faults import point
 from kin.model import times
 from kin.model.ids import run_id
 from kin.model.record import Live, PlanRecord, Run, StepRecord
-from kin.model.settings import Settings, StepSpec, check_budget
+from kin.model.settings import Settings, StepSpec, check_budget, with_role
 from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner import commit, salvage, worktree
 from kin.runner.aside import how_to_see, set_aside
 from kin.runner.build import Clash
+from kin.runner.casting import Cast, cast_all
 from kin.runner.ending import Outcome, outcome, put_status
 from kin.runner.host import FILES, job_of
-from kin.runner.passage import Passage, now, step_id
+from kin.runner.passage import Passage, now, spec_digest, step_id
 from kin.runner.planning import course_of, is_wanted, must_agree
-from kin.runner.step import command_of, spec_digest
 from kin.runner.target import BY_OPTION, Target, find_target, settings_for
 from kin.runner.taskfile import standing, task_path
 from kin.runner.undo import restored
@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 
+INTEGRATOR = StepSpec(role="integrator", access="write")
+"""The step that kin adds to a run whose work conflicts with its target."""
 HOLDS_UP = ("dependency", "child")
 """Kinds of reasons for which even a run that a person asks for must wait."""
 
@@ -54,7 +56,8 @@ HOLDS_UP = ("dependency", "child")
 class Asked(NamedTuple):
     """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
     revert took back; `plan`: have it planned, and no more; `push`: what is finished goes to the remote; `bundle`: it goes into
-    this file, and nothing is merged; `allow` raises what keeps a plan from running, asked once nobody else can run the task."""
+    this file, and nothing is merged; `allow` raises what keeps a plan from running, asked once nobody else can run the task;
+    `budget`: what the run may use in all, by unit."""
 
     base: str | None = None
     restart: bool = False
@@ -65,13 +68,15 @@ class Asked(NamedTuple):
     push: bool = False
     bundle: str | None = None
     allow: "Callable[[Plan], None] | None" = None
+    budget: Mapping[str, float] = {}
 
 
 class Plan(NamedTuple):
     """What would run: read before anything is claimed, started or paid for, and shown by `--dry-run`.
 
     `planners` of its steps plan; `plan` is what they planned, None where nobody does; `plan_only`: no other step runs.
-    `landed`: the target is not checked out here, and it holds the task as done.
+    `landed`: the target is not checked out here, and it holds the task as done. `integrates`: the last step is not the task's
+    own but the integrator's, which kin added.
     """
 
     task: Task
@@ -79,7 +84,9 @@ class Plan(NamedTuple):
     target: Target
     settings: Settings
     specs: tuple[StepSpec, ...]
+    cast: tuple[Cast | None, ...]
     landed: bool = False
+    integrates: bool = False
     planners: int = 0
     plan: PlanRecord | None = None
     plan_only: bool = False
@@ -104,24 +111,27 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     lost = f"bring it back, or `kin run {task_id} --restart` starts over on another one"
     target = find_target(project, name, way=lost if fixed else BY_OPTION, push=asked.push)
     settings = settings_for(project, target)
-    held = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
-    if not target.here and held is None:
+    there = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
+    if not target.here and there is None:
         raise Usage(f"{target.name} does not hold {task_id}", f"commit it on {target.name} first, or name another `--base`")
+    held = live.live if live and live.live and not asked.restart else Live()
     try:
         specs, planners, made = course_of(task, settings, None if asked.restart else live, wanted=asked.plan)
     except ValueError as error:
         raise Invalid(f"{task_id}: {error}", f"mend `pipeline:` in .kin/tasks/{task_id}.yaml or .kin/kin.yaml") from None
-    for spec in specs:
-        command_of(spec)
-    if task.budget:
-        budget = check_budget(task.budget, settings.budget)
-        if isinstance(budget, str):
-            raise Invalid(f"{task_id}: {budget}", f"mend `budget:` in .kin/tasks/{task_id}.yaml")
-        settings = settings.model_copy(update={"budget": budget})
+    if held.integrates:
+        specs = (*specs, with_role(INTEGRATOR, settings))
+    cast = cast_all(specs, task, settings, project.store, environ)
+    budget = check_budget(task.budget or {}, settings.budget)
+    if isinstance(budget, str):
+        raise Invalid(f"{task_id}: {budget}", f"mend `budget:` in .kin/tasks/{task_id}.yaml")
+    allowed = {unit: float(amount) for unit, amount in {**held.budget, **asked.budget}.items()}
+    settings = settings.model_copy(update={"budget": budget.allowing(allowed)})
     if git.identity(project.root) is None:
         raise Invalid("git does not know who you are", 'set it: `git config user.name "..."` and `git config user.email ...`')
-    landed = held is not None and standing(held, f"{target.name}:{task_path(task_id)}").status == TaskStatus.done
-    return Plan(task, text, target, settings, specs, landed, planners, made, asked.plan)
+    landed = there is not None and standing(there, f"{target.name}:{task_path(task_id)}").status == TaskStatus.done
+    integrates = bool(held.integrates)
+    return Plan(task, text, target, settings, specs, cast, landed, integrates, planners, made, asked.plan)
 
 
 def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Outcome | None:
@@ -176,11 +186,13 @@ def begin_record(project: Project, plan: Plan, live: Run | None, asked: Asked) -
     if gone:
         return _new_record(plan, asked), f"finished step {gone[0]} is no longer in the pipeline, so the run starts over"
     live_part = held._replace(pid=os.getpid(), word=None, asked=asked_for(plan.task), plan=plan.plan)
+    live_part = live_part._replace(budget={**held.budget, **asked.budget}, reserved={})
     return live._replace(status=RunStatus.running, ended=None, waiting=None, steps=tuple(kept), live=live_part), None
 
 
 def _new_record(plan: Plan, asked: Asked) -> Run:
     moment = times.now()
+    specs = plan.specs[:-1] if plan.integrates else plan.specs
     return Run(
         run=run_id(times.stamp(moment), secrets.randbits(20)),
         task=plan.task.id,
@@ -189,8 +201,8 @@ def _new_record(plan: Plan, asked: Asked) -> Run:
         started_by=asked.started_by,
         base=plan.target.name,
         branch=f"kin/{plan.task.id}",
-        steps=tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(plan.specs[: plan.planners or None])),
-        live=Live(pid=os.getpid(), asked=asked_for(plan.task), plan=plan.plan and PlanRecord()),
+        steps=tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(specs[: plan.planners or None])),
+        live=Live(pid=os.getpid(), asked=asked_for(plan.task), plan=plan.plan and PlanRecord(), budget=dict(asked.budget)),
     )
 
 
@@ -242,7 +254,7 @@ def make_ready(p: Passage, old: Run | None, base: str) -> None:
     p.say("worktree", text=made.path)
     if first_unfinished(p.run) is not None:
         _take_up_commit(p, old)
-        _back_to_last_step(p)
+        back_to_last_step(p)
 
 
 def _clear_stray_branch(p: Passage) -> None:
@@ -271,13 +283,20 @@ def _take_up_commit(p: Passage, old: Run | None) -> None:
     p.save(steps=steps, head=tip, specs={**p.live.specs, name: spec_digest(spec)}, crashes=0)
 
 
-def _back_to_last_step(p: Passage) -> None:
+def back_to_last_step(p: Passage) -> None:
     """Salvage what an interrupted step left, commits too, and go back to where the last finished one ended.
 
-    A branch without a commit of its own moves on to the target's tip, so that work starts from what is there now.
+    A branch without a commit of its own moves on to the target's tip, so that work starts from what is there now. Where a
+    client takes up its session, all stays as the session knows it.
     """
     at = p.live.head or p.live.start or p.target.oid
     state = commit.look(p.path)
+    index = first_unfinished(p.run)
+    if p.live.sessions and index is not None:
+        known = p.fresh is None and (state.head, state.branch) == (at, p.branch_ref)
+        if known and (who := next_agent(p, index)) and p.session(index, who):
+            return
+        p.save(sessions={})
     if state.head != at or not state.clean or state.branch != p.branch_ref:
         saved = salvage.salvage(p.path, p.task.id, p.run.run, "interrupted", head=at)
         if not saved.complete:
@@ -290,6 +309,13 @@ def _back_to_last_step(p: Passage) -> None:
         worktree.fast_forward(p.path, p.branch_ref, at, p.target.oid)
         p.save(start=p.target.oid, head=None)
     point("worktree.back")
+
+
+def next_agent(p: Passage, index: int) -> str | None:
+    """The first agent of a model's step that no limit keeps from playing it now; None if all are at their limits."""
+    cast = p.cast[index]
+    free = (name for name in (cast.agents if cast else ()) if str(p.live.limited.get(name, "")) <= now())
+    return next(free, None)
 
 
 def environment_for(environ: Mapping[str, str]) -> dict[str, str]:

@@ -95,13 +95,18 @@ def cancel(p: Passage, reason: str, exit: int) -> Outcome:
 
 
 def wait(p: Passage, for_: WaitFor, reason: str, paths: tuple[str, ...] = (), until: str | None = None) -> Outcome:
-    """Pause the run: the process ends, the record says what it waits for; for a person's part the task shows `review`."""
+    """Pause the run: the process ends, the record says what it waits for.
+
+    For a person's part the task shows `review`; one that goes on by itself is no longer `blocked`.
+    """
     person = for_ in (WaitFor.review, WaitFor.merge)
-    owed = {"status": TaskStatus.review.value, "blocked": None} if person else None
+    status = TaskStatus.review if person else TaskStatus.todo if _status_now(p) == TaskStatus.blocked else None
+    owed = {"status": status.value, "blocked": None} if status else None
     p.save(status=RunStatus.waiting, reason=reason, waiting=Waiting(for_, until, reason, paths), pending_edit=owed)
     point("waiting.saved")
+    if status is not None:
+        _put_owed(p, status, None)
     if person:
-        _put_owed(p, TaskStatus.review, None)
         _commit_status(p, TaskStatus.review, None)
     p.say("end", text=reason)
     waiting = {"for": for_.value, "until": until, "paths": list(paths)}

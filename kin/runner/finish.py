@@ -28,6 +28,7 @@ from kin.runner.move import Moved
 from kin.runner.offer import offer
 from kin.runner.passage import Passage, now
 from kin.runner.proposals import files_of
+from kin.runner.rounds import mend_gate, try_integrator
 from kin.runner.target import find_target
 from kin.store import locks, records, tasks
 from kin.store.project import Project
@@ -44,7 +45,10 @@ def mode_of(task: Task, settings: Settings) -> Mode:
 
 
 def finish(p: Passage) -> Outcome:
-    """Take finished work to its end: merged, waiting for a person, or blocked. Called again, it goes on where it stands."""
+    """Take finished work to its end: merged, waiting for a person, or blocked. Called again, it goes on where it stands.
+
+    Raises SentBack if a step is to mend what stands in the way.
+    """
     while True:
         p.target = find_target(p.project, p.run.base, push=p.share is not None)
         if (done := landed_run(p.project.root, p.target.oid, p.run.run, p.live.start)) is not None:
@@ -70,6 +74,7 @@ def finish(p: Passage) -> Outcome:
 def _review(p: Passage, built: Built | Clash) -> Outcome:
     """Gate what would be merged, then wait for a person; nothing is merged now, so nobody has to queue for it."""
     if isinstance(built, Clash):
+        try_integrator(p, built)
         return block(p, BlockedKind.conflict, _clash_words(p, built))
     if (ended := _gate(p, built)) is not None:
         return ended
@@ -143,6 +148,8 @@ def _gate(p: Passage, built: Built) -> Outcome | None:
     if verdict.cancelled:
         return cancel(p, "cancelled while gates ran", 128 + p.cancel.number)
     if verdict.failed is not None:
+        if verdict.records and verdict.records[-1].verdict == "fail":
+            mend_gate(p, verdict.failed, verdict.reason)
         return block(p, BlockedKind.gate, verdict.reason)
     return None
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from kin import git
 from kin.runner.begin import Plan
-from kin.runner.step import access_of, role_of
+from kin.runner.casting import access_of, role_of
 from kin.store import trust
 from kin.store.config import KIN_YAML
 from kin.store.project import Project

@@ -11,12 +11,15 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from kin.model import times
 from kin.model.record import Live, Run, StepRecord
 from kin.model.settings import Settings, StepSpec
+from kin.model.status import RunStatus
 from kin.model.task import Task
+from kin.runner.casting import Cast
 from kin.runner.commit import State
 from kin.runner.events import Emit, Event
 from kin.runner.share import Share
@@ -46,10 +49,16 @@ def step_id(index: int, spec: StepSpec) -> str:
     return f"{index + 1}-{spec.role}"
 
 
+def spec_digest(spec: StepSpec) -> str:
+    """What makes a finished step another one when it is edited: who plays it and what it runs, not its limits."""
+    return digest(spec.role, spec.run, spec.brief, spec.agent, spec.model, spec.access)
+
+
 @dataclass
 class Passage:
     """One run in this process.
 
+    `cast` is who may play each step (None: a command); `plays` whether this process may start agents: an approval may not.
     `text` is the task file's text, `planners` how many of its first steps plan (`plan_only`: no others run), `path` the task's
     worktree, `fresh` its git folder as long as `setup` did not run there, `seen` how it stands if the last step left it
     untouched, `slot` the number of its slot; `share` what it holds on the remote with `--push`; `bundle` the file that the
@@ -62,6 +71,7 @@ class Passage:
     task: Task
     text: str
     specs: tuple[StepSpec, ...]
+    cast: tuple[Cast | None, ...]
     run: Run
     environ: Mapping[str, str]
     emit: Emit
@@ -69,6 +79,7 @@ class Passage:
     kids: Held
     planners: int = 0
     plan_only: bool = False
+    plays: bool = False
     slot: int = 0
     path: str = ""
     fresh: str | None = None
@@ -107,9 +118,36 @@ class Passage:
         os.makedirs(path, mode=0o700, exist_ok=True)
         return path
 
+    def home(self, step: str, agent: str) -> str:
+        """The private home of an agent in a step; it outlives this process if the session in it is to be taken up."""
+        path = os.path.join(self.tmp, f"home-{step}-{agent}")
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        return path
+
+    def wording(self, index: int) -> str:
+        """What a step's session was told for good: if that is edited, the session cannot be taken up."""
+        task = self.task
+        return digest(spec_digest(self.specs[index]), task.title, task.description, task.acceptance)
+
+    def session(self, index: int, agent: str) -> str | None:
+        """The session of `agent` that the step at `index` goes on in; None if it starts anew."""
+        kept = self.live.sessions.get(step_id(index, self.specs[index]), {})
+        if kept.get("agent") != agent or kept.get("of") != self.wording(index):
+            return None
+        return str(kept["session"])
+
+    def integrates(self, index: int) -> bool:
+        """Whether the step at `index` is the integrator's attempt at a conflict, which kin adds to a run."""
+        return self.live.integrates is not None and index == len(self.specs) - 1
+
     def say(self, kind: str, step: str = "", text: str = "", seconds: float = 0.0) -> None:
         """Tell whoever looks on."""
         self.emit(Event(self.task.id, kind, step, text, seconds))
+
+    @cached_property
+    def budget(self) -> Mapping[str, Mapping[str, float | None]]:
+        """The budgets that hold for this run, by scope and unit."""
+        return self.settings.budget.scopes()
 
     def save(self, **changes: Any) -> None:
         """Change the record and make it durable. Keys of `Live` and of `Run` may be mixed."""
@@ -155,11 +193,18 @@ class Passage:
         }
 
     def close(self) -> None:
-        """End what the run started and clear its TMPDIR."""
+        """End what the run started and clear its TMPDIR, but for the homes of sessions that are to be taken up."""
         if self._supervisor is not None:
             self._supervisor.close()
             self._supervisor = None
-        shutil.rmtree(os.path.join(state_folder(self.environ), "tmp", self.run.run), ignore_errors=True)
+        top = os.path.join(state_folder(self.environ), "tmp", self.run.run)
+        if not self.live.sessions or self.run.status == RunStatus.completed:
+            shutil.rmtree(top, ignore_errors=True)
+            return
+        kept = {f"home-{step}-{of['agent']}" for step, of in self.live.sessions.items()}
+        for name in set(os.listdir(top)) - kept:
+            path = os.path.join(top, name)
+            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
 
 def now() -> str:

@@ -18,6 +18,7 @@ from kin.runner import claim
 from kin.runner.aside import set_aside
 from kin.runner.begin import Asked, plan_for
 from kin.runner.build import Clash, merge_ref
+from kin.runner.casting import access_of, role_of
 from kin.runner.ending import Outcome, may_edit, owe
 from kin.runner.events import Emit, Event
 from kin.runner.finish import finish
@@ -27,7 +28,6 @@ from kin.runner.passage import step_id
 from kin.runner.pipeline import passage_for
 from kin.runner.planning import agree
 from kin.runner.signals import Cancel
-from kin.runner.step import access_of, role_of
 from kin.runner.target import find_target
 from kin.runner.undo import undo as revert
 from kin.runner.watchdog import sweep
@@ -101,6 +101,8 @@ def revise(
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
         held = (live.live or Live())._replace(approved=None, approved_by=None, rounds={}, pending_edit=None, word="go")
         held = held._replace(plan=PlanRecord()) if index < plan.planners else held
+        if held.integrates:  # what is revised may conflict no more; if it does, there is another attempt
+            steps, held = steps[: len(plan.specs) - 1], held._replace(integrates=None)
         words = f"revised by {by}"
         records.save_live(
             project, live._replace(status=RunStatus.cancelled, steps=steps, waiting=None, reason=words, live=held)

@@ -5,37 +5,42 @@ its end. Whatever stops the process, the record says where to go on.
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from kin import git
 from kin.errors import Busy, Conflict, KinError
 from kin.faults import point
 from kin.model.record import Run
-from kin.model.status import BlockedKind, RunStatus, StepStatus
+from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.runner import claim, gates
 from kin.runner.begin import (
     Asked,
     Plan,
     already,
+    back_to_last_step,
     begin_record,
     clear_the_way,
     environment_for,
     first_unfinished,
     make_ready,
+    next_agent,
     plan_for,
     restored_work,
 )
 from kin.runner.bundle import write_bundle
-from kin.runner.ending import Outcome, block, cancel, complete, pay_owed_edit
+from kin.runner.casting import credentials
+from kin.runner.ending import Outcome, block, cancel, complete, pay_owed_edit, wait
 from kin.runner.events import Emit
 from kin.runner.finish import finish
+from kin.runner.judge import StepEnd
 from kin.runner.landed import landed_run
 from kin.runner.mask import make_mask
 from kin.runner.passage import Passage, now, step_id
 from kin.runner.planning import go_on
+from kin.runner.rounds import SentBack, begin_merge, give_up, send_back
 from kin.runner.share import Share, installed, run_ref, shared
 from kin.runner.signals import Cancel
-from kin.runner.step import StepEnd, access_of, play, role_of
+from kin.runner.step import play
 from kin.runner.worktree import mark_ready
 from kin.store import locks, records
 from kin.store.project import Project
@@ -95,7 +100,7 @@ def _claimed(
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:
         p = passage_for(project, plan, run, environ, emit, cancel, kids)
-        p.slot, p.share, p.bundle = claim.slot_number(slot), share, asked.bundle
+        p.slot, p.share, p.bundle, p.plays = claim.slot_number(slot), share, asked.bundle, True
         try:
             clear_the_way(p, live, words)
             return _through(p, live, restored_work(p) if asked.restore else p.target.oid)
@@ -116,7 +121,11 @@ def _through(p: Passage, old: Run | None, base: str) -> Outcome:
     """From the record to the end. What stops a run that has one blocks its task with the reason: it is never left hanging."""
     try:
         make_ready(p, old, base)
-        return _set_up(p) or _steps(p) or finish(p)
+        ended = _set_up(p)
+        while ended is None:
+            with suppress(SentBack):
+                ended = _steps(p) or finish(p)
+        return ended
     except (KinError, OSError) as error:
         tip = git.tip(p.project.root, p.target.ref)
         if tip and (done := landed_run(p.project.root, tip, p.run.run, p.live.start)) is not None:
@@ -136,13 +145,15 @@ def passage_for(
     kids: locks.Held,
 ) -> Passage:
     """The run under way, from a plan and a record; the caller holds the task's locks and closes it."""
+    mine = len(run.steps)  # a run that starts over has no step of the integrator, which its plan may still name
     return Passage(
         project=project,
         settings=plan.settings,
         target=plan.target,
         task=plan.task,
         text=plan.text,
-        specs=plan.specs,
+        specs=plan.specs[:mine],
+        cast=plan.cast[:mine],
         planners=plan.planners,
         plan_only=plan.plan_only,
         run=run,
@@ -150,7 +161,7 @@ def passage_for(
         emit=emit,
         cancel=cancel,
         kids=kids,
-        mask=make_mask(environ, plan.settings.secrets),
+        mask=make_mask(environ, (*plan.settings.secrets, *credentials(plan.cast))),
     )
 
 
@@ -182,42 +193,41 @@ def _steps(p: Passage) -> Outcome | None:
         if p.run.steps[index].status != StepStatus.running:
             p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
         point("step.saved")
-        end = play(p, index)
+        if p.integrates(index) and not begin_merge(p, index):
+            p.save(steps=p.with_step(index, status=StepStatus.skipped))
+            continue
+        who = next_agent(p, index)
+        if who is None and p.cast[index] is not None:
+            return _wait_for_agents(p, index)
+        end = play(p, index, who)
         if p.share is not None and not p.share.keep(p.run):
             return cancel(p, p.share.lost, Busy.exit)
-        if end.status == "cancelled":
-            return cancel(p, end.reason, 128 + p.cancel.number)
-        if end.status == "changes_requested":
-            if (stuck := _send_back(p, index, end)) is not None:
-                return block(p, BlockedKind.failed, stuck)
-        elif end.status != "done":
-            return block(p, end.kind, end.reason)
+        if (ended := _after(p, index, end)) is not None:
+            return ended
 
 
-def _send_back(p: Passage, index: int, end: StepEnd) -> str | None:
-    """Back to an earlier step with the items, that step and all after it pending again; words if that cannot be."""
-    name = step_id(index, p.specs[index])
-    listed = p.short("\n".join(f"- {item}" for item in end.items))
-    back = _earlier_step(p, index, end.back_to)
-    if back is None:
-        return f"step {name} asks for changes, and no earlier step could make them:\n{listed}"
-    own = p.specs[index].rounds
-    limit = p.settings.limits.rounds if own is None else own
-    rounds = int(p.live.rounds.get(name, 0)) + 1
-    if rounds > limit:
-        return f"step {name} asked for changes {rounds} times, {limit} rounds are allowed; it still wants:\n{listed}"
-    steps = tuple(s._replace(status=StepStatus.pending) if back <= i <= index else s for i, s in enumerate(p.run.steps))
-    items = {**p.live.items, step_id(back, p.specs[back]): list(end.items)}
-    p.save(steps=steps, items=items, rounds={**p.live.rounds, name: str(rounds)})
-    point("round.saved")
-    p.say("note", name, f"{name} asks for changes; back to {step_id(back, p.specs[back])} (round {rounds} of {limit})")
+def _after(p: Passage, index: int, end: StepEnd) -> Outcome | None:
+    """What a step's end means for the run: None if it goes on."""
+    if end.status == "cancelled":
+        return cancel(p, end.reason, 128 + p.cancel.number)
+    if end.status == "waiting":
+        if next_agent(p, index) is None:
+            return _wait_for_agents(p, index, end.reason)
+        p.say("note", text=f"{end.reason} until {end.until}; the next agent that the project names begins it anew")
+        back_to_last_step(p)
+    elif end.status == "changes_requested":
+        if (stuck := send_back(p, index, end)) is not None:
+            return block(p, BlockedKind.failed, stuck)
+    elif end.status != "done":
+        if p.integrates(index) and end.kind in (BlockedKind.failed, BlockedKind.no_work):
+            return give_up(p, end)
+        return block(p, end.kind, end.reason)
     return None
 
 
-def _earlier_step(p: Passage, index: int, role: str | None) -> int | None:
-    """The nearest earlier step of that role; without one, the nearest earlier step that may write."""
-    for i in range(index - 1, -1, -1):
-        spec = p.specs[i]
-        if spec.role == role or (role is None and access_of(spec, role_of(spec, p.project.store)) == "write"):
-            return i
-    return None
+def _wait_for_agents(p: Passage, index: int, reason: str = "") -> Outcome:
+    """Pause until the first agent that may play the step is free again."""
+    cast = p.cast[index]
+    until = min(str(p.live.limited[name]) for name in (cast.agents if cast else ()))
+    words = reason or f"step {step_id(index, p.specs[index])} waits for its agents"
+    return wait(p, WaitFor.limit, f"{words}; `kin run {p.task.id}` goes on from {until}", until=until)

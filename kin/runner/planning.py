@@ -15,10 +15,10 @@ from kin.model.record import Live, PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.task import Task
+from kin.runner.casting import access_of, cast_all, role_of
 from kin.runner.ending import Outcome, block, may_edit, wait
 from kin.runner.passage import Passage, digest, now, step_id
 from kin.runner.proposals import as_child
-from kin.runner.step import access_of, role_of
 from kin.store import bulk, records, tasks
 from kin.store.project import Project
 from kin.store.roles import role_names
@@ -85,7 +85,12 @@ def go_on(p: Passage) -> Outcome | None:
     if p.plan_only or must_agree(p.task, p.settings, plan):
         words = f"`kin plan {p.task.id}` shows it, then `kin approve {p.task.id}`, or `kin revise {p.task.id} -m ...`"
         return wait(p, WaitFor.plan, f"its plan is made: {_gist(plan, p.run, p.planners)}; {words}")
-    return _split(p, plan) if plan.files else None
+    if plan.files:
+        return _split(p, plan)
+    if len(p.cast) < len(p.specs):  # planned just now: before this nobody knew who would have to play
+        new = cast_all(p.specs[p.planners :], p.task, p.settings, p.project.store, p.environ)
+        p.cast = (*p.cast[: p.planners], *new)
+    return None
 
 
 def _gist(plan: PlanRecord, run: Run, planners: int) -> str:

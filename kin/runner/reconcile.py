@@ -18,9 +18,9 @@ from kin.model.settings import Settings, Watch, plan_steps
 from kin.model.status import RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner import claim
+from kin.runner.casting import access_of, role_of
 from kin.runner.checkout import Pending, find_checkout
 from kin.runner.landed import reverted_runs
-from kin.runner.step import access_of, role_of
 from kin.store import config, locks, modules
 from kin.store.arrivals import Arrival, Origin, arrivals
 from kin.store.project import Project

@@ -4,190 +4,102 @@ An agent's word is a claim. The exit code, the result file and the worktree are 
 started is gone; only then does its work become one commit on the branch.
 """
 
-import math
 import os
-from typing import NamedTuple
 
 from kin import git
-from kin.errors import Failed, Invalid
+from kin.context import fence
+from kin.errors import Failed
 from kin.faults import point
-from kin.model.result import MAX_RESULT, Result, parse_result
-from kin.model.settings import StepSpec
+from kin.model.spending import added
 from kin.model.status import BlockedKind, StepStatus
-from kin.runner import commit, salvage, worktree
+from kin.runner import budgets, commit, salvage, worktree
 from kin.runner.aside import how_to_see
+from kin.runner.casting import access_of, role_of, time_limit
+from kin.runner.judge import Played, StepEnd, judge_command
 from kin.runner.logs import StepLog
-from kin.runner.passage import Passage, digest, now, step_id
+from kin.runner.passage import Passage, now, spec_digest, step_id
 from kin.runner.prompts import prompt_for
 from kin.runner.proposals import keep
-from kin.runner.supervise import Ended, Limits
-from kin.store import records
-from kin.store.roles import Role, find_role, load_role
+from kin.runner.supervise import Limits
+from kin.store import notes, records
 
-__all__ = ["StepEnd", "access_of", "command_of", "play", "role_of", "spec_digest"]
-
-_STATUS = {"done": StepStatus.done, "cancelled": StepStatus.pending}
-TAIL_LINES = 20
-"""Lines of each stream that a reason holds."""
+_STATUS = {"done": StepStatus.done, "cancelled": StepStatus.pending, "waiting": StepStatus.pending}
+GO_ON = (
+    "Go on with this task where you stopped; nothing of yours was changed. End with the `kin-result` block as you were told."
+)
 
 
-class StepEnd(NamedTuple):
-    """How a step ended. `status` is done, failed, changes_requested, blocked or cancelled; `kind` why it blocks the task."""
-
-    status: str
-    kind: BlockedKind = BlockedKind.failed
-    reason: str = ""
-    items: tuple[str, ...] = ()
-    back_to: str | None = None
-    commit: str | None = None
-
-
-def spec_digest(spec: StepSpec) -> str:
-    """What makes a finished step another one when it is edited: who plays it and what it runs, not its limits."""
-    return digest(spec.role, spec.run, spec.brief, spec.agent, spec.model, spec.access)
-
-
-def role_of(spec: StepSpec, store: str) -> Role:
-    """The role of a step; a command may play one that the roster does not hold. Raises NotFound for a model's."""
-    if spec.run is None:
-        return find_role(store, spec.role)
-    return load_role(store, spec.role) or Role(spec.role)
-
-
-def access_of(spec: StepSpec, role: Role) -> str:
-    """`read` or `write`: what the step says, else a command may write, else what the role says."""
-    return spec.access or ("write" if spec.run is not None else role.access)
-
-
-def command_of(spec: StepSpec) -> list[str]:
-    """The arguments of a step's process. Raises Invalid if only a model could play it."""
-    if spec.run is None:
-        raise Invalid(
-            f"no agent is set up that could play {spec.role}",
-            "make the step a command (`run:` in the pipeline, `kin add TITLE --run CMD`); clients named by `agent:` come later",
-        )
-    return ["/bin/sh", "-c", spec.run]
-
-
-def _write_prompt(p: Passage, index: int, path: str) -> None:
-    spec = p.specs[index]
-    items = p.live.items.get(step_id(index, spec), [])
-    listed = items if isinstance(items, list) else [items]
-    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+def _write_prompt(p: Passage, index: int, session: bool, path: str) -> None:
+    """The whole prompt; for a client that takes up its session only what is new since it stopped."""
+    spec, name = p.specs[index], step_id(index, p.specs[index])
+    if session:
+        since = p.live.sessions[name]["at"]
+        new = [n for _, n in notes.of_task(p.project, p.task.id) if n.at >= since and n.to in (None, spec.role)]
+        text = "\n\n".join((GO_ON, *(f"{note.by} says ({note.for_}):\n\n{fence(note.text)}" for note in new))) + "\n"
+    else:
+        items = p.live.items.get(name, [])
+        listed = items if isinstance(items, list) else [items]
         role = role_of(spec, p.project.store)
-        prompt = prompt_for(p.project, p.task, spec, role, p.run.steps[:index], listed, step_id(index, spec))
-        file.write(p.mask(prompt.text))
+        text = prompt_for(p.project, p.task, spec, role, p.run.steps[:index], listed, name).text
+    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(p.mask(text))
 
 
-def play(p: Passage, index: int) -> StepEnd:
-    """Run the step at `index` and make its end durable: its commit, its status and its summary, before this returns."""
+def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
+    """Run the step at `index` and make its end durable: its commit, its status and its summary, before this returns.
+
+    `who` is the agent that plays it; None for a command.
+    """
     spec = p.specs[index]
     name = step_id(index, spec)
+    caps = budgets.caps_for(p, index)
+    if (used_up := budgets.refusal(p, name, caps)) is not None:
+        return used_up
     before = p.seen or commit.look(p.path)
     p.seen = None
-    env = {**p.environ, **p.step_env(spec.role, name)}
-    _forget(env["KIN_RESULT"])
     prompt = os.path.join(p.tmp, f"{name}.prompt.md")
-    _write_prompt(p, index, prompt)
-    p.say("step", name, spec.run or "")
+    _write_prompt(p, index, who is not None and p.session(index, who) is not None, prompt)
+    p.say("step", name, spec.run or f"played by {who}")
     point("step.started")
-    limit, left = spec.timeout or p.settings.limits.step, _seconds_left(p)
+    limit, left = time_limit(spec, role_of(spec, p.project.store), p.settings), budgets.seconds_left(caps)
     with StepLog(records.logs_folder(p.project, p.task.id, p.run.run), name, p.mask) as log:
-        ended = p.supervisor.run(
-            command_of(spec),
-            cwd=p.path,
-            env=env,
-            stdin=prompt,
-            limits=Limits(min(limit, max(left, 0.001))),
-            log=log,
-            on_line=lambda stream, text: p.say("line", name, text),
-        )
+        if who is None:
+            played = _command(p, index, prompt, log, min(limit, left))
+        else:
+            from kin.runner.player import perform
+
+            played = perform(p, index, who, prompt, log, caps, min(limit, left))
     point("step.ended")
-    end, summary = _judge(p, spec, name, ended, env["KIN_RESULT"])
-    if ended.why == "timeout" and left < limit:
-        words = f"step {name} was ended: the run's {p.settings.budget.minutes:g} minutes are used up"
-        end = StepEnd("failed", BlockedKind.budget, f"{words}; raise `budget:` and `kin run {p.task.id}` goes on")
+    verdict = played.verdict
+    if verdict.result is not None and verdict.end.status in ("done", "changes_requested"):
+        dropped = keep(p, name, spec.role, verdict.result)
+        played = played._replace(verdict=verdict._replace(summary=p.short(verdict.summary + dropped)))
+    end = verdict.end
+    if played.ended.why == "timeout" and left < limit:
+        end = budgets.over(p, name, caps["minutes"])
     end = _settle(p, index, before, end)
     point("step.settled")
-    _record(p, index, end, ended, summary)
-    p.say("step_end", name, end.status if end.status != "failed" else end.reason, ended.seconds)
+    _record(p, index, end, played)
+    p.say("step_end", name, end.reason if end.status in ("failed", "waiting") else end.status, played.ended.seconds)
     return end
 
 
-def _seconds_left(p: Passage) -> float:
-    """What is left of the run's budget of minutes, for its steps together."""
-    minutes = p.settings.budget.minutes
-    return math.inf if minutes is None else minutes * 60 - p.live.spent
-
-
-def _forget(path: str) -> None:
-    if os.path.lexists(path):
-        os.unlink(path)
-
-
-def _judge(p: Passage, spec: StepSpec, name: str, ended: Ended, result_file: str) -> tuple[StepEnd, str]:
-    """What the process's end means, and the summary to keep."""
-    if ended.why == "cancelled":
-        return StepEnd("cancelled", reason=f"cancelled during step {name}"), ""
-    if ended.why in ("timeout", "idle", "first_output"):
-        return StepEnd("failed", BlockedKind.timeout, _reason(p, name, f"ran into its limit ({ended.why})", ended)), ""
-    if ended.why == "cannot_start":
-        return StepEnd("failed", BlockedKind.failed, _reason(p, name, f"could not start: {ended.error}", ended)), ""
-    if ended.why == "lost":
-        return StepEnd("failed", BlockedKind.crash, _reason(p, name, "lost its supervisor", ended)), ""
-    try:
-        result = _result(result_file)
-    except ValueError as error:
-        return StepEnd("failed", BlockedKind.failed, _reason(p, name, f"left a malformed result: {error}", ended)), ""
-    summary = p.short(result.summary if result else ended.tail_out)
-    if ended.exit != 0:
-        tail = tuple(_tail(p, ended).splitlines())
-        if spec.back_to:
-            items = tuple(str(i) for i in result.items) if result and result.items else tail
-            return StepEnd("changes_requested", items=items, back_to=spec.back_to), summary
-        said = f"ended with exit {ended.exit}" if (ended.exit or 0) >= 0 else f"was ended by signal {-(ended.exit or 0)}"
-        return StepEnd("failed", BlockedKind.failed, _reason(p, name, said, ended)), summary
-    if result is None:
-        return StepEnd("done"), summary
-    summary = p.short(summary + keep(p, name, spec.role, result))
-    return _judge_result(p, spec, name, result), summary
-
-
-def _judge_result(p: Passage, spec: StepSpec, name: str, result: Result) -> StepEnd:
-    if result.status == "changes_requested":
-        items = tuple(str(i) for i in result.items) or (result.summary or "changes were asked for, without saying which",)
-        return StepEnd("changes_requested", items=items, back_to=result.back_to or spec.back_to)
-    if result.status == "blocked" or result.question:
-        question = p.short(result.question or result.summary or "no question was given")
-        hint = f'`kin answer {p.task.id} -m "..."` answers it'
-        return StepEnd("blocked", BlockedKind.question, f"step {name} asks: {question}; {hint}")
-    if result.status == "failed":
-        return StepEnd("failed", BlockedKind.failed, f"step {name} says that it failed: {p.short(result.summary)}")
-    return StepEnd("done")
-
-
-def _result(path: str) -> Result | None:
-    """The result that a command left; None if it left none. Raises ValueError for one that is malformed."""
-    try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_RESULT + 1)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ValueError(error.strerror) from error
-    return parse_result(raw) if raw.strip() else None
-
-
-def _tail(p: Passage, ended: Ended) -> str:
-    lines = [line for stream in (ended.tail_out, ended.tail_err) for line in stream.splitlines()[-TAIL_LINES:]]
-    return p.short("\n".join(lines))
-
-
-def _reason(p: Passage, name: str, what: str, ended: Ended) -> str:
-    """Which step, what it said last on both streams, what to type next."""
-    said = _tail(p, ended)
-    next_words = f"`kin log {p.task.id}` shows all of it, `kin run {p.task.id}` tries the step again"
-    return f"step {name} {what}\n{said}\n{next_words}" if said else f"step {name} {what} and said nothing; {next_words}"
+def _command(p: Passage, index: int, prompt: str, log: StepLog, seconds: float) -> Played:
+    spec = p.specs[index]
+    name = step_id(index, spec)
+    env = {**p.environ, **p.step_env(spec.role, name)}
+    if os.path.lexists(env["KIN_RESULT"]):
+        os.unlink(env["KIN_RESULT"])
+    ended = p.supervisor.run(
+        ["/bin/sh", "-c", spec.run or ""],
+        cwd=p.path,
+        env=env,
+        stdin=prompt,
+        limits=Limits(seconds),
+        log=log,
+        on_line=lambda stream, text: p.say("line", name, text),
+    )
+    return Played(judge_command(p, spec, name, ended, env["KIN_RESULT"]), ended, {"agent": "command"})
 
 
 def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepEnd:
@@ -199,15 +111,26 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
     except Failed as error:
         return StepEnd("failed", BlockedKind.failed, f"after step {name} {error.message}; {error.hint}")
     target = p.target.oid if after.head == before.head else git.tip(p.project.root, p.target.ref) or p.target.oid
-    found = commit.found_out(p.project, p.path, before, p.branch_ref, target, p.task.id, p.run.run, after=after)
+    found = commit.found_out(
+        p.project,
+        p.path,
+        before,
+        p.branch_ref,
+        target,
+        p.task.id,
+        p.run.run,
+        after=after,
+        resolving=p.integrates(index),
+    )
     if found:
         kept = _salvage(p, name)
         did = "; ".join(found)
         return StepEnd("failed", BlockedKind.failed, f"step {name} did what no step may: {p.short(did)}{kept}")
-    role = role_of(spec, p.project.store)
     if end.status in ("failed", "cancelled"):
         return end._replace(reason=end.reason + _salvage(p, name))
-    if access_of(spec, role) == "read":
+    if end.status in ("blocked", "waiting"):
+        return end  # it goes on here if its client takes up the session; else what is here is saved before it starts anew
+    if access_of(spec, role_of(spec, p.project.store)) == "read":
         return _drop_changes(p, name, before.head or p.target.oid, end, after)
     message, trailers = f"kin: {p.task.id}-{spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
     start = before.head or p.target.oid
@@ -215,6 +138,9 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
     done = commit.commit_step(p.path, p.branch_ref, start, message, trailers, after=after, target=target, fds=fds)
     if done is None and after.clean:
         p.seen = after  # nothing but kin touches the worktree between two steps
+    if done is None and not end.said and end.status == "done":
+        words = f"step {name} changed nothing and does not say why; `kin log {p.task.id}` shows what it did instead"
+        return StepEnd("failed", BlockedKind.no_work, words)
     return end._replace(commit=done or start)
 
 
@@ -248,34 +174,52 @@ def _salvage(p: Passage, name: str) -> str:
     return f"; its work is kept: {how_to_see(saved.ref)}"
 
 
-def _record(p: Passage, index: int, end: StepEnd, ended: Ended, summary: str) -> None:
+def _record(p: Passage, index: int, end: StepEnd, played: Played) -> None:
     spec = p.specs[index]
     name = step_id(index, spec)
     done = end.status in ("done", "changes_requested")
+    ended, facts, old = played.ended, dict(played.facts), p.run.steps[index]
+    facts["tokens"] = added(old.tokens, facts.get("tokens"))
+    if old.cost_usd is not None:
+        facts["cost_usd"] = old.cost_usd + (facts.get("cost_usd") or 0.0)
     steps = p.with_step(
         index,
-        status=StepStatus.done
-        if end.status == "done"
-        else StepStatus.failed
-        if end.status != "cancelled"
-        else StepStatus.pending,
-        agent="command" if spec.run is not None else spec.agent,
+        status=_STATUS.get(end.status, StepStatus.failed),
         commit=end.commit,
         ended=now(),
         exit=ended.exit,
+        seconds=round(old.seconds + ended.seconds, 1),
         reason="" if done else p.short(end.reason),
-        summary=summary,
+        summary=played.verdict.summary,
+        **facts,
     )
     if end.status == "done" and index + 1 < len(steps) and not p.cancel.level:
         # One write serves the end of this step and the start of the next.
         after = steps[index + 1]._replace(status=StepStatus.running, started=now(), ended=None, exit=None, reason="")
         steps = (*steps[: index + 1], after, *steps[index + 2 :])
-    spent = round(p.live.spent + ended.seconds, 1)
-    changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}, "spent": spent}
+    changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}, "reserved": {}}
     if done:
         changes |= {
             "head": end.commit or p.live.head,
             "crashes": 0,
             "items": {k: v for k, v in p.live.items.items() if k != name},
         }
+    if spec.run is None:
+        changes |= _model_changes(p, index, end, played)
     p.save(**changes)
+
+
+def _model_changes(p: Passage, index: int, end: StepEnd, played: Played) -> dict[str, object]:
+    """What the live record keeps of an agent: its session for a step that goes on, and until when it can play nothing."""
+    name, who = step_id(index, p.specs[index]), played.facts["agent"]
+    sessions = {k: v for k, v in p.live.sessions.items() if k != name}
+    if played.session and end.status in ("blocked", "waiting"):
+        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(index), "at": now()}
+    changes: dict[str, object] = {"sessions": sessions}
+    if end.status == "waiting":
+        changes["limited"] = {**p.live.limited, who: end.until}
+    if end.status != "waiting" or not end.overload:
+        changes["overloaded"] = ()
+    else:
+        changes["overloaded"] = (*p.live.overloaded, who)
+    return changes

@@ -23,7 +23,7 @@ from kin.store.project import file_name
 
 T = TypeVar("T")
 
-ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "git", "move", "store")
+ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "budget", "git", "move", "store")
 """The order in which one process may take locks. Everybody climbs the same way, so nobody can wait in a circle."""
 
 GRACE = 0.02

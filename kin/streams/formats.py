@@ -99,8 +99,11 @@ class ClaudeStream(StreamReader):
     def _assistant(self, message: Any) -> str:
         self.goes_on()
         if usage := at(message, "usage"):
-            self._messages[text_at(message, "id")] = _used(usage, _USAGE)
-            self._sum(self._messages.values())
+            name, used = text_at(message, "id"), _used(usage, _USAGE)
+            before = self._messages.get(name, (0, 0, 0))  # a message comes in pieces, each with its tokens so far
+            self._messages[name] = used
+            for unit, old, new in zip(self.tokens, before, used, strict=True):
+                self.tokens[unit] += new - old
         parts = at(message, "content")
         told = []
         for part in parts if isinstance(parts, list) else ():
