@@ -36,22 +36,25 @@ def agents_(call: Call) -> Result:
 
 def _list(call: Call) -> Result:
     mine, here = _settings(call)
-    roles = _roles(call, here)
+    agents = known(here)
+    paths = {name: path for name, agent in agents.items() if (path := find_program(agent, call.environ))}
+    roles = _roles(call, here, paths)
     # A version is asked of programs that kin or the person's own settings name, never of one that a repository names.
-    versions = _versions(known(mine), call.environ)
+    asked = {name: agent for name, agent in known(mine).items() if agent.version and name in paths}
+    with ThreadPoolExecutor(len(asked) or 1) as threads:
+        versions = dict(zip(asked, threads.map(lambda agent: _version(agent, call.environ), asked.values()), strict=True))
     rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "path": find_program(agent, call.environ),
+            "path": paths.get(name),
             "version": versions.get(name),
-            "logged_in": seen_login(agent, call.environ),
+            "logged_in": _login_seen(agent, call.environ),
             "roles": roles.get(name, []),
-            "login": agent.login or None,
             "install": agent.install or None,
         }
-        for name, agent in known(here).items()
+        for name, agent in agents.items()
     ]
-    return Result("agent.list", rows, lambda screen: _lines(rows, screen), [r["name"] for r in rows if r["path"]])
+    return Result("agent.list", rows, lambda screen: _lines(rows, screen), list(paths))
 
 
 def _settings(call: Call) -> tuple[Settings, Settings]:
@@ -63,14 +66,13 @@ def _settings(call: Call) -> tuple[Settings, Settings]:
         return mine, mine
 
 
-def _roles(call: Call, settings: Settings) -> dict[str, list[str]]:
+def _roles(call: Call, settings: Settings, installed: Mapping[str, str]) -> dict[str, list[str]]:
     """The roles that each agent would play: the first of a role's candidates that is installed plays it."""
     try:
         store = call.project.store
     except NotFound:
         return {}
-    agents, played = known(settings), dict[str, list[str]]()
-    installed = {name for name, agent in agents.items() if find_program(agent, call.environ)}
+    played: dict[str, list[str]] = {}
     for role in role_names(store):
         names = candidates(StepSpec(role=role), load_role(store, role), None, settings)
         if player := next((name for name in names if name in installed), None):
@@ -78,29 +80,17 @@ def _roles(call: Call, settings: Settings) -> dict[str, list[str]]:
     return played
 
 
-def _versions(agents: Mapping[str, Agent], environ: Mapping[str, str]) -> dict[str, str | None]:
-    """What the installed ones say, asked side by side."""
-    asked = {name: agent for name, agent in agents.items() if agent.version and find_program(agent, environ)}
-    with ThreadPoolExecutor(max(len(asked), 1)) as threads:
-        return dict(zip(asked, threads.map(lambda agent: _version(agent, environ), asked.values()), strict=True))
-
-
 def _version(agent: Agent, environ: Mapping[str, str]) -> str | None:
+    words, env = list(agent.version), environment(agent, environ)
     try:
-        done = subprocess.run(
-            list(agent.version),
-            env=environment(agent, environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=VERSION_WITHIN,
-        )
+        said = subprocess.run(words, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=VERSION_WITHIN).stdout
     except (OSError, subprocess.TimeoutExpired):
         return None
-    found = re.search(r"\d+\.\d+[\w.+-]*", done.stdout.decode("utf-8", "replace"))
+    found = re.search(r"\d+\.\d+[\w.+-]*", said.decode("utf-8", "replace"))
     return found[0] if found else None
 
 
-def seen_login(agent: Agent, environ: Mapping[str, str]) -> str | None:
+def _login_seen(agent: Agent, environ: Mapping[str, str]) -> str | None:
     """The variable or file that says that somebody is logged in; None if none does (a keychain may, which nobody asks)."""
     home = environ.get("HOME", "")
     for sign in agent.logged_in:
@@ -133,20 +123,9 @@ def _test(call: Call, name: str) -> Result:
         _need_trust(call)
     tried = try_out(agent, call["model"], call.environ)
     reading = tried.reading
-    data = {
-        "name": name,
-        "started": tried.started,
-        "answered": reading.ok,
-        "kept_off": tried.kept_off,
-        "kind": reading.kind or None,
-        "error": reading.error or None,
-        "until": reading.until,
-        "version": reading.version,
-        "model": reading.model,
-        "tokens": reading.tokens,
-        "cost_usd": reading.cost_usd,
-        "seconds": round(tried.seconds, 1),
-    }
+    told = ("kind", "error", "until", "version", "model", "tokens", "cost_usd")
+    data = {"name": name, "started": tried.started, "answered": reading.ok, "kept_off": tried.kept_off}
+    data |= {key: getattr(reading, key) or None for key in told} | {"seconds": round(tried.seconds, 1)}
     code = EXITS.get(reading.kind, 7) if tried.kept_off else 7
     return Result("agent", data, lambda screen: _verdicts(data, tried, agent, screen), exit=code)
 

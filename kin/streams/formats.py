@@ -25,6 +25,10 @@ def _tool(name: Any, given: Any) -> str:
 class TextStream(StreamReader):
     """Any command: what it prints is its final message. `signs` tell of a closing line and of tokens, if it has such."""
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.closed = None if self.signs.done else True
+
     def said(self, line: str) -> str:
         self._last.append(line)
         if matches(self.signs.done, line):
@@ -41,11 +45,6 @@ class TextStream(StreamReader):
             self.tokens[name] += _number(groups.get(name))
         if usd := groups.get("usd"):
             self.cost_usd = float(usd)
-
-    def end(self, exit: int | None, signalled: bool) -> Any:
-        if not self.signs.done:
-            self.closed = True
-        return super().end(exit, signalled)
 
     def _why(self, exit: int | None, signalled: bool) -> str:
         self.closed = None if exit else self.closed  # what it said last tells more than that it failed
