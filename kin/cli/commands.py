@@ -688,6 +688,26 @@ _ROWS = (
         ),
     ),
     Command(
+        "env",
+        "env",
+        "Care",
+        "List the machines that the project runs on, or have one looked at",
+        args=(
+            Arg("action", "list or scan (default: list)", required=False),
+            Arg("names", "The environment to scan", many=True, required=False),
+        ),
+        options=(
+            Opt("run", "Look with this shell command, no model", metavar="CMD"),
+            *_LEAVE,
+            Opt("detach", "Start it and come back at once", "flag"),
+        ),
+        examples=(
+            ("kin env", "what .kin/environments.yaml says"),
+            ("kin env scan staging", "a sysadmin logs in, looks, and what it finds becomes decisions"),
+        ),
+        more="The file holds names only: `staging: {host: web-1, user: me, identity: deploy_ed25519}`. Keys stay in ~/.ssh.",
+    ),
+    Command(
         "agents",
         "agents",
         "Care",

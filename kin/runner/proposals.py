@@ -18,6 +18,7 @@ from kin.model.status import StepStatus
 from kin.model.task import TASK_KEYS, Task, build_task
 from kin.runner.passage import Passage, digest
 from kin.store import decisions, emit, files, numbers, schemas, tasks
+from kin.store.environments import TAG
 from kin.store.project import Project
 
 __all__ = ["Proposal", "as_child", "files_of", "keep", "proposals_of"]
@@ -180,7 +181,9 @@ def _file(p: Passage, one: Proposal, file_id: str) -> tuple[str, bytes]:
     day = (step.ended or p.run.started)[:10]
     if one.folder == "decisions":
         source = {"task": p.task.id, "run": p.run.run, "role": one.role}
-        decision, _ = build(Decision, {"kind": "decision", **one.data, "id": file_id, "source": source, "created": day})
+        tags = sorted({*one.data.get("tags", ()), *(label for label in p.task.labels if label.startswith(TAG))})
+        said = {"kind": "decision", **one.data, "id": file_id, "tags": tags, "source": source, "created": day}
+        decision, _ = build(Decision, said)
         assert decision is not None
         text = schemas.first_line(p.project, "decision") + decisions.decision_text(decision)
         return f"decisions/{file_id}.yaml", text.encode()

@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 
 from kin.errors import Invalid, NotFound, Place
 from kin.model.decision import Decision
+from kin.model.environment import build_environments
 from kin.model.fields import KeyPath, Problem, build, dotted
 from kin.model.ids import TASK_ID
+from kin.model.link import build_links
 from kin.model.module import build_modules
+from kin.model.phase import build_phases
 from kin.model.record import Run
 from kin.model.spelling import near, near_misses, respellings, spellings, twice
 from kin.model.task import FORMAT, Note, Task, build_task
@@ -20,10 +23,17 @@ from kin.store.findings import Finding, of_error
 from kin.store.nodes import Bounds
 from kin.store.project import STORE, Project
 
-VERSION = "2"
+VERSION = "3"
 """Of what is looked for: another one makes kept findings worthless."""
 
-PLAIN_FILES = ("phases.yaml", "environments.yaml", "links.yaml")
+SINGLE = {
+    "kin.yaml": "settings",
+    "modules.yaml": "modules",
+    "phases.yaml": "phases",
+    "environments.yaml": "environments",
+    "links.yaml": "links",
+}
+"""The files that stand in `.kin/` itself, and their kinds."""
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -65,7 +75,7 @@ def kind_of(name: str) -> str | None:
     folder, _, file = name.partition("/")
     deep = file.count("/")
     if not file:
-        return {"kin.yaml": "settings", "modules.yaml": "modules"}.get(name) or ("plain" if name in PLAIN_FILES else None)
+        return SINGLE.get(name)
     if folder == "roles":
         return "role" if file.endswith(".md") and not deep else None
     kind, wanted = {"tasks": ("task", 0), "decisions": ("decision", 0), "notes": ("note", 1), "pipelines": ("record", 1)}.get(
@@ -80,7 +90,9 @@ MODELS: Mapping[str, type[Any]] = {"task": Task, "decision": Decision, "note": N
 
 def inspect(project: Project, name: str) -> Look | None:
     """Look at the file `name`, relative to `.kin/`; None if it is gone."""
-    shown, kind = f"{STORE}/{name}", kind_of(name) or "plain"
+    shown, kind = f"{STORE}/{name}", kind_of(name)
+    if kind is None:
+        return None
     try:
         text = files.read_text(os.path.join(project.store, name), shown)
     except NotFound:
@@ -340,5 +352,7 @@ _LOOK: Mapping[str, Callable[[_File], None]] = {
     "record": _record,
     "settings": _settings,
     "modules": _modules,
-    "plain": lambda file: None,
+    "phases": lambda file: file.problems(build_phases(file.data)[1]),
+    "environments": lambda file: file.problems(build_environments(file.data)[1]),
+    "links": lambda file: file.problems(build_links(file.data)[1]),
 }

@@ -1,0 +1,61 @@
+"""`kin env`: the machines that the project runs on, and a sysadmin who looks at one and only looks."""
+
+from time import strftime
+from typing import TYPE_CHECKING, Any
+
+from kin.cli.output import Call, Result
+from kin.cli.screen import clean
+from kin.errors import NotFound, Usage
+
+if TYPE_CHECKING:
+    from kin.model.environment import Environment
+
+
+def env_(call: Call) -> Result:
+    """List the environments, or have one looked at."""
+    action, names = call["action"] or "list", call["names"]
+    if action == "scan" and len(names) == 1:
+        return _scan(call, names[0])
+    if action != "list" or names:
+        raise Usage("it is `kin env list` or `kin env scan NAME`")
+    from kin.store import environments
+
+    found, wrong = environments.load(call.project)
+    data = [one._asdict() for one in found]
+    lines = [f"{one.name}  {clean(environments.address(one))}  {clean(one.purpose)}".rstrip() for one in found]
+    return Result("env.list", data, lines, [one.name for one in found], [str(error) for error in wrong])
+
+
+def _scan(call: Call, name: str) -> Result:
+    """Make a task that looks at the machine, and run it."""
+    from kin.cli.run import run_now
+    from kin.runner.begin import Asked
+    from kin.runner.watchdog import recover
+    from kin.store import environments, tasks
+
+    found, wrong = environments.load(call.project)
+    machine = next((one for one in found if one.name == name), None)
+    if machine is None:
+        said = [error for error in wrong if f"{name}" in str(error)] or wrong
+        raise said[0] if said else NotFound(f"there is no environment {name}", "`kin env list` shows them")
+    recovered = recover(call.project)
+    task = tasks.add(call.project, _task(machine, call["run"]), today=strftime("%Y-%m-%d"))
+    return run_now(call, [task.id], Asked(started_by="env"), more_ready=False, warnings=recovered)
+
+
+def _task(machine: "Environment", command: str | None) -> dict[str, Any]:
+    """A task that reads and changes nothing; its findings become decisions that name the environment."""
+    from kin.store.environments import TAG, address, ssh_command
+
+    brief = (
+        f"Log in with `{' '.join(ssh_command(machine))}` and look at the machine: what runs there, its versions, limits and "
+        "oddities. Change nothing on it. Report each finding as a decision of kind gotcha or decision."
+    )
+    step: dict[str, Any] = {"role": "sysadmin", "access": "read", "brief": brief} | ({"run": command} if command else {})
+    return {
+        "title": f"Look at {machine.name} ({address(machine)})"[:200],
+        "status": "todo",
+        "labels": [f"{TAG}{machine.name}"],
+        "pipeline": [step],
+        "description": machine.purpose,
+    }
