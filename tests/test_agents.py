@@ -55,6 +55,8 @@ def test_the_names_that_need_no_file_are_those_of_the_file_and_every_format_has_
     assert set(built_in()) == set(BUILT_IN_AGENTS)
     assert set(READERS) == set(FORMATS) and "command" not in built_in()
     assert all(agent.read != agent.write and agent.version and agent.login and agent.install for agent in built_in().values())
+    for agent in built_in().values():  # by their full names, so that their values can be masked
+        assert {sign for sign in agent.logged_in if not sign.startswith("~")} <= set(agent.env)
 
 
 def test_each_client_is_told_what_it_may_do_and_with_which_model(programs: Path, tmp_path: Path) -> None:
