@@ -3,6 +3,7 @@
 What differs between clients is data (agents/agents.yaml); this is what is the same for all of them.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -76,6 +77,18 @@ def candidates(spec: StepSpec, role: Role | None, task: Task | None, settings: S
 def find_program(agent: Agent, environ: Mapping[str, str]) -> str | None:
     """The absolute path of an agent's program; None if it is not installed."""
     return shutil.which(agent.argv[0], path=environ.get("PATH", os.defpath)) if agent.argv else None
+
+
+def npm_version(program: str) -> str | None:
+    """The version of a program that npm installed, as its package says; None for any other. Nothing is started."""
+    above, _, below = os.path.realpath(program).rpartition("/node_modules/")
+    package = below.split("/")[: 2 if below.startswith("@") else 1]
+    try:
+        with open(os.path.join(above, "node_modules", *package, "package.json"), encoding="utf-8") as file:
+            version = json.load(file).get("version")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return str(version) if version else None
 
 
 def environment(agent: Agent, environ: Mapping[str, str]) -> dict[str, str]:

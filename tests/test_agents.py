@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kin.agents import Start, built_in, candidates, known, start
+from kin.agents import Start, built_in, candidates, known, npm_version, start
 from kin.errors import Invalid
 from kin.model.agent import FORMATS, Agent
 from kin.model.builtin import BUILT_IN_AGENTS
@@ -160,6 +160,16 @@ def test_kin_agents_tells_what_is_found_and_which_roles_it_would_play(project: R
     assert found["claude"]["path"] == str(programs / "claude") and found["claude"]["version"] == "1.2.3"
     assert found["codex"]["roles"] == ["reviewer"] and "developer" in found["claude"]["roles"]
     assert (found["claude"]["logged_in"], found["codex"]["logged_in"]) == (None, "OPENAI_API_KEY")
+
+
+def test_the_version_of_what_npm_installed_is_told_without_starting_it(programs: Path, tmp_path: Path) -> None:
+    package = tmp_path / "lib/node_modules/@openai/codex"
+    package.joinpath("bin").mkdir(parents=True)
+    package.joinpath("package.json").write_text('{"version": "0.169.0"}')
+    (tmp_path / "bin/codex").unlink()
+    (tmp_path / "bin/codex").symlink_to(program(package / "bin/codex.js", "exit 1"))
+    assert npm_version(str(tmp_path / "bin/codex")) == "0.169.0"
+    assert npm_version(str(programs / "claude")) is None
 
 
 def test_kin_agents_starts_nothing_that_a_repository_names(project: Repo, programs: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from kin.agents import candidates, environment, find_program, known
+from kin.agents import candidates, environment, find_program, known, npm_version
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Usage, Waits
@@ -40,9 +40,10 @@ def _list(call: Call) -> Result:
     paths = {name: path for name, agent in agents.items() if (path := find_program(agent, call.environ))}
     roles = _roles(call, here, paths)
     # A version is asked of programs that kin or the person's own settings name, never of one that a repository names.
-    asked = {name: agent for name, agent in known(mine).items() if agent.version and name in paths}
+    versions = {name: npm_version(path) for name, path in paths.items()}
+    asked = {name: agent for name, agent in known(mine).items() if agent.version and name in paths and not versions[name]}
     with ThreadPoolExecutor(len(asked) or 1) as threads:
-        versions = dict(zip(asked, threads.map(lambda agent: _version(agent, call.environ), asked.values()), strict=True))
+        versions |= zip(asked, threads.map(lambda agent: _version(agent, call.environ), asked.values()), strict=True)
     rows: list[dict[str, Any]] = [
         {
             "name": name,

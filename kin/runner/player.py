@@ -56,8 +56,8 @@ def perform(p: Passage, index: int, who: str, prompt: str, log: StepLog, caps: M
         verdict = verdict._replace(end=budgets.over(p, name, reached[0]))
     facts: dict[str, Any] = {
         "agent": who,
-        "version": reading.version,
-        "model": reading.model,
+        "version": reading.version or agents.npm_version(started.argv[0]),
+        "model": reading.model or (cast.model if who == cast.first else None),
         "tokens": reading.tokens,
         "cost_usd": reading.cost_usd,
     }
