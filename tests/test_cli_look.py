@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,7 +93,7 @@ def test_status_shows_what_a_run_waits_for(project: Repo) -> None:
 def test_status_with_all_tells_how_the_last_run_ended(project: Repo) -> None:
     put(project, 1)
     save_record(project_of(project), a_run(project, 1, RunStatus.failed, ended=STARTED, reason="the gate\nsaid no"))
-    (row,) = data(project, "status", "--all")["ended"]
+    (row,) = data(project, "status", "--ended")["ended"]
     assert (row["task"], row["status"], row["reason"]) == ("KIN-1", "failed", "the gate\nsaid no")
     assert ": the gate\n" in here(project, "status", "1")[0]
 
@@ -227,3 +228,18 @@ def test_diff_after_the_merge_shows_what_it_brought(branch: Repo) -> None:
 def test_diff_of_a_task_that_never_ran_says_so(project: Repo) -> None:
     put(project, 1)
     assert "`kin run KIN-1` makes one" in here(project, "diff", "1", exit=8)[1]
+
+
+def test_all_projects_that_are_trusted_are_looked_at(project: Repo, make_repo: Callable[[str], Repo]) -> None:
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", status="review"))
+    project.kin("trust", "--yes", env={"KIN_TRUST": ""})
+    other = make_repo("other")
+    other.kin("init", "--key", "WEB")
+    gone = make_repo("gone")
+    gone.kin("init", "--key", "OLD")
+    shutil.rmtree(gone.path / ".kin")
+    found = {row["project"]: row["items"] for row in json.loads(project.kin("inbox", "--all", "--json").stdout)["data"]}
+    assert found == {str(other.path): [], str(project.path): found[str(project.path)]}
+    assert found[str(project.path)][0]["task"] == "KIN-1"
+    said = other.kin("status", "--all", env={"KIN_DIR": str(other.path / ".kin")})
+    assert str(project.path) in said.stdout and str(other.path) in said.stdout and str(gone.path) in said.stderr

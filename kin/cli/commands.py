@@ -98,6 +98,8 @@ _IDS = Arg("ids", "Tasks' ids", many=True, complete="task")
 _KINDS = ("decision", "convention", "gotcha", "workaround", "rejected_approach")
 _MESSAGE = Opt("message", "What to say; `-` reads it from standard input", short="m", metavar="TEXT")
 
+_EVERYWHERE = Opt("all", "In all projects of which you trust a clone", "flag", "a")
+
 _FIELDS = (
     Opt("label", "A label; may be given again", short="l", many=True, complete="label", metavar="WORD"),
     Opt("priority", "1 first ... 5 last", short="p", complete="priority", metavar="1-5"),
@@ -429,7 +431,7 @@ _ROWS = (
         "Look",
         "Show what runs and what waits",
         args=(Arg("ids", "Only these tasks", many=True, required=False, complete="task"),),
-        options=(Opt("all", "Also the last run of each task that ended", "flag", "a"),),
+        options=(Opt("ended", "Also the last run of each task that ended", "flag", "e"), _EVERYWHERE),
         examples=(("kin status", "which step, since when, what it said last"),),
     ),
     Command(
@@ -574,6 +576,7 @@ _ROWS = (
         "look",
         "Look",
         "List all that waits for a person, and what to type",
+        options=(_EVERYWHERE,),
         examples=(("kin inbox", ""),),
     ),
     Command(

@@ -20,7 +20,11 @@ __all__ = ["Item", "inbox", "inbox_", "status_", "why_"]
 
 
 def status_(call: Call) -> Result:
-    """Show what runs and what waits; with --all also how each task's last run ended."""
+    """Show what runs and what waits; with --ended also how each task's last run ended."""
+    if call["all"]:
+        from kin.cli.everywhere import everywhere
+
+        return everywhere(call, status_)
     from kin.model.times import now
     from kin.store.tasks import resolve
     from kin.store.view import see
@@ -31,7 +35,7 @@ def status_(call: Call) -> Result:
     runs = [run for task, run in view.runs.items() if not wanted or task in wanted]
     running = [_running(project, run, view) for run in runs if _lives(project, run.task)]
     waiting = [_waiting(run, view) for run in runs if _stands_still(run) and not _lives(project, run.task)]
-    ended = list(_ended(project, view, wanted)) if call["all"] or wanted else []
+    ended = list(_ended(project, view, wanted)) if call["ended"] or wanted else []
     data = {"running": running, "waiting": waiting, "ended": ended}
 
     def lines(screen: Screen) -> list[str]:
@@ -160,6 +164,10 @@ class Item(NamedTuple):
 
 def inbox_(call: Call) -> Result:
     """List all that waits for a person."""
+    if call["all"]:
+        from kin.cli.everywhere import everywhere
+
+        return everywhere(call, inbox_)
     from kin.store.view import see
 
     view = see(call.project)

@@ -46,6 +46,12 @@ class Call:
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
+    def within(self, project: "Project") -> "Call":
+        """The same call, about another project and no more than it."""
+        other = Call({**self.values, "all": False, "ids": ()}, self.environ, self.screen)
+        other.project = project
+        return other
+
     @property
     def cwd(self) -> str:
         """The folder kin was started in, or the one that -C named. Raises NotFound if it is gone."""
