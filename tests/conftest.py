@@ -6,11 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import zygote
+
+if TYPE_CHECKING:
+    from firm import Firm
 
 if os.path.isdir("/dev/shm"):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
@@ -160,6 +164,16 @@ def project(repo: Repo) -> Repo:
     os.environ["KIN_TRUST"] = "1"
     os.environ["KIN_ALLOW_WRITE"] = "1"
     return repo
+
+
+@pytest.fixture(params=["claude", "codex"])
+def firm(request: pytest.FixtureRequest, project: Repo) -> Iterator["Firm"]:
+    """A project in which the vendor's real client plays every role, against a scripted model; once for each client."""
+    from firm import Firm
+    from model_server import ModelServer, say
+
+    with ModelServer(lambda asked: say("nothing was scripted")) as server:
+        yield Firm(project, request.param, server)
 
 
 def task_text(task_id: str, title: str = "A task", status: str = "todo", **fields: str) -> str:

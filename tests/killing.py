@@ -75,10 +75,10 @@ def is_over(repo: Repo) -> list[str]:
     ]
     wrong += [f"left: {p.name}" for p in common.glob("kin-*")]
     wrong += [f"temporary: {p}" for p in repo.path.rglob(".*.tmp")]
-    return wrong + _processes(repo)
+    return wrong + processes(repo)
 
 
-def _processes(repo: Repo) -> list[str]:
+def processes(repo: Repo) -> list[str]:
     """Processes of steps that still live: the store's path is in their environment."""
     mark = f"KIN_DIR={repo.path}/.kin\0".encode()
     found = []
