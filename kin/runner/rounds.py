@@ -44,11 +44,12 @@ def send_back(p: Passage, index: int, end: StepEnd) -> str | None:
 
 
 def _earlier_step(p: Passage, index: int, role: str | None) -> int | None:
-    """The nearest earlier step of that role; without one, the nearest earlier step that may write."""
-    for i in range(index - 1, -1, -1):
-        if p.specs[i].role == role or (role is None and _writes(p, i)):
-            return i
-    return None
+    """The nearest earlier step of that role; without one, the nearest that may write, a command only if no model may."""
+    before = range(index - 1, -1, -1)
+    if role is not None:
+        return next((i for i in before if p.specs[i].role == role), None)
+    writers = [i for i in before if _writes(p, i)]
+    return next((i for i in writers if p.specs[i].run is None), writers[0] if writers else None)
 
 
 def _writes(p: Passage, index: int) -> bool:
