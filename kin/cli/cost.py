@@ -114,6 +114,8 @@ def seconds_of(step: "StepRecord") -> float:
     """How long a step took; 0 if its record does not say."""
     from kin.model import times
 
+    if step.seconds:  # of all its passages; older records have the last one's times
+        return step.seconds
     try:
         return max(0.0, (times.parse(step.ended or "") - times.parse(step.started or "")).total_seconds())
     except ValueError:
