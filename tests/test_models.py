@@ -4,13 +4,17 @@ The clients are shell scripts that print recorded lines; what the real ones do i
 """
 
 import json
+import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Repo, task_text
+from conftest import Repo, task_text, wait_for
+from killing import killed
 
 PRICE = {"input_tokens": 200, "output_tokens": 40}
 LATER = int(time.time()) + 7200
@@ -341,3 +345,44 @@ def test_an_agent_sees_neither_the_callers_secrets_nor_their_home(company: Compa
     env = {"DEPLOY_TOKEN": "do-not-tell-123456"}
     company.repo.kin("run", "KIN-1", env=env)
     assert "do-not-tell" not in company.repo.read("seen.txt") and "KIN_TASK=KIN-1" in company.repo.read("seen.txt")
+
+
+@pytest.mark.parametrize("point", ["step.ended", "step.settled", "waiting.saved"])
+def test_a_run_killed_at_a_limit_waits_for_it_and_loses_no_work(company: Company, point: str) -> None:
+    stop, done = company.says("limit", limit()), company.says("done", said(result(summary="done")))
+    company.answers("claude", f"echo half > a.txt; {stop}; exit 1", f"echo b > b.txt; {done}")
+    assert killed(company.repo, "run", "KIN-1", point=point) == -9
+    if company.repo.kin("run", "KIN-1", exit=None).returncode == 6:
+        over(company)
+        company.run()
+    assert "status: done" in company.repo.read(".kin/tasks/KIN-1.yaml") and (company.repo.path / "b.txt").exists()
+    kept = company.repo.git("for-each-ref", "--format=%(refname)", "refs/kin/salvage")
+    assert (company.repo.path / "a.txt").exists() or company.repo.git("ls-tree", kept, "a.txt")
+
+
+@pytest.mark.parametrize("point", ["integrator.saved", "integrator.merging", "step.ended"])
+def test_an_integration_killed_anywhere_is_finished_by_the_next_run(company: Company, point: str) -> None:
+    conflict(company, "if grep -q '<<<<<<<' a/txt; then echo both > a/txt; fi; ")
+    company.settings()
+    if point == "step.ended":
+        assert killed(company.repo, "run", "KIN-1", point="integrator.saved") == -9
+    assert killed(company.repo, "run", "KIN-1", point=point) == -9
+    company.run()
+    assert company.repo.read("a/txt") == "both\n" and company.repo.status() == ""
+
+
+def test_two_runs_never_keep_the_same_money_of_a_day(company: Company) -> None:
+    company.settings("budget:\n  day:\n    usd: 1")
+    done = company.says("done", said(result(summary="done")))
+    up, go = company.folder / "up", company.folder / "go"
+    os.mkfifo(go)
+    company.answers("claude", f"echo a > a.txt; touch {up}; cat {go}; {done}", f"echo b > b.txt; {done}")
+    company.repo.write(".kin/tasks/KIN-2.yaml", task_text("KIN-2", pipeline="quick"))
+    first = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1"], cwd=company.repo.path, stdout=subprocess.DEVNULL)
+    wait_for(up.exists)
+    outcome = company.run("KIN-2", exit=5)
+    assert "the day's 1 USD are used up, with what other runs keep" in outcome["reason"]
+    go.write_text("")
+    assert first.wait(60) == 0
+    assert company.run("KIN-2")["status"] == "done"
+    assert company.argv(2)[-1] == "0.7500"

@@ -294,7 +294,8 @@ def back_to_last_step(p: Passage) -> None:
     index = first_unfinished(p.run)
     if p.live.sessions and index is not None:
         known = p.fresh is None and (state.head, state.branch) == (at, p.branch_ref)
-        if known and (who := next_agent(p, index)) and p.session(index, who):
+        who = next_agent(p, index)
+        if known and p.cast[index] and (who is None or p.session(index, who)):  # None: killed before it was seen to wait
             return
         p.save(sessions={})
     if state.head != at or not state.clean or state.branch != p.branch_ref:
