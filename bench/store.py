@@ -55,8 +55,11 @@ gc.disable()
 folder = os.open(sys.argv[1], os.O_RDONLY)
 found = [(name, os.stat(name, dir_fd=folder)) for name in os.listdir(folder)]
 raw = open(sys.argv[2], "rb").read()
-start = raw.index(b"\\n") + 1
-marshal.loads(raw[start + 12 : start + 12 + int.from_bytes(raw[start : start + 8], "big")])
+at = raw.index(b"\\n") + 1
+for _ in range(2):
+    end = at + 12 + int.from_bytes(raw[at : at + 8], "big")
+    marshal.loads(raw[at + 12 : end])
+    at = end
 os._exit(0)
 """
 

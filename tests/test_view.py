@@ -12,11 +12,11 @@ from conftest import Repo, task_text
 
 from kin.errors import Invalid
 from kin.model.record import Live, Run, Waiting
-from kin.model.status import RunStatus, WaitFor
-from kin.store import locks, records, view
+from kin.model.status import OPEN, RunStatus, WaitFor
+from kin.store import index, locks, records, view
 from kin.store.locks import lock_path, try_lock
 from kin.store.project import Project, find
-from kin.store.view import View, see
+from kin.store.view import View, resting, see
 
 NOW = "2026-11-24T12:00:00Z"
 
@@ -222,3 +222,29 @@ def test_a_task_whose_file_is_broken_is_invalid_when_it_is_named(project: Repo, 
     project.write(".kin/tasks/KIN-2.yaml", "id: KIN-3\ntitle: x\nstatus: todo\n")
     with pytest.raises(Invalid, match=r"KIN-2\.yaml:1:5: the id is KIN-3"):
         view.tasks.load(store, "KIN-2")
+
+
+def test_a_list_at_rest_shows_what_a_look_at_everything_shows(
+    project: Repo, store: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "RACY_NS", -(10**12))  # files of this instant count as settled
+    for n in range(30):
+        status = ("todo", "blocked", "done", "draft")[n % 4]
+        project.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", f"Part {n} \u202e", status, priority=str(1 + n % 3)))
+    assert resting(store) is None, "no index yet"
+    see(store)
+    found, view = resting(store), see(store)
+    shown = [view.seen[i] for i in view.order if view.seen[i].task.status in OPEN]
+    assert found is not None
+    assert found.ids == [s.task.id for s in shown] and found.statuses == [s.shown for s in shown]
+    assert found.priorities == [str(s.task.priority) for s in shown] and found.titles == [s.task.title for s in shown]
+    assert project.kin("list").stdout == project.kin("list", "--sort", "ready").stdout
+    with try_lock(lock_path(store.common, found.ids[0])):  # type: ignore[union-attr]
+        assert resting(store) is None, "one runs"
+    project.git("switch", "-q", "-c", "other")
+    assert resting(store) is not None
+    project.write(".kin/kin.yaml", "format: 1\n\nkey: KIN\n\nbase: main\n")
+    assert resting(store) is None, "its target is elsewhere"
+    project.write(".kin/kin.yaml", "format: 1\n\nkey: KIN\n")
+    (project.path / ".kin/tasks/KIN-0.yaml").unlink()
+    assert resting(store) is None, "a file is gone"

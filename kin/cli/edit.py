@@ -36,7 +36,7 @@ def edit_(call: Call) -> Result:
         return Result("task", lambda: entry(find_task(call, task_id)[0]), [f"{task_id}: nothing changed"], brief=())
     try:
         _check(copy, before, after, task_id)
-        _put(project, path, before, after)
+        change_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
     except KinError as error:
         raise _kept(error, copy) from None
     _forget(copy)
@@ -83,12 +83,6 @@ def _parsed(text: str, path: str) -> Task | None:
         return parse(text, path)
     except Invalid:  # it was broken before: being mended is what this edit is for
         return None
-
-
-def _put(project: Project, path: str, before: str, after: str) -> None:
-    """Write `after`, if the file still says `before`; else together with what somebody else changed meanwhile."""
-    shown = os.path.relpath(path, project.root)
-    change_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
 
 
 def _together(before: str, mine: str, theirs: str, shown: str) -> str:

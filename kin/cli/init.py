@@ -54,7 +54,7 @@ def init_(call: Call) -> Result:
     made = [name for name in FILES if _make(project, name, fill)]
     if call["gates"] and found and "kin.yaml" not in made:
         _add_gate(project, found)
-    _trust(project, call.environ)
+    agree(project, texts_here(project), call.environ)  # the clone that a person runs this in is theirs
     register(project)
     editors, renewed = schemas.write(project)
     data = {
@@ -184,7 +184,7 @@ _TESTS = (
 
 def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> list[str]:
     """One screen: what was made, what to type next."""
-    created = ", ".join(dict.fromkeys(_short(path) for path in data["created"]))
+    created = ", ".join(dict.fromkeys(os.path.dirname(p) if p.endswith(".json") else p for p in data["created"]))
     lines = [f"Made {created}." if created else "Nothing to make: .kin/ is there.", ""]
     lines[1:1] = [f"Renewed {', '.join(data['renewed'])}."] if data["renewed"] else []
     lines += [f"{'Key':8}{data['key']}: tasks are {data['key']}-1, {data['key']}-2, ..."]
@@ -204,16 +204,6 @@ def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> 
     ]
     lines += ["Next", *indent(f"{screen.paint(f'{command:26}', 'bold')}{why}" for command, why in steps), ""]
     return [*lines, ".kin/ is yours to commit; kin has committed nothing."]
-
-
-def _short(path: str) -> str:
-    """The schemas as one: their folder."""
-    return os.path.dirname(path) if path.endswith(".json") else path
-
-
-def _trust(project: Project, environ: Mapping[str, str]) -> None:
-    """The clone that a person runs `kin init` in is theirs: what its settings start is agreed to."""
-    agree(project, texts_here(project), environ)
 
 
 def _remove(project: Project, environ: Mapping[str, str]) -> Result:

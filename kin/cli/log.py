@@ -108,15 +108,10 @@ class Pretty:
     def __call__(self, line: LogLine) -> str:
         second = line.time[:19]
         if second not in self._moments:
-            self._moments = {second: _local(second)}
+            self._moments = {second: strftime("%H:%M:%S", localtime(parse(second + "Z").timestamp()))}
         text = clean(_ESCAPES.sub("", line.text))
         head = self._screen.paint(f"{self._moments[second]} {line.step}", "dim")
         return f"{head}  {self._screen.paint(text, '' if line.stream == 'stdout' else 'dim')}"
-
-
-def _local(utc: str) -> str:
-    """`2026-11-24T09:32:05` in UTC as the local time of day."""
-    return strftime("%H:%M:%S", localtime(parse(utc + "Z").timestamp()))
 
 
 def _print(lines: Iterable[LogLine], text_of: Callable[[LogLine], str], screen: Screen, *, at_once: bool) -> None:

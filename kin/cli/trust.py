@@ -46,7 +46,8 @@ def trust_(call: Call) -> Result:
         "new": [] if agreed else list(new),
         "texts": list(texts.parts),
     }
-    shown += _verdict(texts.parts) if agreed else [f"Not agreed to: {clean(', '.join(new))}. Nothing was remembered."]
+    trusted = f"This clone is trusted{': the settings and roles above may start programs' if texts.parts else ''}."
+    shown += [trusted] if agreed else [f"Not agreed to: {clean(', '.join(new))}. Nothing was remembered."]
     if not agreed and not screen.may_ask:
         shown.append("`kin trust --yes` agrees to it where nobody can be asked.")
     return Result("trust", data, shown, brief=(), exit=0 if agreed else 3)
@@ -83,10 +84,6 @@ def _shown(parts: Mapping[str, Any], new: Mapping[str, str], screen: Screen) -> 
             yield f"{clean(name)}: .kin/roles/{clean(name.removeprefix('role '))}.md{mark}"
         else:
             yield from (f"{clean(name)}:{mark}", *indent(_lines(part)))
-
-
-def _verdict(parts: Mapping[str, Any]) -> list[str]:
-    return ["This clone is trusted: the settings and roles above may start programs." if parts else "This clone is trusted."]
 
 
 def _lines(part: Any) -> Iterator[str]:

@@ -58,7 +58,10 @@ def look(path: str) -> State:
         raise Failed("the task's worktree is gone", "`kin run` makes it again from the last finished step")
     found = read_status(path, gitdir)
     under_way = git.under_way(gitdir)
-    merging = _merging(gitdir) if under_way == "merge" else ()
+    merging: tuple[str, ...] = ()
+    if under_way == "merge":
+        with open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
+            merging = tuple(file.read().split())
     return State(
         found.head,
         found.branch,
@@ -69,11 +72,6 @@ def look(path: str) -> State:
         dict(_reflogs(os.path.join(git.common_of(gitdir), "logs", "refs"))),
         at,
     )
-
-
-def _merging(gitdir: str) -> tuple[str, ...]:
-    with open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
-        return tuple(file.read().split())
 
 
 def _reflogs(folder: str) -> Iterator[tuple[str, Reflog]]:

@@ -95,7 +95,10 @@ def move(project: Project, built: Built, *, message: str) -> Moved | Pending:
         return Pending(str(busy))
     except OSError as error:
         raise Invalid(f"{error.filename or short}: {error.strerror}", "mend that, and kin goes on where it was") from error
-    return _tell_hook(checkout, done) if isinstance(done, Moved) else done
+    # post-merge, which plumbing does not run (rule 19), once nothing depends on it any more
+    if isinstance(done, Moved) and (said := _hook(checkout.path)):
+        return done._replace(warnings=(*done.warnings, f"the post-merge hook failed: {said}"))
+    return done
 
 
 def _entry(built: Built, path: str, gitdir: str, nonce: str, stage: str) -> dict[str, Any]:
@@ -239,12 +242,6 @@ def _submodules(diff: tuple[Change, ...]) -> tuple[str, ...]:
     return (
         (f"submodules are at another commit now: {', '.join(paths)}; `git submodule update` checks them out",) if paths else ()
     )
-
-
-def _tell_hook(checkout: Checkout, moved: Moved) -> Moved:
-    """Offer post-merge, which plumbing does not run (rule 19), once nothing depends on it any more."""
-    out = _hook(checkout.path)
-    return moved._replace(warnings=(*moved.warnings, f"the post-merge hook failed: {out}")) if out else moved
 
 
 def _hook(cwd: str) -> str:

@@ -44,7 +44,8 @@ def locks_exclude(folder: str) -> str:
                 return "a lock that is held can be taken again in the same process"
             if not locks.is_held(path):
                 return "a lock that is held looks free"
-            if _another_process_takes(path):
+            argv = [sys.executable, "-I", "-S", "-c", _TRY, path]
+            if subprocess.run(argv, check=False, timeout=30).returncode == 0:
                 return "a lock that is held can be taken by another process"
         if third := locks.try_lock(path, grace=0):
             third.close()
@@ -56,10 +57,6 @@ def locks_exclude(folder: str) -> str:
         return "a lock stays held after its last holder let it go"
     last.close()
     return ""
-
-
-def _another_process_takes(path: str) -> bool:
-    return subprocess.run([sys.executable, "-I", "-S", "-c", _TRY, path], check=False, timeout=30).returncode == 0
 
 
 def renames_are_whole(folder: str, times: int = 50) -> str:

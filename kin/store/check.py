@@ -74,7 +74,7 @@ def looks(project: Project, names: Iterable[str], tick: Tick | None = None) -> d
 
     cache = index.cache_path(project.common, project.store)
     version = f"{__version__} {inspection.VERSION}"
-    rows = index.scan(project.store, cache, parse, sorted, bodies=False, names=wanted, version=version).heads
+    rows = index.scan(project.store, cache, parse, index.by_name, bodies=False, names=wanted, version=version).heads
     known = {row: from_row(row) for row in set(rows.values())}
     return {name: known[rows[name]] for name in wanted if name in rows}
 

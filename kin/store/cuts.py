@@ -56,15 +56,10 @@ def replace(text: str, spot: Spot, value: Any) -> list[Cut]:
             return cuts
     if spot.parent.flow:
         return _replace_in_flow(text, spot, value)
-    one_line, below = _rendered(text, spot, value)
-    if isinstance(node, Scalar) and node.start == node.end:
-        at = _after_colon(text, spot)
-        return [Cut(at, at, one_line), Cut(line_end(text, at), line_end(text, at), join(text, below))]
-    if is_text_block(node):
-        return _replace_text_block(text, node, one_line, below)
-    if isinstance(node, Scalar) or node.flow:
-        return _replace_inline(text, spot, one_line, below)
-    return _replace_block(text, spot, one_line, below)
+    if spot.key is None and not isinstance(node, Scalar) and not node.flow:
+        one_line, below = _rendered(text, spot, value)
+        return [Cut(node.body, node.end, one_line.lstrip(" ") + join(text, below))]
+    return _replace_in_block(text, spot, *_rendered(text, spot, value))
 
 
 def _rendered(text: str, spot: Spot, value: Any) -> tuple[str, list[str]]:
@@ -110,41 +105,26 @@ def _after_colon(text: str, spot: Spot) -> int:
     return match.end()
 
 
-def _replace_text_block(text: str, node: Node, one_line: str, below: list[str]) -> list[Cut]:
-    """A block of lines: its header goes, a comment behind that stays, its lines go."""
-    header = HEADER.match(text, node.body)
-    assert header is not None
-    start, new = header.start(), one_line.lstrip(" ")
-    if not new:
+def _replace_in_block(text: str, spot: Spot, one_line: str, below: list[str]) -> list[Cut]:
+    """The value's own first line goes, and lines below that are its; comments behind stay, an anchor does not."""
+    node = spot.node
+    empty, block = node.start == node.end, not isinstance(node, Scalar) and not node.flow
+    start, end, stop = node.body, node.end, line_end(text, node.end)
+    if is_text_block(node):
+        header = HEADER.match(text, node.body)
+        assert header is not None
+        end, stop = header.end(), node.end
+    elif empty or block or (below and spot.key is not None and line_start(text, node.body) > spot.key.start):
+        start = end = _after_colon(text, spot)  # the value stands in lines of its own, or nowhere
+        stop = line_end(text, end) if empty else node.end if block and not below else stop
+    new = one_line.lstrip(" ")
+    if start == end:
+        new = one_line
+    elif not new:
         start = len(text[:start].rstrip(" \t"))
-    return [Cut(start, header.end(), new), Cut(line_end(text, start), node.end, join(text, below))]
-
-
-def _replace_inline(text: str, spot: Spot, one_line: str, below: list[str]) -> list[Cut]:
-    """A scalar or brackets: a comment behind it stays where it is."""
-    node = spot.node
-    if not below:
-        return [Cut(node.body, node.end, one_line.lstrip(" ") if node.body < node.end else one_line)]
-    end = line_end(text, node.end)
-    start = len(text[: node.body].rstrip(" \t"))
-    if spot.key is not None and line_start(text, node.body) > spot.key.start:
-        at = _after_colon(text, spot)  # the value stands in a line of its own
-        return [Cut(at, at, one_line), Cut(line_end(text, at), end, join(text, below))]
-    return [Cut(start, node.end, one_line), Cut(end, end, join(text, below))]
-
-
-def _replace_block(text: str, spot: Spot, one_line: str, below: list[str]) -> list[Cut]:
-    """A list or mapping over several lines: they go, the key's own line keeps its comment and loses an anchor."""
-    node = spot.node
-    if spot.key is None:
-        return [Cut(node.body, node.end, one_line.lstrip(" ") + join(text, below))]
-    at = _after_colon(text, spot)
-    end = line_end(text, node.end) if below else node.end
-    cuts = [Cut(at, at, one_line), Cut(line_end(text, at), end, join(text, below))]
-    anchor = _ANCHOR.match(text, node.start)
-    if anchor:
-        start = len(text[: anchor.start()].rstrip(" \t"))
-        cuts.append(Cut(start, anchor.end(), ""))
+    cuts = [Cut(start, end, new), Cut(line_end(text, end), stop, join(text, below))]
+    if block and (anchor := _ANCHOR.match(text, node.start)):
+        cuts.append(Cut(len(text[: anchor.start()].rstrip(" \t")), anchor.end(), ""))
     return cuts
 
 

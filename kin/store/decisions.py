@@ -58,7 +58,7 @@ def scan(project: Project) -> tuple[dict[str, Decision], list[Invalid]]:
         return tuple(row), (), False
 
     folder = os.path.join(project.store, "decisions")
-    found = index.scan(folder, index.cache_path(project.common, folder), parse_one, sorted, bodies=False)
+    found = index.scan(folder, index.cache_path(project.common, folder), parse_one, index.by_name, bodies=False)
     known = [Decision(*row)._replace(kind=DecisionKind(row[_KIND]), source=_source(row)) for row in found.heads.values()]
     return {one.id: one for one in sorted(known, key=lambda one: sort_key(one.id))}, broken
 

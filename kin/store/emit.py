@@ -107,12 +107,8 @@ def block_lines(head: str, value: Any, indent: int, depth: int = 0) -> list[str]
         return [f"{head} {'{}' if isinstance(value, Mapping) else '[]'}"]
     else:
         return _scalar_lines(head, text_of(value), inner)
-    lines = [f"{inner}{line}" if first else line for block in below for first, line in _marked(block)]
+    lines = [line for first, *rest in below for line in (inner + first, *rest)]
     return [f"{head} {lines[0].lstrip(' ')}", *lines[1:]] if head == "-" else [head, *lines]
-
-
-def _marked(lines: list[str]) -> list[tuple[bool, str]]:
-    return [(number == 0, line) for number, line in enumerate(lines)]
 
 
 def _scalar_lines(head: str, text: str | None, inner: str) -> list[str]:

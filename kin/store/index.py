@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
 
-FORMAT = 4
+FORMAT = 5
 PART = 5000
 """Bodies in one part of the index: all at once would be in memory twice while they are written."""
 RACY_NS = 2_000_000_000
@@ -34,6 +34,10 @@ Stamp = tuple[int, int, int, int]
 """mtime and ctime in nanoseconds, size, inode."""
 _STAMP = struct.Struct("=qqqQ")
 Parse = Callable[[str, str], tuple[Row, Row, bool] | None]
+
+
+Arrange = Callable[[dict[str, Row]], tuple[Iterable[str], Any]]
+"""The names of all heads in order, and a digest of them: anything that marshal holds."""
 
 
 class Rows(NamedTuple):
@@ -53,7 +57,7 @@ def scan(
     folder: str,
     cache: str,
     parse: Parse,
-    arrange: Callable[[dict[str, Row]], Iterable[str]],
+    arrange: Arrange,
     *,
     bodies: bool = True,
     names: Collection[str] | None = None,
@@ -62,12 +66,12 @@ def scan(
     """The rows of the `.yaml` files in `folder` (`.yml` too), from the index at `cache` as far as it holds.
 
     `parse(path, name)` reads one file: head, body and whether it was slow, or None to leave it out. `arrange` puts names in
-    order; the index keeps that order, so that who lists an unchanged folder need not sort. `names` are the files if they are
-    others, as paths below `folder`. What a `parse` of another `version` found is forgotten.
+    order; the index keeps that order, so that who lists an unchanged folder need not sort, and the digest. `names` are the
+    files if they are others, as paths below `folder`. What a `parse` of another `version` found is forgotten.
     """
     with no_gc():
         started = time.time_ns()
-        index = _Index(cache, folder, version, bodies=bodies)
+        index = _Index(cache, folder, version, None if bodies else 2)
         heads, anew = _unchanged(folder, index, names)
         body_of, worth = index.bodies, 0
         for name, path, stamp in anew:
@@ -81,6 +85,19 @@ def scan(
         if worth + gone >= WORTH_WRITING:
             index.save(heads, arrange)
         return Rows(heads, body_of, index.arranged and not gone and not anew)
+
+
+def by_name(heads: dict[str, Row]) -> tuple[Iterable[str], Any]:
+    """For `arrange`: the order of names, and no digest."""
+    return sorted(heads), None
+
+
+def digest(folder: str, cache: str) -> Any:
+    """The digest that `arrange` made, if it was of all files and none has changed since; else None. No head is loaded."""
+    with no_gc():
+        index = _Index(cache, folder, "", 1)
+        unchanged, anew = _unchanged(folder, index, None)
+        return index.digest if index.arranged and not anew and len(unchanged) == len(index.heads) else None
 
 
 @contextmanager
@@ -137,24 +154,28 @@ def _stamp(name: str, folder: int) -> Stamp:
 
 
 class _Index:
-    """The index file: a first line, then parts of marshal, each behind its length and checksum: heads, then bodies.
+    """The index file: a first line, then parts of marshal, each behind its length and checksum; the first `count` are read.
+
+    What tells whether files are the same, with the digest, then heads, then bodies.
 
     One that is absent, cut short or damaged is empty, and so is one that another kin or interpreter wrote, or for another
     folder. Stamps are packed, since forty thousand numbers take longer to load than to unpack.
     """
 
-    def __init__(self, cache: str, folder: str, version: str, *, bodies: bool) -> None:
+    def __init__(self, cache: str, folder: str, version: str, count: int | None) -> None:
         self._cache = cache
         self._first = repr((FORMAT, sys.implementation.cache_tag, marshal.version, folder, version)).encode() + b"\n"
         self.arranged, self._stamps = False, b""
+        self.digest: Any = None
         self.heads: dict[str, Row] = {}
         self.bodies: dict[str, Row] = {}
         self.fresh: dict[str, tuple[Stamp, Row]] = {}
-        parts = self._read(None if bodies else 1)
-        found = _together(parts[1:])
-        if parts and (not bodies or len(found) == len(parts[0][2])):  # else it was cut short between two parts
-            self.arranged, self._stamps, self.heads = parts[0]
-            self.bodies = found
+        if parts := self._read(count):
+            (arranged, stamps, names, digest), *more = parts
+            heads, bodies = more[0] if more else ((),) * len(names), _together(more[1:])
+            if len(heads) == len(names) and (count is not None or len(bodies) == len(names)):  # else it was cut short
+                self.arranged, self._stamps, self.digest = arranged, stamps, digest
+                self.heads, self.bodies = dict(zip(names, heads, strict=True)), bodies
 
     def stamps(self) -> Iterator[Any]:
         """The stamp of each of `heads`."""
@@ -177,23 +198,24 @@ class _Index:
             return []
         return parts
 
-    def save(self, heads: dict[str, Row], arrange: Callable[[dict[str, Row]], Iterable[str]]) -> None:
+    def save(self, heads: dict[str, Row], arrange: Arrange) -> None:
         """Replace the file at once, in order, with what can be believed of `heads`.
 
         No fsync: after a power cut the checksum tells. Many may do it side by side; the last one wins.
         """
-        bodies = _together(self._read(None)[1:]) | {name: body for name, (_, body) in self.fresh.items()}
+        bodies = _together(self._read(None)[2:]) | {name: body for name, (_, body) in self.fresh.items()}
         stamps = {n: stamp for n, stamp in zip(self.heads, self.stamps(), strict=True) if heads.get(n) is self.heads[n]}
         stamps.update((name, stamp) for name, (stamp, _) in self.fresh.items())
-        names = [name for name in arrange(heads) if name in stamps and name in bodies]
+        ordered, digest = arrange(heads)
+        names = [name for name in ordered if name in stamps and name in bodies]
         packed = b"".join(_STAMP.pack(*stamps[name]) for name in names)
-        first: Any = (len(names) == len(heads), packed, dict(zip(names, _shared(heads[name] for name in names), strict=True)))
+        first: list[Any] = [(len(names) == len(heads), packed, names, digest), list(_shared(heads[name] for name in names))]
         tmp = f"{self._cache}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self._cache), mode=0o700, exist_ok=True)
             with open(tmp, "wb") as file:
                 file.write(self._first)
-                for part in (first, *({n: bodies[n] for n in names[at : at + PART]} for at in range(0, len(names), PART))):
+                for part in (*first, *({n: bodies[n] for n in names[at : at + PART]} for at in range(0, len(names), PART))):
                     content = marshal.dumps(part)
                     file.write(len(content).to_bytes(8, "big") + zlib.crc32(content).to_bytes(4, "big"))
                     file.write(content)

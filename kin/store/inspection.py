@@ -202,19 +202,15 @@ def _task(file: _File) -> None:
     if file.data.get("plan") not in (None, "true", "false", "yes", "no", "approve"):
         file.find("schema", ("plan",), "plan: expected true, false or approve")
     if isinstance(budget := file.data.get("budget"), dict):
-        _budget(file, budget)
+        from kin.model.settings import Budget, problems_in
+
+        file.problems(p._replace(path=("budget", *p.path)) for p in problems_in(Budget, budget))
     pipeline = file.data.get("pipeline")
     if isinstance(pipeline, str):
         file.refer("pipeline", pipeline, "pipeline")
     elif pipeline is not None:
         steps = pipeline if isinstance(pipeline, list) else [pipeline]
         look_at_steps(file, steps, ("pipeline",), one=not isinstance(pipeline, list))
-
-
-def _budget(file: _File, budget: Mapping[str, Any]) -> None:
-    from kin.model.settings import Budget, problems_in
-
-    file.problems(p._replace(path=("budget", *p.path)) for p in problems_in(Budget, budget))
 
 
 def look_at_steps(file: _File, steps: list[Any], keys: KeyPath, *, one: bool = False) -> None:

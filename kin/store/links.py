@@ -33,17 +33,13 @@ def between(
     """
     graph = graph_of(known)
     there = {kind: {_stem(name) for name, look in found.items() if look.kind == kind} for kind in ("task", "decision")}
-    yield from _settings(found)
+    if "kin.yaml" not in found:
+        yield Finding("schema", Place(config.KIN_YAML), f"there is no {config.KIN_YAML}", "`kin init` makes one")
     yield from _names(project, found)
     yield from _tasks(project, graph, there["task"])
     yield from _references(project, found, _Known(project, there, environ))
     yield from heads.unmerged(project, found)
     yield from heads.moves(project, known)
-
-
-def _settings(found: Mapping[str, Look]) -> Iterator[Finding]:
-    if "kin.yaml" not in found:
-        yield Finding("schema", Place(config.KIN_YAML), f"there is no {config.KIN_YAML}", "`kin init` makes one")
 
 
 def _names(project: Project, found: Mapping[str, Look]) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from kin.model.fields import KeyPath
+from kin.model.fields import KeyPath, dotted
 from kin.store import reader, splice
 from kin.store.inspection import kind_of
 from kin.store.project import STORE
@@ -56,7 +56,8 @@ def rewritten(name: str, text: str, old: str, new: str, *, words: Collection[str
         key = next(str(part) for part in reversed(path) if isinstance(part, str))
         if key in KEPT or path == ("id",):
             continue
-        if key not in PROSE and (value == old or (_is_dependency(path) and value in words)):
+        needs = path[0] in ("depends_on", "parent", *splice.TASK_ALIASES["depends_on"])
+        if key not in PROSE and (value == old or (needs and value in words)):
             changed = new
         elif not pattern.search(value):
             continue
@@ -67,7 +68,8 @@ def rewritten(name: str, text: str, old: str, new: str, *, words: Collection[str
             continue
         steps.append(Set(path, changed))
         whole = changed == new
-        changes.append(Change(shown, _dotted(path), value if whole else old, new))
+        named = dotted(tuple(part for part in path if isinstance(part, str)))
+        changes.append(Change(shown, named, value if whole else old, new))
     edited = splice.edit(text, steps, order=(), aliases={}, path=shown, bounds=bounds) if steps else text
     return Rewritten(edited, changes, mentions)
 
@@ -79,11 +81,3 @@ def _texts(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
     elif isinstance(data, (dict, list)):
         for key, value in data.items() if isinstance(data, dict) else enumerate(data):
             yield from _texts(value, (*path, key))
-
-
-def _is_dependency(path: KeyPath) -> bool:
-    return path[0] in ("depends_on", "parent", *splice.TASK_ALIASES["depends_on"])
-
-
-def _dotted(path: KeyPath) -> str:
-    return ".".join(str(part) for part in path if isinstance(part, str))

@@ -171,7 +171,8 @@ def _put(data: Plain, path: KeyPath, change: Set | Remove) -> Plain:
         new = _put(old, rest, change) if rest else None
         return _without(data, key) if not rest or (new != old and not new) else _with(data, key, new)
     if not inside:
-        raise Invalid(f"`{dotted(change.path)}` cannot be set: `{key}` would be in {_kind(data)}", "set a key above it")
+        where = "a list without that item" if isinstance(data, list) else "a text"
+        raise Invalid(f"`{dotted(change.path)}` cannot be set: `{key}` would be in {where}", "set a key above it")
     return _with(data, key, _put(value_at(data, (key,)), rest, change) if rest else _as_plain(change.value))
 
 
@@ -187,10 +188,6 @@ def _without(data: Plain, key: str | int) -> Plain:
         return {name: value for name, value in data.items() if name != str(key)}
     assert isinstance(data, list) and isinstance(key, int)
     return data[:key] + data[key + 1 :]
-
-
-def _kind(data: Plain) -> str:
-    return "a list without that item" if isinstance(data, list) else "a text"
 
 
 def _as_plain(value: Any) -> Plain:

@@ -12,7 +12,7 @@ from kin.errors import Busy, Invalid, NotFound, Place, Usage
 from kin.model.fields import KeyPath, Plain, Problem, data_of, dotted, fields_of, value_at
 from kin.model.ids import TASK_ID, normalise, same_id
 from kin.model.ready import graph_of, in_order
-from kin.model.status import BlockedKind, TaskStatus, check_hand_move, may_move
+from kin.model.status import OPEN, BlockedKind, TaskStatus, check_hand_move, may_move
 from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
 from kin.store import config, files, index, reader
 from kin.store.project import STORE, Project
@@ -95,10 +95,32 @@ def scan(project: Project, *, bodies: bool = True) -> Scan:
     return Scan(_from_rows(found.heads, found.bodies if bodies else {}), broken, found.arranged)
 
 
-def _arrange(heads: dict[str, index.Row]) -> list[str]:
+class Resting(NamedTuple):
+    """What is seen of the open tasks while none of them runs: columns in ready order, and the targets that tasks name."""
+
+    ids: list[str]
+    statuses: list[str]
+    priorities: list[str]
+    titles: list[str]
+    bases: list[str]
+
+
+def resting(project: Project) -> Resting | None:
+    """The open tasks as the index knows them; None if a file has changed since, or cannot be read, or no index was worth it."""
+    folder = os.path.join(project.store, "tasks")
+    found = index.digest(folder, index.cache_path(project.common, folder))
+    return Resting(*found) if found is not None else None
+
+
+def _arrange(heads: dict[str, index.Row]) -> tuple[list[str], tuple[list[str], ...]]:
     """The files' names in the order in which their tasks are ready, which depends on nothing but what they say."""
     names = {head[0]: name for name, head in heads.items()}
-    return [names[task_id] for task_id in in_order(graph_of(_from_rows(heads, {})))]
+    tasks = _from_rows(heads, {})
+    order = in_order(graph_of(tasks))
+    shown = [task for task in map(tasks.__getitem__, order) if task.status in OPEN]
+    columns = zip(*((t.id, t.status.value, str(t.priority), t.title) for t in shown), strict=True)
+    bases = sorted({task.base for task in shown if task.base})
+    return [names[task_id] for task_id in order], (*(map(list, columns) if shown else ([], [], [], [])), bases)
 
 
 _STATUS, _BLOCKED, _MODE, _BODY = map(TASK_KEYS.index, ("status", "blocked", "mode", "description"))
@@ -146,7 +168,8 @@ def resolve(project: Project, word: str) -> str:
         if len(same) == 1:
             return same[0]
     prefix = word.strip().upper()
-    fitting = [other for other in known if prefix and _is_random(other) and _begins(other, prefix)]
+    numbers = ((other, other.rpartition("-")[2]) for other in known if prefix)
+    fitting = [o for o, number in numbers if not number.isdigit() and (o.startswith(prefix) or number.startswith(prefix))]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -161,14 +184,6 @@ def ids(project: Project) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     return [stem for name in names if name.endswith(".yaml") and TASK_ID.fullmatch(stem := name.removesuffix(".yaml"))]
-
-
-def _is_random(task_id: str) -> bool:
-    return not task_id.rpartition("-")[2].isdigit()
-
-
-def _begins(task_id: str, prefix: str) -> bool:
-    return task_id.startswith(prefix) or task_id.rpartition("-")[2].startswith(prefix)
 
 
 def _near(word: str, known: Sequence[str]) -> str:

@@ -34,11 +34,8 @@ def parts_of(settings_text: str, roles: Mapping[str, str]) -> dict[str, Any]:
 def texts_of(settings_text: str, roles: Mapping[str, str], at: str = "") -> dict[str, str]:
     """Digests of `parts_of` by name, followed by ` on <at>` if they are those of another commit."""
     tail = f" on {at}" if at else ""
-    return {name + tail: _digest(name, part) for name, part in parts_of(settings_text, roles).items()}
-
-
-def _digest(name: str, part: Any) -> str:
-    return hashlib.sha256(json.dumps([name, part], sort_keys=True).encode()).hexdigest()
+    said = {name: json.dumps([name, part], sort_keys=True) for name, part in parts_of(settings_text, roles).items()}
+    return {name + tail: hashlib.sha256(text.encode()).hexdigest() for name, text in said.items()}
 
 
 def texts_here(project: Project) -> dict[str, str]:
@@ -55,16 +52,13 @@ def not_agreed(project: Project, texts: Mapping[str, str], environ: Mapping[str,
 
     Uncommitted edits count as agreed to from now on, and are remembered: they will be committed.
     """
-    new = _unknown(_load(project, environ), texts)
+    agreed = _load(project, environ)["agreed"]
+    new = {name: digest for name, digest in texts.items() if digest not in agreed}
     own = _own_edits(project, new) if new else {}
     if own:
         _change(project, environ, lambda known: _add(known, own))
     missing = {name: digest for name, digest in new.items() if digest not in own.values()}
     return missing if is_trusted(project, environ) else {**missing, COMMANDS_OF_TASKS: ""}
-
-
-def _unknown(known: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, str]:
-    return {name: digest for name, digest in texts.items() if digest not in known["agreed"]}
 
 
 def _own_edits(project: Project, wanted: Mapping[str, str]) -> dict[str, str]:

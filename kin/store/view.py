@@ -90,6 +90,17 @@ def _linked(project: Project, graph: Graph) -> dict[str, str]:
 _plain = tuple.__new__  # half the time of Seen(...), ten thousand times a list
 
 
+def resting(project: Project) -> tasks.Resting | None:
+    """The open tasks as columns, if the index tells all that `see` would: no file changed, nothing runs or waits, and no
+    task's target is another branch than the one checked out here.
+    """
+    if (found := tasks.resting(project)) is None or found.bases:
+        return None
+    here, base = _branch_here(project), config.quick(project).base
+    held, live, warnings = _running(project)
+    return found if base in (None, here) and not (live or warnings or held.intersection(found.ids)) else None
+
+
 def _clock() -> str:
     import time
 
