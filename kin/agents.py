@@ -113,14 +113,14 @@ def start(
     """What starts `agent` on the prompt in the file `prompt`; `access` is `read` or `write`.
 
     `home` is a private folder of the step, `cwd` the worktree that it will work in: its instructions are read there. Raises
-    Invalid if the program is not installed, or if the worktree holds a file that would make it start other programs.
+    Invalid if the program is not installed, or if the worktree holds a file that the client must not obey.
     """
     if (program := find_program(agent, environ)) is None:
         raise Invalid(f"{agent.argv[0]} is not on PATH", agent.install and f"`{agent.install}` installs it")
     for name in agent.unsafe:
         if os.path.lexists(os.path.join(cwd or os.curdir, name)):
-            words = f"{os.path.basename(program)} would start what {name} of the repository names"
-            raise Invalid(words, "use another agent, or set the agent's `unsafe: []` if you trust it")
+            words = f"{os.path.basename(program)} would start programs, or send its key, as {name} in the worktree says"
+            raise Invalid(words, "use another agent, or set the agent's `unsafe: []` in kin.yaml if you trust that file")
     told = {"home": home, "prompt": _escaped(agent, prompt, home), "model": model, "session": session}
     told |= {"usd": None if usd is None else f"{usd:.4f}", "instructions": os.path.join(home, "instructions.md")}
     parts = [*agent.argv[1:], *agent.extra, *(agent.read if access == "read" else agent.write)]

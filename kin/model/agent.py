@@ -62,7 +62,9 @@ class Agent(Model):
     env: Words = Field(default=(), description="Environment variables it sees beside the common ones; `NAME_*` is a prefix")
     set: dict[str, str] = Field(default_factory=dict, description="Environment variables set for it")
     files: dict[str, str] = Field(default_factory=dict, description="Files written below `{home}`: path and text")
-    unsafe: Words = Field(default=(), description="Files of a repository that would make it start what they name")
+    unsafe: Words = Field(
+        default=(), description="Files of a repository that would make it start programs, or send its key, as they say"
+    )
     signs: Signs = Field(default=Signs(), description="What its words mean")
     version: Words = Field(default=(), description="The command that prints its version")
     login: str = Field(default="", description="What a person types to log in")
