@@ -23,7 +23,6 @@ STYLES = {"error": "red", "warning": "yellow"}
 
 def check_(call: Call) -> Result:
     """Check everything, show what concerns the named files; exit 7 if that holds an error."""
-
     if call["staged"]:
         return _check_staged(call)
     project = call.project

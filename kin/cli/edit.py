@@ -78,7 +78,6 @@ def _check(copy: str, before: str, after: str, task_id: str) -> None:
 
 
 def _parsed(text: str, path: str) -> Task | None:
-
     try:
         return parse(text, path)
     except Invalid:  # it was broken before: being mended is what this edit is for

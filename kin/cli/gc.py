@@ -36,7 +36,6 @@ def gc_(call: Call) -> Result:
 
 
 def _lines(found: Sequence[Old], moment: datetime, screen: Screen) -> Iterator[str]:
-
     for old in found:
         age = screen.paint(f"{ago(old.at, moment)} ago".rjust(12), "dim")
         more = in_words(old.size) if old.size else f"commit {old.oid[:12]}" if old.oid else ""
@@ -44,7 +43,6 @@ def _lines(found: Sequence[Old], moment: datetime, screen: Screen) -> Iterator[s
 
 
 def _counted(found: Sequence[Old]) -> str:
-
     numbers = {kind: sum(old.kind == kind for old in found) for kind in KINDS}
     parts = [f"{number} {kind if number == 1 else PLURALS[kind]}" for kind, number in numbers.items() if number]
     size = sum(old.size for old in found)

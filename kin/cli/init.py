@@ -159,7 +159,6 @@ def _python_tests(root: str, text: str) -> str:
 
 
 def _node_tests(root: str, text: str) -> str:
-
     try:
         script = loads(text)["scripts"]["test"]
     except (ValueError, LookupError, TypeError):
@@ -168,7 +167,6 @@ def _node_tests(root: str, text: str) -> str:
 
 
 def _make_tests(root: str, text: str) -> str:
-
     target = re.search(r"^(test|check)[ \t]*:(?!=)", text, re.MULTILINE)
     return f"make {target[1]}" if target else ""
 

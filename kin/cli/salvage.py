@@ -32,7 +32,6 @@ def salvage_(call: Call) -> Result:
 
 
 def _list(call: Call) -> Result:
-
     wanted = {_task(call, word) for word in call["names"]}
     found = [one for one in list_salvage(call.project) if not wanted or one.task in wanted]
     moment = now()
@@ -53,7 +52,6 @@ def _list(call: Call) -> Result:
 
 
 def _show(call: Call, word: str) -> Result:
-
     one, project = _find(call, word), call.project
     base = base_of(project, one)
     if call.screen.terminal and not call.screen.json:
@@ -64,7 +62,6 @@ def _show(call: Call, word: str) -> Result:
 
 
 def _apply(call: Call, word: str) -> Result:
-
     one = _find(call, word)
     paths = apply(call.project, one, call.cwd)
     count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
@@ -83,7 +80,6 @@ def _drop(call: Call, words: Sequence[str]) -> Result:
 
 
 def _find(call: Call, word: str) -> Salvaged:
-
     return find(call.project, _task(call, word))
 
 
@@ -93,7 +89,6 @@ def _task(call: Call, word: str) -> str:
 
 
 def _files(call: Call, one: Salvaged) -> list[str]:
-
     return [path for _, path in git.changed_paths(call.project.git_common, base_of(call.project, one), one.oid)]
 
 
