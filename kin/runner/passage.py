@@ -19,7 +19,7 @@ from kin.model.record import Live, Run, StepRecord
 from kin.model.settings import Settings, StepSpec
 from kin.model.status import RunStatus
 from kin.model.task import Task
-from kin.runner.casting import Cast
+from kin.runner.casting import Cast, role_of
 from kin.runner.commit import State
 from kin.runner.events import Emit, Event
 from kin.runner.share import Share
@@ -29,6 +29,7 @@ from kin.runner.target import Target
 from kin.store import records
 from kin.store.locks import Held
 from kin.store.project import Project, state_folder
+from kin.store.roles import Role
 
 __all__ = ["Passage", "digest", "step_id"]
 
@@ -88,6 +89,7 @@ class Passage:
     share: Share | None = None
     bundle: str | None = None
     _supervisor: Supervisor | None = field(default=None, repr=False)
+    _roles: dict[tuple[str, bool], Role] = field(default_factory=dict, repr=False)
 
     @property
     def live(self) -> Live:
@@ -117,6 +119,13 @@ class Passage:
         path = os.path.join(state_folder(self.environ), "tmp", self.run.run)
         os.makedirs(path, mode=0o700, exist_ok=True)
         return path
+
+    def role(self, spec: StepSpec) -> Role:
+        """The role of a step, read once a run: what is edited while it runs holds from the next one."""
+        key = spec.role, spec.run is None
+        if key not in self._roles:
+            self._roles[key] = role_of(spec, self.project.store)
+        return self._roles[key]
 
     def home(self, step: str, agent: str) -> str:
         """The private home of an agent in a step; it outlives this process if the session in it is to be taken up."""

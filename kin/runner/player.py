@@ -9,7 +9,7 @@ from typing import Any
 from kin import agents
 from kin.model.spending import Cap, Used, passed, tokens_of
 from kin.runner import budgets
-from kin.runner.casting import access_of, role_of
+from kin.runner.casting import access_of
 from kin.runner.judge import Played, judge_model
 from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, step_id
@@ -24,7 +24,7 @@ def perform(p: Passage, index: int, who: str, prompt: str, log: StepLog, caps: M
     usd = caps.get("usd")
     started = agents.start(
         agent,
-        access=access_of(spec, role_of(spec, p.project.store)),
+        access=access_of(spec, p.role(spec)),
         model=cast.model if who == cast.first else None,
         prompt=prompt,
         home=p.home(name, who),

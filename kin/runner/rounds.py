@@ -13,7 +13,7 @@ from kin.model.status import BlockedKind, StepStatus
 from kin.runner import worktree
 from kin.runner.begin import INTEGRATOR
 from kin.runner.build import Clash
-from kin.runner.casting import access_of, cast, role_of
+from kin.runner.casting import access_of, cast
 from kin.runner.ending import Outcome, block
 from kin.runner.judge import StepEnd
 from kin.runner.passage import Passage, step_id
@@ -54,7 +54,7 @@ def _earlier_step(p: Passage, index: int, role: str | None) -> int | None:
 
 def _writes(p: Passage, index: int) -> bool:
     spec = p.specs[index]
-    return access_of(spec, role_of(spec, p.project.store)) == "write"
+    return access_of(spec, p.role(spec)) == "write"
 
 
 def _again(p: Passage, first: int, last: int, items: list[str], rounds: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from kin.model.spending import added
 from kin.model.status import BlockedKind, StepStatus
 from kin.runner import budgets, commit, salvage, worktree
 from kin.runner.aside import how_to_see
-from kin.runner.casting import access_of, role_of, time_limit
+from kin.runner.casting import access_of, time_limit
 from kin.runner.judge import Played, StepEnd, judge_command
 from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, now, spec_digest, step_id
@@ -39,7 +39,7 @@ def _write_prompt(p: Passage, index: int, session: bool, path: str) -> None:
     else:
         items = p.live.items.get(name, [])
         listed = items if isinstance(items, list) else [items]
-        role = role_of(spec, p.project.store)
+        role = p.role(spec)
         text = prompt_for(p.project, p.task, spec, role, p.run.steps[:index], listed, name).text
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(p.mask(text))
@@ -61,7 +61,7 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     _write_prompt(p, index, who is not None and p.session(index, who) is not None, prompt)
     p.say("step", name, spec.run or f"played by {who}")
     point("step.started")
-    limit, left = time_limit(spec, role_of(spec, p.project.store), p.settings), budgets.seconds_left(caps)
+    limit, left = time_limit(spec, p.role(spec), p.settings), budgets.seconds_left(caps)
     with StepLog(records.logs_folder(p.project, p.task.id, p.run.run), name, p.mask) as log:
         if who is None:
             played = _command(p, index, prompt, log, min(limit, left))
@@ -130,7 +130,7 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
         return end._replace(reason=end.reason + _salvage(p, name))
     if end.status in ("blocked", "waiting"):
         return end  # it goes on here if its client takes up the session; else what is here is saved before it starts anew
-    if access_of(spec, role_of(spec, p.project.store)) == "read":
+    if access_of(spec, p.role(spec)) == "read":
         return _drop_changes(p, name, before.head or p.target.oid, end, after)
     message, trailers = f"kin: {p.task.id}-{spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
     start = before.head or p.target.oid
