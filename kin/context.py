@@ -25,10 +25,12 @@ End with one fenced block that says how it went; nothing counts but this block a
 
 `status` is one of done, changes_requested, blocked, failed. With changes_requested give `items`: a list of
 {"file", "line", "what"}. If only a person can decide, say blocked and give one `question`. What the project should
-remember goes into `decisions`: a list of {"kind", "title", "text", "module", "tags", "paths"}."""
+remember goes into `decisions`: a list of {"kind", "title", "text", "module", "tags", "paths"}; work that you saw and that is
+not part of this task into `tasks`: a list of {"title", "description"}."""
 
 PLAN_PROTOCOL = """\
-With done give `plan`: a list of steps {"role", "brief"}; or `tasks`: a list of
+With done give `plan`: a list of steps {"role", "brief"}, with "back_to" for an earlier role that work may be sent back to; or
+`tasks`, the parts of this one: a list of
 {"title", "description", "acceptance", "module", "touches", "depends_on"}, where `depends_on` names other titles of the list."""
 
 COMMAND_PROTOCOL = """\

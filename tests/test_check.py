@@ -105,6 +105,7 @@ CASES = [
     (".kin/tasks/KIN-1.yaml", f"{TASK}deps: [KIN-99]\n", "reference :6:8", "there is no task KIN-99"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}parent: KIN-11\n", "reference :6:9", "did you mean KIN-1?"),
     (".kin/decisions/D-1.yaml", f"{DECISION}paths: [README.md, src/**]\n", "glob :6:20", "no file is covered by src/**"),
+    (".kin/roles/own.md", "---\nsummary: x\nreads: {roles: [pm, nobody]}\n---\nDo.\n", "role :3", "no role is called 'nobody'"),
     (".kin/modules.yaml", "docs: '*.md'\n\nlib: [README.md, lib/]\n", "glob :3:18", "moved"),
     (".kin/decisions/D-1.yaml", f"{DECISION}supersedes: D-7\n", "reference :6:13", "there is no decision D-7"),
     (".kin/notes/KIN-7/20261124T093200Z-7f3k.yaml", NOTE, "orphan :1", "it is about KIN-7"),

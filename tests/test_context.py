@@ -215,6 +215,8 @@ def test_a_planted_secret_is_in_no_prompt_log_commit_or_record(auth: Repo) -> No
         kept += path.read_text(errors="replace") if path.is_file() and "cache" not in path.parts else ""
     assert "Tokens live 10 minutes" in kept, "the prompts were logged"
     assert token not in kept and "hunter2" not in kept
+    shown = auth.kin("context", "1", "--role", "pm", "-q", env={"DEPLOY": "hunter2-env"}).stdout
+    assert "It is *** or ***, says Ada" in shown
     for role in (name for name, one in ROLES.items() if one.reads["modules"] == "task"):
         assert "hunter2-mail" not in auth.kin("context", "1", "--role", role, "-q").stdout
 

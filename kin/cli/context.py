@@ -13,25 +13,29 @@ if TYPE_CHECKING:
 
 def context_(call: Call) -> Result:
     """Print a step's prompt as it would be sent now; sizes go to standard error."""
-    from kin.model.settings import plan_steps
+    from kin.context import Prompt
     from kin.runner.casting import role_of
+    from kin.runner.mask import make_mask
     from kin.runner.passage import step_id
+    from kin.runner.planning import course_of
     from kin.runner.prompts import prompt_for
     from kin.store import records, tasks
     from kin.store.config import load_settings
 
     project = call.project
     task, _ = tasks.load(project, tasks.resolve(project, call["id"]))
+    settings, run = load_settings(project, call.environ), records.live(project, task.id)
     try:
-        specs = plan_steps(task.pipeline, load_settings(project, call.environ))
+        specs = course_of(task, settings, run, wanted=False).specs
     except ValueError as error:
         raise Usage(str(error)) from None
     index, spec = _step(specs, call["role"], call["step"])
-    run = records.live(project, task.id)
     name = step_id(index, spec)
     items = run.live.items.get(name, []) if run is not None and run.live is not None else []
     role = role_of(spec, project.store)
-    prompt = prompt_for(project, task, spec, role, run.steps[:index] if run else (), items, name)
+    made = prompt_for(project, task, spec, role, run.steps[:index] if run else (), items, name)
+    mask = make_mask(call.environ, settings.secrets)  # as a run does before it sends it
+    prompt = Prompt(tuple(section._replace(text=mask(section.text)) for section in made.sections))
     sections = [
         {"name": s.name, "characters": len(s.text), "tokens": s.tokens, "left_out": s.left_out or None, "text": s.text}
         for s in prompt.sections

@@ -286,7 +286,9 @@ def _role(text: str, shown: str) -> Look:
         role = parse_role(text, name, shown)
     except Invalid as error:
         return Look("role", (of_error("schema", error, shown),))
-    return Look("role", (), (Ref("agent", role.agent, ("agent",)),) if role.agent else ())
+    heard = role.reads.get("roles")
+    refs = [Ref("role", name, ("reads",)) for name in (heard if isinstance(heard, list) else ()) if isinstance(name, str)]
+    return Look("role", (), (*refs, *([Ref("agent", role.agent, ("agent",))] if role.agent else [])))
 
 
 def _settings(file: _File) -> None:

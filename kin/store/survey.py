@@ -46,10 +46,9 @@ MOST, CROWD = 60, 20
 
 
 class _Manifest(NamedTuple):
-    """A kind of manifest: what its packages are called and for, and which globs it says its members are in (`!` takes out)."""
+    """A kind of manifest, and which globs it says its members are in (`!` takes out)."""
 
     name: str
-    about: Callable[[str], str]
     members: Callable[[str], Iterable[str]]
     listed_in: str = ""
 
@@ -134,7 +133,7 @@ def _members(tree: _Tree) -> Iterator[tuple[str, str]]:
                 if _is_member(folder, globs) and not _is_member(folder, out):
                     owners.append(folder)
                     seen.add(folder)
-                    yield folder, " ".join(kind.about(tree.read(path)).split()).partition(". ")[0][:200].strip()
+                    yield folder, _purpose(tree.read(path))
 
 
 def _is_odd(folder: str) -> bool:
@@ -218,22 +217,19 @@ def _maven(text: str) -> list[str]:
     return re.findall(r"<module>\s*([^<>\s]+)\s*</module>", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
 
 
-def _pom_description(text: str) -> str:
-    found = re.search(r"<description>\s*([^<>]*)</description>", text)
-    return found[1] if found else ""
+def _purpose(manifest: str) -> str:
+    """The first sentence of a manifest's description, in JSON, TOML or XML."""
+    found = _DESCRIPTION.search(manifest)
+    text = next((group for group in found.groups() if group), "") if found else ""
+    return " ".join(text.split()).partition(". ")[0][:200].strip()
 
 
-def _said(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
+_DESCRIPTION = re.compile(r'^description\s*=\s*"([^"\\]*)|[{,]\s*"description"\s*:\s*"([^"\\]*)|<description>([^<>]*)<', re.M)
 MANIFESTS = (
-    _Manifest("package.json", lambda text: _said(_json(text).get("description")), _npm),
-    _Manifest("package.json", lambda text: _said(_json(text).get("description")), _pnpm, "pnpm-workspace.yaml"),
-    _Manifest("Cargo.toml", lambda text: _said(_toml(text, "package").get("description")), _toml_members("workspace")),
-    _Manifest(
-        "pyproject.toml", lambda t: _said(_toml(t, "project").get("description")), _toml_members("tool", "uv", "workspace")
-    ),
-    _Manifest("go.mod", lambda text: "", _go, "go.work"),
-    _Manifest("pom.xml", _pom_description, _maven),
+    _Manifest("package.json", _npm),
+    _Manifest("package.json", _pnpm, "pnpm-workspace.yaml"),
+    _Manifest("Cargo.toml", _toml_members("workspace")),
+    _Manifest("pyproject.toml", _toml_members("tool", "uv", "workspace")),
+    _Manifest("go.mod", _go, "go.work"),
+    _Manifest("pom.xml", _maven),
 )
