@@ -162,6 +162,29 @@ def test_my_own_commits_count_as_mine_after_a_rebase_too(project: Repo) -> None:
     save(project, 3)
     found = arrivals(find(str(project.path), os.environ), ["KIN-1", "KIN-2", "KIN-3", "KIN-4"])
     assert {i: str(a.origin) for i, a in found.items()} == {"KIN-1": "own", "KIN-2": "agent", "KIN-3": "own"}
+    project.kin("add", "By an agent", env={"KIN_RUN": "r", "KIN_TASK": "KIN-1", "KIN_STEP": "1-developer"})
+    assert arrivals(find(str(project.path), os.environ), ["KIN-4"])["KIN-4"].origin == "agent"
+
+
+def test_what_starts_first_goes_by_order_slots_touches_and_the_hours_number(project: Repo) -> None:
+    from kin.model.settings import Watch
+    from kin.runner.reconcile import Known, decide, wanted
+    from kin.store.arrivals import Arrival, Origin
+    from kin.store.project import find
+    from kin.store.view import see
+
+    for number, fields in enumerate(({"priority": "2"}, {}, {"priority": "1"}, {"priority": "5"}, {"status": "draft"}), 1):
+        save(project, number, touches="\n  - src/a" if number in (1, 2) else "\n  - docs", **fields)
+    view = see(find(str(project.path), os.environ), bodies=False)
+    asking = wanted(view)
+    known = Known({i: Arrival(Origin.own, i, i, False) for i in asking}, {}, {}, {}, {}, 0, 5)
+    assert list(asking) == ["KIN-3", "KIN-1", "KIN-2", "KIN-4"]
+    free = decide(view, asking, known, Watch())
+    assert ([s.task for s in free.start], free.queue) == (["KIN-3", "KIN-1"], ["KIN-2", "KIN-4"])
+    one = decide(view, asking, known._replace(slots=1), Watch())
+    assert ([s.task for s in one.start], one.queue) == (["KIN-3"], ["KIN-1", "KIN-2", "KIN-4"])
+    late = decide(view, asking, known._replace(starts=59), Watch())
+    assert [s.task for s in late.start] == ["KIN-3"] and late.kept["KIN-1"].kind == "rate"
 
 
 def test_without_leave_no_step_that_may_write_is_started(project: Repo, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:

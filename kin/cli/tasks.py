@@ -100,6 +100,8 @@ def _described(call: Call, pipeline: str | None = None) -> dict[str, Any]:
             data[key] = _resolved(call.project, data[key])
     if steps := _pipeline(call, pipeline):
         data["pipeline"] = steps
+    if "KIN_RUN" in call.environ:  # an agent calls: what it makes is known as such
+        data["x-proposed-by"] = f"{call.environ.get('KIN_TASK')} {call.environ.get('KIN_STEP')}"
     return data
 
 

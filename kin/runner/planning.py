@@ -20,6 +20,7 @@ from kin.runner.ending import Outcome, block, may_edit, wait
 from kin.runner.passage import Passage, digest, now, step_id
 from kin.runner.proposals import as_child
 from kin.store import bulk, records, tasks
+from kin.store.arrivals import MADE_BY
 from kin.store.project import Project
 from kin.store.roles import role_names
 
@@ -112,7 +113,8 @@ def _plan(p: Passage) -> PlanRecord | list[str]:
     faults = [*_faults_of_steps(p, steps, bool(said)), *_faults_of_parts(said)]
     if faults:
         return faults
-    parts = list(_parts(said, p.task))
+    agreed = is_wanted(p.task, p.settings) == "approve"  # else nobody will have seen them: the watcher leaves them alone
+    parts = list(_parts(said, p.task, {} if agreed else {MADE_BY: f"{p.task.id} {p.pm_step}"}))
     files: dict[str, str] = {}
     if parts:
         try:
@@ -189,13 +191,13 @@ def _list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _parts(said: Sequence[Mapping[str, Any]], parent: Task) -> Iterator[dict[str, Any]]:
-    """Each part as a new task, with its parent's labels and limits and never more."""
+def _parts(said: Sequence[Mapping[str, Any]], parent: Task, more: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Each part as a new task, with its parent's labels and limits and never more, and what `more` says of it."""
     inherited = {"labels": list(parent.labels), "agent": parent.agent, "budget": parent.budget}
     for part in said:
         own = {key: part[key] for key in _PART_KEYS if key in part}
         own.setdefault("ref", part.get("id"))
-        made = {**as_child(own, parent), **inherited}
+        made = {**as_child(own, parent), **inherited, **more}
         yield {key: value for key, value in made.items() if value}
 
 

@@ -18,6 +18,7 @@ from kin.model.status import StepStatus
 from kin.model.task import TASK_KEYS, Task, build_task
 from kin.runner.passage import Passage, digest
 from kin.store import decisions, emit, files, numbers, schemas, tasks
+from kin.store.arrivals import MADE_BY
 from kin.store.environments import TAG
 from kin.store.project import Project
 
@@ -189,7 +190,7 @@ def _file(p: Passage, one: Proposal, file_id: str) -> tuple[str, bytes]:
         return f"decisions/{file_id}.yaml", text.encode()
     own = as_child(one.data, p.task)
     own["labels"] = [label for label in own.get("labels", ()) if label != "auto"]
-    more = {"id": file_id, "status": "draft", "created": day, "x-proposed-by": f"{p.task.id} {one.step}"}
+    more = {"id": file_id, "status": "draft", "created": day, MADE_BY: f"{p.task.id} {one.step}"}
     task, _ = build_task({**own, **more})
     assert task is not None
     text = emit.document(data_of(tasks.canonical(task)), TASK_KEYS, head=schemas.first_line(p.project, "task"))

@@ -18,6 +18,7 @@ from kin import git
 from kin.errors import Busy, Invalid, KinError
 from kin.model import times
 from kin.model.settings import Settings
+from kin.model.status import RunStatus, TaskStatus, WaitFor
 from kin.runner import leave, schedules
 from kin.runner.begin import Asked, Plan
 from kin.runner.detach import start_detached
@@ -146,6 +147,8 @@ class Watcher:
         outcome = start_detached(self.project, start.task, asked, environ=self.environ)
         if outcome.run is not None:
             self.running[start.task] = outcome.run
+            if (run := view.runs.get(start.task)) and run.waiting and run.waiting.for_ == WaitFor.merge:
+                self._fail(start.task, view)  # if the same thing blocks it again, it is not tried in a circle
             self.emit(Happening("start", start.why, start.task, outcome.run))
             return False
         if outcome.exit != Busy.exit:
@@ -185,7 +188,9 @@ class Watcher:
 
     def _tell_changes(self, view: View) -> None:
         """Say what ended since the last look, and which files cannot be read."""
-        now = {i: run.run for i, run in view.runs.items() if i in view.seen and view.seen[i].status == "in_progress"}
+        held = {i: run for i, run in view.runs.items() if i in view.seen and view.seen[i].status == TaskStatus.in_progress}
+        # a command such as `kin reopen` holds the lock for a moment, too; a run that is ending holds it a moment longer
+        now = {i: run.run for i, run in held.items() if run.status == RunStatus.running or i in self.running}
         for task_id in self.running.keys() - now.keys() & view.seen.keys():
             left = view.runs.get(task_id)
             shown, why = view.seen[task_id].shown, left.reason.splitlines()[:1] if left else []
@@ -215,7 +220,7 @@ class Watcher:
             after.append((due - now).total_seconds())
         starts = lately(recall(self.project))
         after += [starts[0] + HOUR - time.time()] if len(starts) >= settings.watch.max_starts_per_hour else []
-        waiting = any(run.waiting and run.waiting.for_ == "merge" for run in view.runs.values())
+        waiting = any(run.waiting and run.waiting.for_ == WaitFor.merge for run in view.runs.values())
         after += [self.eyes.tick] if self.eyes and (busy or waiting) else []
         return min((seconds for seconds in after if seconds > 0), default=HOUR) + 0.01
 
@@ -286,14 +291,22 @@ def watch(watcher: Watcher) -> None:
     with claim(watcher.project, watcher.may):
         watcher.eyes = Eyes(watcher.project)
         try:
-            watcher.emit(Happening("watching", watcher.project.root))
+            watcher.emit(Happening("watching", f"watching {watcher.project.root}; what it starts outlives it"))
             while not watcher.cancel.level:
                 if watcher.eyes.polling:
                     watcher._say("polling", f"events do not work ({watcher.eyes.polling}); files are looked at every 2 s")
                 if watcher.eyes.overflowed:
                     watcher.eyes.overflowed = False
                     watcher.emit(Happening("overflow", "events were lost; everything was looked at instead"))
-                watcher.rest(watcher.look())
+                try:
+                    pause = watcher.look()
+                except (
+                    KinError,
+                    OSError,
+                ) as error:  # one look's trouble (a full disk, a folder gone in between) ends no watcher
+                    watcher._say("note", f"{error}; it looks again")
+                    pause = watcher.eyes.tick
+                watcher.rest(pause)
         finally:
             watcher.eyes.close()
 
