@@ -125,9 +125,9 @@ def test_what_two_steps_were_paid_for_is_not_paid_again_after_a_kill(firm: Firm,
     made = [write("made.txt", "x"), result(summary="made it")]
     firm.says(lambda asked: made[len(asked.results)] if "the developer in" in asked.prompt else result(summary="did my part"))
     kin = firm.start("do", "Make it", "--pipeline", "four")
-    wait_for(mark.exists)
+    wait_for(mark.exists, 60)
     kin.send_signal(signal.SIGKILL)
-    kin.wait(20)
+    kin.wait(60)
     wait_for(lambda: processes(firm.project) == [])
     assert firm.run("run", "KIN-1")["status"] == "done"
     roles = [re.findall(r"You are the (\w+)", prompt)[0] for prompt in firm.server.prompts()]
