@@ -257,6 +257,20 @@ def test_money_is_handed_down_and_what_was_used_counts(company: Company) -> None
     assert company.argv(1)[-2:] == ["--max", "0.4000"] and company.argv(2)[-2:] == ["--max", "0.1500"]
 
 
+def test_a_command_runs_also_when_the_money_is_used_up(company: Company) -> None:
+    company.settings("budget:\n  usd: 0.1")
+    company.task(pipeline="\n  - developer\n  - run: echo tested > tested.txt\n  - reviewer")
+    company.answers("claude", f"echo a > a.txt; {company.says('done', said(result(summary='done')))}")
+    outcome = company.run(exit=5)
+    assert outcome["step"] == "3-reviewer" and "the run's 0.1 USD are used up" in outcome["reason"]
+
+
+def test_a_client_that_would_sleep_through_a_limit_is_ended_and_the_run_waits(company: Company) -> None:
+    sleeps = {"type": "system", "subtype": "api_retry", "retry_delay_ms": 7_200_000, "error_status": 429, "error": "rate_limit"}
+    company.answers("claude", f"{company.says('sleeps', json.dumps(sleeps))}; sleep 60")
+    assert company.run(exit=6)["waiting"]["for"] == "limit"
+
+
 def test_the_projects_day_counts_what_other_tasks_used(company: Company) -> None:
     company.settings("budget:\n  day:\n    usd: 0.3")
     company.answers("claude", f"echo $KIN_TASK > $KIN_TASK.txt; {company.says('done', said(result(summary='done')))}")

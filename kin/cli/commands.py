@@ -281,7 +281,7 @@ _ROWS = (
         options=(
             Opt("ready", "All tasks that are ready", "flag"),
             *_RUN,
-            Opt("wait", "Wait for a slot, a lock or a limit instead of giving up", "flag"),
+            Opt("wait", "Wait for a slot instead of giving up", "flag"),
             Opt("restart", "Begin again from the target's tip; the earlier work is kept aside", "flag"),
             Opt("restore", "Begin with the work that a revert took back", "flag"),
             Opt("base", "The branch to merge into", complete="branch", metavar="BRANCH"),

@@ -23,8 +23,13 @@ LOCK_WAIT = 10.0
 
 
 def caps_for(p: Passage, index: int) -> dict[str, Cap]:
-    """By unit what is left for the step at `index`; of the day's budget it is kept for this step until that is recorded."""
-    wanted = {scope: budget for scope, budget in p.budget.items() if any(v is not None for v in budget.values())}
+    """By unit what is left for the step at `index`; of the day's budget it is kept for this step until that is recorded.
+
+    A command uses time only: it needs no money, and keeps none from others.
+    """
+    units = UNITS if p.specs[index].run is None else ("minutes",)
+    named = {scope: {unit: budget[unit] for unit in units if budget[unit] is not None} for scope, budget in p.budget.items()}
+    wanted = {scope: budget for scope, budget in named.items() if budget}
     if not wanted:
         return {}
     own = used_by(p.run.steps)
@@ -37,7 +42,7 @@ def caps_for(p: Passage, index: int) -> dict[str, Cap]:
     with locks.wait_lock(locks.lock_path(p.project.common, "budget"), LOCK_WAIT, run=p.run.run, what="the day's budget"):
         used["day"] = _used_today(p, landed)
         caps = narrowest(wanted, used)
-        p.save(reserved={unit: cap.left for unit, cap in caps.items() if wanted["day"].get(unit) is not None})
+        p.save(reserved={unit: cap.left for unit, cap in caps.items() if unit in wanted["day"]})
         point("budget.reserved")
     return caps
 
