@@ -197,6 +197,7 @@ def test_kin_context_prints_exactly_the_prompt_and_its_sizes_aside(auth: Repo) -
     auth.kin("context", "1", "--step", "3", exit=2)
     auth.kin("context", "1", exit=2)
     auth.kin("context", "1", "--role", "nobody", exit=8)
+    auth.kin("context", "1", "--role", "../evil", exit=2)
 
 
 def test_a_planted_secret_is_in_no_prompt_log_commit_or_record(auth: Repo) -> None:

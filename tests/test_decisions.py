@@ -38,6 +38,14 @@ def test_a_decision_is_written_once_found_by_its_filters_and_shown(project: Repo
     project.kin("show", "D-9", exit=8)
 
 
+def test_an_agent_in_its_worktree_is_told_what_is_about_a_file_there(project: Repo, tmp_path: Path) -> None:
+    project.kin("decide", "Tokens live 10 minutes", "--path", "src/auth/**")
+    project.git("worktree", "add", "-q", "--detach", str(tmp_path / "tree"))
+    (inside := tmp_path / "tree/src").mkdir()
+    told = project.kin("decisions", "-q", "--for", "auth/login.py", cwd=inside, env={"KIN_DIR": str(project.path / ".kin")})
+    assert told.stdout == "D-1\n"
+
+
 def test_a_superseded_decision_is_left_out_and_is_back_when_its_successor_goes(project: Repo) -> None:
     project.kin("decide", "Tokens live 10 minutes")
     project.kin("decide", "Tokens live 20 minutes", "--supersedes", "1")

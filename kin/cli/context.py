@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 def context_(call: Call) -> Result:
     """Print a step's prompt as it would be sent now; sizes go to standard error."""
     from kin.context import Prompt
+    from kin.model.settings import StepSpec, problems_in
     from kin.runner.casting import role_of
     from kin.runner.mask import make_mask
     from kin.runner.passage import step_id
@@ -29,6 +30,8 @@ def context_(call: Call) -> Result:
         specs = course_of(task, settings, run, wanted=False).specs
     except ValueError as error:
         raise Usage(str(error)) from None
+    if call["role"] is not None and (wrong := problems_in(StepSpec, {"role": call["role"]})):
+        raise Usage(wrong[0].message)
     index, spec = _step(specs, call["role"], call["step"])
     name = step_id(index, spec)
     items = run.live.items.get(name, []) if run is not None and run.live is not None else []

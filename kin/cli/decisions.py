@@ -85,8 +85,9 @@ def _fits(call: Call, one: Decision, lost: Mapping[str, list[str]]) -> bool:
 def _is_for(call: Call, one: Decision) -> bool:
     """Whether a decision is about the file or folder that was asked for."""
     from kin.model.globs import covers, fixed_part
+    from kin.store.project import from_root
 
-    path = os.path.relpath(os.path.join(call.cwd, call["for_"]), call.project.root)
+    path = from_root(call["for_"], call.cwd, call.environ)
     return any(covers(glob, path) or fixed_part(glob).startswith(f"{path}/") for glob in one.paths)
 
 

@@ -19,12 +19,13 @@ def modules_(call: Call) -> Result:
         raise Usage(f"'{action}' is nothing that can be done with modules", "list, scan, or which PATH")
     from kin.model.module import which
     from kin.store.modules import load
+    from kin.store.project import from_root
 
     found, broken = load(call.project)
     if action == "which":
         if not call["path"]:
             raise Usage("which path?", "`kin modules which src/auth/login.py`")
-        found = which(found, os.path.relpath(os.path.join(call.cwd, call["path"]), call.project.root))
+        found = which(found, from_root(call["path"], call.cwd, call.environ))
     return _listed(found, [str(error) for error in broken])
 
 

@@ -59,6 +59,11 @@ def find_repository(cwd: str, environ: Mapping[str, str]) -> Project:
         raise Invalid(f"{error.filename} cannot be read: {error.strerror}", "`git status` tells more") from error
 
 
+def from_root(path: str, cwd: str, environ: Mapping[str, str]) -> str:
+    """`path`, as somebody in `cwd` names it, relative to the root of the checkout or worktree that `cwd` is in."""
+    return os.path.relpath(os.path.join(os.path.realpath(cwd), path), find_repository(cwd, environ).root)
+
+
 def _walk_up(start: str) -> Project:
     folder = start
     while True:
