@@ -1,5 +1,6 @@
 """What a command gets and gives back, and the one place where results and errors become text, JSON and an exit code."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -117,6 +118,7 @@ def _perform(parsed: "Parsed", call: Call) -> Result:
         except OSError as error:
             raise NotFound(f"cannot change to {folder}: {error.strerror}") from None
     function = getattr(import_module(f"kin.cli.{parsed.command.module}"), parsed.command.function)
+    gc.enable()
     result: Result = function(call)
     return result
 
