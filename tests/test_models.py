@@ -296,6 +296,7 @@ def test_a_reviewer_sends_back_just_its_items(company: Company) -> None:
 
 def test_a_gate_that_says_no_gets_one_round_by_the_model_that_wrote(company: Company) -> None:
     company.settings(gates=("test -e good || { echo there is no good; exit 1; }",))
+    company.task(pipeline="\n  - developer\n  - run: echo tested > tested.txt")
     done = company.says("done", said(result(summary="done")))
     company.answers("claude", f"touch bad; {done}", f"touch good; {done}")
     assert company.run()["status"] == "done"

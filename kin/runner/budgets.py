@@ -108,7 +108,7 @@ def over(p: Passage, name: str, cap: Cap) -> StepEnd:
 
 
 def _over(p: Passage, what: str, cap: Cap) -> StepEnd:
-    more = f"{2 * cap.limit:g}" if cap.unit == "usd" else f"{cap.unit}={2 * cap.limit:.0f}"
+    more = f"{2 * cap.limit or 1:g}" if cap.unit == "usd" else f"{cap.unit}={2 * cap.limit:.0f}"
     others = ", with what other runs keep for their steps" if cap.scope == "day" else ""
     hint = f"`kin run {p.task.id} --budget {more}`, say, allows this run more and goes on"
     return StepEnd("failed", BlockedKind.budget, f"{what}: {cap} are used up{others}; {hint}")

@@ -66,8 +66,8 @@ def _again(p: Passage, first: int, last: int, items: list[str], rounds: dict[str
 
 def mend_gate(p: Passage, gate: str, reason: str) -> None:
     """Give a gate's no, once, to the model that wrote last. Raises SentBack if there is one; else a person must look."""
-    writer = next((i for i in range(len(p.specs) - 1, -1, -1) if _writes(p, i)), None)
-    if not p.plays or writer is None or p.cast[writer] is None or _GATES in p.live.rounds:
+    writer = next((i for i in range(len(p.specs) - 1, -1, -1) if p.cast[i] is not None and _writes(p, i)), None)
+    if not p.plays or writer is None or _GATES in p.live.rounds:
         return
     said = "\n".join(reason.splitlines()[:-1])  # without what is meant for a person
     _again(p, writer, len(p.specs) - 1, [said], {_GATES: "1"})
