@@ -189,3 +189,26 @@ def test_nothing_that_a_pull_request_brings_is_started(forked: tuple[Remote, Pat
     assert remote.status_of("KIN-1") == "done" and remote.git("show", "main:good.txt") == "good"
     assert not (job.path.parent / "stolen").exists()
     assert len(job.git("worktree", "list").splitlines()) == 1
+
+
+def test_a_report_tells_what_a_pull_request_does_and_mentions_nobody(project: Repo) -> None:
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", title='"Ask @ada | <b>"', pipeline="\n  - run: touch a.txt"))
+    project.commit("a task")
+    project.kin("run", "KIN-1")
+    project.kin("decide", "Use one table", "-m", "It is enough")
+    project.write(".kin/tasks/KIN-2.yaml", "id: [")
+    project.commit("more")
+    text = project.kin("ci", "report", "--base", "main~2").stdout
+    assert text.startswith("<!-- kin report -->\n") and "| KIN\\-1 | Ask @\u200bada \\| \\<b\\> | todo → done |" in text
+    assert "D\\-1: Use one table" in text and "**Cost**: 1 run" in text
+
+
+def test_doctor_tells_what_a_job_lacks(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.git("clone", "-q", "--bare", str(project.path), "../remote.git")
+    project.git("remote", "add", "origin", "../remote.git")
+    for name, value in GITHUB.items():
+        monkeypatch.setenv(name, value)
+    said = project.kin("doctor", "--ci").stdout
+    assert "ok    target  main is at" in said and "starts no workflow" in said
+    project.git("remote", "set-url", "origin", "../nowhere.git")
+    assert "bad   push" in project.kin("doctor", "--ci", exit=7, env={"KIN_TRUST": ""}).stdout

@@ -5,10 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import Repo, task_text, wait_for
 from hosts import Remote
+
+from kin.runner.share import Share
+from kin.runner.signals import Cancel
+from kin.store.project import find
 
 STEPS = "\n  - role: architect\n    run: {0}\n  - role: developer\n    run: {1}"
 
@@ -127,7 +132,9 @@ def test_what_a_killed_job_had_finished_is_taken_up_in_another_clone(remote: Rem
     remote.job("early").kin("run", "KIN-1", "--push", exit=6)
     over = remote.git("commit-tree", "-m", "x\n\nKin-Until: 2020-01-01T00:00:00Z", "-p", claim, f"{claim}^{{tree}}")
     remote.git("update-ref", "refs/kin/claims/KIN-1", over)
-    remote.git("commit-tree", "HEAD^{tree}", "-m", "x")
+    for _ in range(3):  # depth 1 of the next job does not reach to where the run began
+        tip = remote.git("commit-tree", "main^{tree}", "-p", "main", "-m", "theirs")
+        remote.git("update-ref", "refs/heads/main", tip)
     data = outcome(remote.job("next"), "KIN-1", "--push")
     assert data["merge"] == remote.tip("main") and passages(remote) == ["one1", "two1"] and remote.kins() == []
 
@@ -174,3 +181,111 @@ def test_review_pushes_a_branch_whose_merge_by_the_host_lands_code_and_state(rem
     project.git("revert", "--no-edit", "-m", "1", "HEAD")
     assert "status: todo" in project.read(".kin/tasks/KIN-1.yaml")
     assert sorted(passages(remote)) == ["one1", "two1"]
+
+
+def test_a_job_that_lost_its_claim_stops_and_pushes_nothing(remote: Remote) -> None:
+    job, go = remote.job("job"), remote.path.parent / "go"
+    os.mkfifo(go)
+    steps = STEPS.format(json.dumps(f"read x < {go}; touch a.txt"), json.dumps("touch b.txt"))
+    job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
+    before = remote.tip("main")
+    first = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1", "--push"], cwd=job.path, stdout=subprocess.PIPE)
+    wait_for(lambda: "refs/kin/claims/KIN-1" in remote.kins())
+    other = remote.git("commit-tree", "-m", "another's\n\nKin-Until: 2099-01-01T00:00:00Z", "main^{tree}")
+    remote.git("update-ref", "refs/kin/claims/KIN-1", other)
+    go.write_text("x\n")
+    said = first.communicate(timeout=20)[0]
+    assert first.returncode == 6 and b"taken it over" in said
+    assert remote.tip("main") == before and remote.tip("refs/kin/claims/KIN-1") == other
+
+
+def test_a_live_job_renews_its_claim(remote: Remote) -> None:
+    project = find(str(remote.job("job").path), os.environ)
+    share = Share(project, "KIN-1", os.environ, Cancel(), lambda event: None)
+    share.take()
+    first = remote.tip("refs/kin/claims/KIN-1")
+    assert share.renew() and remote.tip("refs/kin/claims/KIN-1^1") == first
+    share.leave(None)
+    assert remote.kins() == []
+
+
+GH = """#!/bin/sh
+echo "$@" >> {log}
+case "$2" in
+  list) cat {log}.open 2> /dev/null || echo '[]';;
+  create) cat > {log}.body; url=https://github.com/ada/app/pull/7; echo $url; echo "[{{\\"url\\":\\"$url\\"}}]" > {log}.open;;
+  edit) cat > /dev/null;;
+esac
+"""
+
+
+def test_review_opens_a_pull_request_once_and_keeps_it_up_to_date(remote: Remote, tmp_path: Path) -> None:
+    gh = tmp_path / "bin" / "gh"
+    gh.parent.mkdir()
+    gh.write_text(GH.format(log=tmp_path / "gh"))
+    gh.chmod(0o755)
+    env = {"PATH": f"{gh.parent}{os.pathsep}{os.environ['PATH']}", "CI": "true", "GITHUB_ACTIONS": "true"}
+    env |= {"GITHUB_REF": "refs/heads/main"}
+    job = remote.job("job")
+    job.git("remote", "set-url", "origin", "https://token:x@github.com/ada/app.git")
+    job.git("config", f"url.file://{remote.path}.insteadOf", "https://token:x@github.com/ada/app.git")
+    job.kin("set", "KIN-1", "mode=review")
+    assert outcome(job, "KIN-1", "--push", exit=3, env=env)["url"] == "https://github.com/ada/app/pull/7"
+    job.kin("revise", "KIN-1", "-m", "again", "--to", "developer")
+    data = outcome(job, "KIN-1", "--push", exit=3, env=env)
+    calls = [line.split()[1] for line in (tmp_path / "gh").read_text().splitlines()]
+    assert calls == ["list", "create", "list", "edit"] and data["url"] == "https://github.com/ada/app/pull/7"
+    assert "gate" in (tmp_path / "gh.body").read_text()
+    gh.unlink()
+    job.kin("revise", "KIN-1", "-m", "and again", "--to", "developer")
+    reason = str(outcome(job, "KIN-1", "--push", exit=3, env=env)["reason"])
+    assert "https://github.com/ada/app/compare/main...kin/KIN-1" in reason and "token" not in reason
+
+
+def test_a_person_s_commit_on_the_offered_branch_is_never_thrown_away(remote: Remote) -> None:
+    job = remote.job("job")
+    job.kin("set", "KIN-1", "mode=review")
+    outcome(job, "KIN-1", "--push", exit=3)
+    theirs = remote.git("commit-tree", "-m", "theirs", "-p", "kin/KIN-1", "kin/KIN-1^{tree}")
+    remote.git("update-ref", "refs/heads/kin/KIN-1", theirs)
+    job.kin("revise", "KIN-1", "-m", "again", "--to", "developer")
+    assert theirs[:12] in str(outcome(job, "KIN-1", "--push", exit=3)["reason"])
+    assert remote.tip("kin/KIN-1") == theirs
+
+
+def test_a_blocked_run_in_a_bundle_is_told_to_the_remote(remote: Remote, tmp_path: Path) -> None:
+    job = remote.job("job")
+    steps = STEPS.format(json.dumps("echo 1 > one.txt"), json.dumps("echo no; exit 3"))
+    job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
+    job.commit("another way")
+    job.git("push", "-q", "origin", "HEAD:main")
+    outcome(job, "KIN-1", "--bundle", str(tmp_path / "b"), exit=1)
+    assert remote.kins() == [], "a job that writes a bundle pushes nothing"
+    publisher = remote.job("publisher")
+    assert "ended with exit 3" in publisher.kin("publish", str(tmp_path / "b"), exit=1).stdout
+    assert remote.status_of("KIN-1") == "blocked" and remote.kins() == ["refs/kin/runs/KIN-1"]
+
+
+@pytest.mark.parametrize("forged", ["base: release", "id: 1-tester", "task: KIN-2", "verdict: pass"])
+def test_what_a_bundle_claims_is_not_believed(remote: Remote, tmp_path: Path, forged: str) -> None:
+    remote.git("update-ref", "refs/heads/release", "main~1")
+    job = remote.job("job")
+    outcome(job, "KIN-1", "--bundle", str(tmp_path / "b"))
+    ref, key = "refs/kin/runs/KIN-1", forged.partition(":")[0]
+    text = job.git("show", f"{ref}:run.yaml")
+    lines = [
+        line.partition(key)[0] + forged if line.lstrip(" -").startswith(f"{key}: ") else line for line in text.splitlines()
+    ]
+    job.write("../run.yaml", "\n".join(lines) + "\n")
+    blob = job.git("hash-object", "-w", "../run.yaml")
+    tree = subprocess.run(
+        ["git", "mktree"], cwd=job.path, input=f"100644 blob {blob}\trun.yaml\n", capture_output=True, text=True, check=True
+    ).stdout.strip()
+    job.git("update-ref", ref, job.git("commit-tree", "-m", "forged\n\nKin-Since: 0", "-p", f"{ref}^1", tree))
+    job.git("bundle", "create", "-q", str(tmp_path / "b"), ref, "^origin/main")
+    before, gates = remote.tip("main"), len((remote.path.parent / "log.gates").read_text())
+    done = remote.job("publisher").kin("publish", str(tmp_path / "b"), exit=None)
+    if forged == "verdict: pass":
+        assert done.returncode == 0 and len((remote.path.parent / "log.gates").read_text()) > gates, "gated again"
+    else:
+        assert done.returncode == 7 and remote.tip("main") == before

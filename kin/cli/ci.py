@@ -116,9 +116,9 @@ def _tasks(cwd: str, base: str, head: str, changed: Sequence[str]) -> Iterator[d
         if match := re.fullmatch(r"\.kin/tasks/([^/]+)\.yaml", path):
             before, after = _parsed(cwd, base, path, tasks.parse), _parsed(cwd, head, path, tasks.parse)
             said = [str(task.status) if task else "absent" for task in (before, after)]
-            title = after or before
-            if said[0] != said[1] or not before or before.title != (after and after.title):
-                yield {"task": match[1], "title": title.title if title else "", "before": said[0], "after": said[1]}
+            one = after or before
+            if one and (said[0] != said[1] or before.title != after.title):
+                yield {"task": match[1], "title": one.title, "before": said[0], "after": said[1]}
 
 
 def _parsed(cwd: str, revision: str, path: str, parse: Any) -> Any:
