@@ -58,6 +58,25 @@ def test_a_job_at_depth_1_with_a_detached_head_pushes_code_state_and_record(remo
     assert sorted(passages(remote)) == ["one1", "one2", "two1", "two2"]
 
 
+def test_a_checkout_of_the_target_moves_along_and_one_that_is_behind_is_left_alone(remote: Remote) -> None:
+    remote.git("clone", "-q", str(remote.path), "../laptop", cwd=remote.path)
+    laptop = Repo(remote.path.with_name("laptop"))
+    laptop.write("mine.txt", "mine")
+    outcome(laptop, "KIN-1", "--push")
+    assert laptop.tip() == remote.tip("main") and laptop.read("two1.txt") == "two\n" and laptop.status() == "?? mine.txt"
+    outcome(remote.job("job"), "KIN-2", "--push")
+    laptop.write(".kin/tasks/KIN-3.yaml", task_text("KIN-3", pipeline=STEPS.format('"touch c.txt"', '"touch d.txt"')))
+    laptop.commit("a third")
+    assert "have gone apart" in laptop.kin("run", "KIN-3", "--push", exit=4).stderr
+    laptop.git("pull", "-q", "--rebase")
+    before = laptop.tip()
+    tip = remote.git("commit-tree", "main^{tree}", "-p", "main", "-m", "theirs")
+    laptop.git("push", "-q")
+    laptop.write(".git/hooks/pre-push", f"#!/bin/sh\ncd {remote.path}; git update-ref refs/heads/main {tip} {before}\n")
+    said = laptop.kin("run", "KIN-3", "--push").stdout
+    assert "KIN-3" in said and remote.status_of("KIN-3") == "done"
+
+
 def test_a_moved_remote_is_merged_anew_and_gated_on_what_is_merged(remote: Remote) -> None:
     job, other = remote.job("job"), remote.path.parent / "other"
     remote.git("clone", "-q", str(remote.path), str(other))
@@ -105,6 +124,16 @@ def test_a_network_that_goes_away_leaves_the_work_in_a_bundle(remote: Remote) ->
     publisher = remote.job("publisher")
     publisher.kin("publish", bundle)
     assert remote.status_of("KIN-1") == "done" and sorted(passages(remote)) == ["one1", "two1"]
+
+
+def test_a_remote_that_is_gone_before_the_end_is_no_failure_of_the_task(remote: Remote) -> None:
+    job, gone = remote.job("job"), remote.path.with_name("gone.git")
+    steps = STEPS.format(json.dumps("echo a > a.txt"), json.dumps(f"mv {remote.path} {gone}; echo b > b.txt"))
+    job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
+    reason = str(outcome(job, "KIN-1", "--push", exit=4)["reason"])
+    assert "cannot be reached" in reason and ".bundle" in reason
+    gone.rename(remote.path)
+    assert outcome(job, "KIN-1", "--push")["merge"] == remote.tip("main")
 
 
 def test_of_two_jobs_with_the_same_task_one_does_it_and_the_other_says_whose_it_is(remote: Remote) -> None:

@@ -25,7 +25,7 @@ from kin.runner.gates import run_gates
 from kin.runner.landed import landed_run
 from kin.runner.landing import Refused, land
 from kin.runner.move import Moved
-from kin.runner.offer import offer
+from kin.runner.offer import in_a_file, offer
 from kin.runner.passage import Passage, now
 from kin.runner.proposals import files_of
 from kin.runner.rounds import mend_gate, try_integrator
@@ -49,6 +49,16 @@ def finish(p: Passage) -> Outcome:
 
     Raises SentBack if a step is to mend what stands in the way.
     """
+    try:
+        return _finish(p)
+    except (origin.Unreachable, origin.Denied) as error:
+        words = f"{in_a_file(p, error.message).words}; when that is mended, `kin run {p.task.id} --push` goes on"
+        return wait(p, WaitFor.merge, words)._replace(
+            exit=Busy.exit if isinstance(error, origin.Unreachable) else Conflict.exit
+        )
+
+
+def _finish(p: Passage) -> Outcome:
     while True:
         p.target = find_target(p.project, p.run.base, push=p.share is not None)
         if (done := landed_run(p.project.root, p.target.oid, p.run.run, p.live.start)) is not None:
@@ -61,10 +71,10 @@ def finish(p: Passage) -> Outcome:
         if p.path and not git.is_clean(p.path):
             words = f"the worktree has changes that are not committed; commit or drop them there, then `kin run {p.task.id}`"
             return block(p, BlockedKind.conflict, words)
-        if mode_of(p.task, p.settings) == Mode.review and p.live.approved is None:
-            return _review(p, _build(p))
         if p.bundle:
             return _hand_over(p, _build(p))
+        if mode_of(p.task, p.settings) == Mode.review and p.live.approved is None:
+            return _review(p, _build(p))
         with _queue(p):
             ended = _merge(p)
         if ended is not None:

@@ -31,14 +31,14 @@ def offer(p: Passage, built: Built) -> Offered:
     try:
         there = origin.tip_there(cwd, ref)
     except KinError as error:
-        return _in_a_file(p, error.message)
+        return in_a_file(p, error.message)
     if there and there != commit and (others := _others(cwd, there, commit)):
         words = f"{p.run.branch} on {origin.REMOTE} holds commits that are not kin's ({others[:12]})"
         return Offered(f"{words}: merge them in the task's worktree, then `kin run {p.task.id} --push`")
     point("offer.push")
     done = origin.push(cwd, [git.Lease(ref, commit, there)])
     if done.end != "done":
-        return _in_a_file(p, done.said)
+        return in_a_file(p, done.said)
     point("offer.pushed")
     title = f"{p.task.id}: {p.task.title}"
     remote = git.remote_url(cwd, origin.REMOTE) or ""
@@ -53,7 +53,8 @@ def _others(cwd: str, there: str, commit: str) -> str:
     return next((oid for oid, trailers in made if "Kin-Run" not in trailers), "")
 
 
-def _in_a_file(p: Passage, why: str) -> Offered:
+def in_a_file(p: Passage, why: str) -> Offered:
+    """Keep the work in a bundle, since it cannot be pushed."""
     path = os.path.relpath(os.path.join(p.project.common, "bundles", f"{p.task.id}.bundle"), p.project.root)
     try:
         write_bundle(p, os.path.join(p.project.root, path))

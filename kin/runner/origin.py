@@ -25,6 +25,14 @@ _DENIED = re.compile(
 _LOCKED = re.compile(r"cannot lock ref|failed to lock|failed to update ref|unable to create '[^']*\.lock'", re.IGNORECASE)
 
 
+class Unreachable(Busy):
+    """No word from the remote: the network is gone, or the host is down."""
+
+
+class Denied(Invalid):
+    """The remote, or what is in its place, does not let us in."""
+
+
 class Pushed(NamedTuple):
     """How a push ended: `done`, `moved`, `refused` or `unreachable`; the remote's word; what it has of the refs afterwards."""
 
@@ -39,7 +47,7 @@ def tracking(name: str) -> str:
 
 
 def tips(cwd: str, *refs: str) -> dict[str, str]:
-    """What the remote has of `refs` now. Raises Busy if it cannot be reached, Invalid if it does not let us in."""
+    """What the remote has of `refs` now. Raises Unreachable, Denied."""
     try:
         return git.ls_remote(cwd, REMOTE, *refs, timeout=NETWORK)
     except git.GitError as error:
@@ -107,12 +115,17 @@ def _reason(out: git.Out) -> str:
     refs = re.findall(r"^!\t\S*:(\S+)\t\[[^]]*\] \((.*)\)$", out.text, re.MULTILINE)
     named = [f"{ref.removeprefix('refs/heads/')}: {why}" for ref, why in refs if "atomic" not in why]
     fatal = [line.removeprefix("fatal:").strip() for line in out.err.splitlines() if line.startswith("fatal:")]
-    return "; ".join([*[line for line in own if line][:5], *named] or fatal or [f"git push ended with exit {out.code}"])
+    said = [*[line for line in own if line][:5], *named] or fatal or [f"git push ended with exit {out.code}"]
+    return _without_token("; ".join(said))
 
 
-def _unreachable(error: git.GitError) -> Busy | Invalid:
+def _without_token(text: str) -> str:
+    return re.sub(r"(?<=://)[^@/\s]+@", "", text)
+
+
+def _unreachable(error: git.GitError) -> Unreachable | Denied:
     said = error.out.err.strip() or error.message
-    words = f"{REMOTE} cannot be reached: {'; '.join(said.splitlines()[:2])}"
+    words = _without_token(f"{REMOTE} cannot be reached: {'; '.join(said.splitlines()[:2])}")
     if _DENIED.search(said):
-        return Invalid(words, f"`git remote -v` shows where {REMOTE} is; its token or key must be allowed to read it")
-    return Busy(words, "try again when the network is there")
+        return Denied(words, f"`git remote -v` shows where {REMOTE} is; its token or key must be allowed to read it")
+    return Unreachable(words, "try again when the network is there")

@@ -53,6 +53,7 @@ class Share:
         self.claim: str | None = None
         self.kept: str | None = None
         self.lost = ""
+        self.mark = f"refs/kin/claimed/{task_id}"
         self.lock = threading.Lock()
         """Held over each push: the thread that renews and the run's own must not expect each other's old values."""
 
@@ -63,7 +64,7 @@ class Share:
             claim = self._new_claim(old)
             done = origin.push(self.cwd, [git.Lease(claim_ref(self.task), claim, old)], hooks=False)
             if done.end == "done":
-                self.claim = claim
+                self._hold(claim)
                 return
             if done.end == "unreachable":
                 raise Busy(done.said, "nothing has run; try again when the network is there")
@@ -71,7 +72,8 @@ class Share:
             if done.end == "refused":
                 words = f"{origin.REMOTE} takes no {claim_ref(self.task)}: {done.said}"
                 raise Conflict(words, "nothing has run; the job's token must be allowed to push (`contents: write`)")
-            if old and (who := self._live_claim(old)):
+            # our own, of a run in this clone that was killed or lost the network: the task's lock says that it is over
+            if old and old != git.tip(self.cwd, self.mark) and (who := self._live_claim(old)):
                 raise Busy(f"{self.task} is being run by {who}", "`kin run` later goes on where that one ends")
         raise Busy(f"{self.task} was claimed by another job just now")
 
@@ -136,7 +138,12 @@ class Share:
             if lease.ref == run_ref(self.task):
                 self.kept = lease.new
             elif lease.ref == claim_ref(self.task):
-                self.claim = lease.new
+                self._hold(lease.new)
+
+    def _hold(self, claim: str | None) -> None:
+        """The remote has this claim of ours; a ref tells later runs in this clone."""
+        self.claim = claim
+        git.git(self.cwd, "update-ref", *([self.mark, claim] if claim else ["-d", self.mark]))
 
     def _push(self, leases: list[git.Lease]) -> bool:
         done = origin.push(self.cwd, leases, hooks=False)
