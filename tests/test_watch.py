@@ -177,12 +177,14 @@ def test_what_starts_first_goes_by_order_slots_touches_and_the_hours_number(proj
         save(project, number, touches="\n  - src/a" if number in (1, 2) else "\n  - docs", **fields)
     view = see(find(str(project.path), os.environ), bodies=False)
     asking = wanted(view)
-    known = Known({i: Arrival(Origin.own, i, i, False) for i in asking}, {}, {}, {}, {}, 0, 5)
+    known = Known({i: Arrival(Origin.own, i, i, False) for i in asking}, {}, {}, {}, {}, (), 0, 5)
     assert list(asking) == ["KIN-3", "KIN-1", "KIN-2", "KIN-4"]
     free = decide(view, asking, known, Watch())
     assert ([s.task for s in free.start], free.queue) == (["KIN-3", "KIN-1"], ["KIN-2", "KIN-4"])
     one = decide(view, asking, known._replace(slots=1), Watch())
     assert ([s.task for s in one.start], one.queue) == (["KIN-3"], ["KIN-1", "KIN-2", "KIN-4"])
+    stopping = decide(view, asking, known._replace(stopping={"KIN-3"}), Watch())  # its lock is free, and `kin stop` not over
+    assert [s.task for s in stopping.start] == ["KIN-1", "KIN-4"] and stopping.kept["KIN-3"].kind == "stopped"
     late = decide(view, asking, known._replace(starts=59), Watch())
     assert [s.task for s in late.start] == ["KIN-3"] and late.kept["KIN-1"].kind == "rate"
 

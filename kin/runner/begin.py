@@ -6,6 +6,7 @@ Finished steps are paid work and never run again. What is unfinished, gates, set
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from kin import git
@@ -244,6 +245,8 @@ def restored_work(p: Passage) -> str:
 def make_ready(p: Passage, old: Run | None, base: str) -> None:
     """Make the record durable and the worktree stand where the next step starts; a new branch starts at commit `base`."""
     p.save(status=RunStatus.running)
+    with suppress(FileNotFoundError):
+        os.unlink(records.stop_mark(p.project, p.task.id))  # of a `kin stop` that was killed: this run is wanted
     point("record.saved")
     p.say("start", text=p.run.run)
     made = worktree.ensure(p.project, p.settings, p.task.id, p.run.run, p.live.head or base, p.environ)

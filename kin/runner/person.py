@@ -31,7 +31,7 @@ from kin.runner.signals import Cancel
 from kin.runner.target import find_target
 from kin.runner.undo import undo as revert
 from kin.runner.watchdog import sweep
-from kin.store import config, locks, notes, records, tasks
+from kin.store import config, files, locks, notes, records, tasks
 from kin.store.project import Project
 from kin.store.splice import Set
 
@@ -196,6 +196,15 @@ def stop(project: Project, task_id: str, *, by: str) -> Stopped:
         raise Usage(f"{task_id} is not being run", "`kin status` shows what is")
     if who.host != locks.me("").host or who.pidns != locks.me("").pidns:
         raise Busy(f"{task_id} is run by pid {who.pid} on {who.host}, which cannot be signalled from here", "stop it there")
+    files.write_own(records.stop_mark(project, task_id), f"{by}\n")
+    try:
+        return _stop(project, task_id, who, by)
+    finally:
+        files.remove_own(records.stop_mark(project, task_id))
+
+
+def _stop(project: Project, task_id: str, who: locks.Holder, by: str) -> Stopped:
+    path = locks.lock_path(project.common, task_id)
     for number, seconds in ((signal.SIGTERM, STOP_WAIT), (signal.SIGKILL, 10.0)):
         _signal(who, number)
         if locks.wait_until(lambda: None if locks.is_held(path) else True, seconds):

@@ -21,7 +21,7 @@ from kin.runner import claim
 from kin.runner.casting import access_of, role_of
 from kin.runner.checkout import Pending, find_checkout
 from kin.runner.landed import reverted_runs
-from kin.store import config, locks, modules
+from kin.store import config, locks, modules, records
 from kin.store.arrivals import Arrival, Origin, arrivals
 from kin.store.project import Project
 from kin.store.remembered import Remembered, recall
@@ -39,13 +39,14 @@ HOUR = 3600.0
 class Known(NamedTuple):
     """What is known of the tasks that ask to be started. `access` is `read`, `write`, or why that cannot be told; `obstacles`
     say by task what blocks its pending merge, "" for nothing; `reopened` what a person reopened, as a digest of what it asks
-    for. `starts` are those of the last hour; `slots` are free."""
+    for; `stopping` are being stopped right now. `starts` are those of the last hour; `slots` are free."""
 
     arrivals: Mapping[str, Arrival]
     reverted: Mapping[str, str]
     access: Mapping[str, str]
     obstacles: Mapping[str, str]
     reopened: Mapping[str, str]
+    stopping: Collection[str]
     starts: int
     slots: int
     modules: Sequence[Module] = ()
@@ -135,7 +136,7 @@ def _kept(task_id: str, run: Run | None, known: Known, rules: Watch) -> Reason |
     again = f"`kin run {task_id}`"
     if task_id not in known.arrivals:
         return Reason("file", "its file cannot be read just now")
-    if live.word == "stop":
+    if live.word == "stop" or task_id in known.stopping:
         return Reason("stopped", f"a person stopped its run; {again} or `kin reopen {task_id}` lets it start")
     if task_id in known.reverted:
         words = f"its merge was reverted; {again} or `kin reopen {task_id}` lets it start"
@@ -195,6 +196,7 @@ def look_into(project: Project, view: View, asking: Collection[str], settings: S
         _access(project, [view.seen[i].task for i in asking if i not in merging], settings),
         {i: _obstacle(project, runs[i]) for i in merging},
         {task_id: asked for task_id, (asked, _) in held.reopened.items()},
+        {i for i in asking if os.path.exists(records.stop_mark(project, i))},
         len(lately(held)),
         claim.free_slots(project, settings.concurrency) if asking else 0,
         modules.load(project)[0] if asking else (),

@@ -77,14 +77,19 @@ def save_live(project: Project, run: Run) -> None:
     files.write_own(live_path(project, run.task, run.run), live_text(run))
 
 
+def stop_mark(project: Project, task: str) -> str:
+    """A file that is there while `kin stop` ends the task's run: the watcher must not start it before that is recorded."""
+    return os.path.join(project.common, "run", task, "stopping")
+
+
 def drop_live(project: Project, run: Run) -> None:
     """Remove the live record once the run's end is recorded elsewhere; one that is gone already is fine."""
     path = live_path(project, run.task, run.run)
     files.remove_own(path)
     with suppress(FileNotFoundError):
         for name in os.listdir(os.path.dirname(path)):
-            if name.startswith(".") and name.endswith(".tmp"):
-                # Of a run that was killed in its very first write; the lock says that nobody writes here now.
+            if (name.startswith(".") and name.endswith(".tmp")) or name == "stopping":
+                # Of one that was killed in its very first write; the lock says that nobody writes here now.
                 os.unlink(os.path.join(os.path.dirname(path), name))
     with suppress(OSError):  # not empty: the task has another record
         os.rmdir(os.path.dirname(path))
