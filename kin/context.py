@@ -29,8 +29,8 @@ remember goes into `decisions`: a list of {"kind", "title", "text", "module", "t
 not part of this task into `tasks`: a list of {"title", "description"}."""
 
 PLAN_PROTOCOL = """\
-With done give `plan`: a list of steps {"role", "brief"}, with "back_to" for an earlier role that work may be sent back to; or
-`tasks`, the parts of this one: a list of
+With done give `plan`: a list of steps {"role", "brief"}, with "back_to" for an earlier role that work may be sent back to, or
+{"pipeline"} for the steps of one; or `tasks`, the parts of this one: a list of
 {"title", "description", "acceptance", "module", "touches", "depends_on"}, where `depends_on` names other titles of the list."""
 
 COMMAND_PROTOCOL = """\

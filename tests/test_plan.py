@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from conftest import Repo, task_text
 from killing import killed
+from test_models import Company, result, said
 from test_run import outcomes, settings, status_of
 
 STEP = """\
@@ -66,6 +67,25 @@ def test_the_steps_of_a_plan_follow_the_pm_in_the_same_run(pm: Pm, project: Repo
     assert outcome["status"] == "done" and pm.asked() == 1
     assert steps_of(project) == ["1-pm done", "2-architect done", "3-developer done"]
     assert (project.path / "KIN-1-architect.txt").exists() and project.status() == ""
+
+
+def test_a_model_plans_from_the_roster_and_each_role_gets_its_brief(project: Repo, tmp_path: Path) -> None:
+    company = Company(project, tmp_path / "agents")
+    company.settings("plan: true")
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", touches="[footer.txt]"))
+    project.commit("a task")
+    wrong = company.says("wrong", said(result(plan=[{"role": "wizard"}])))
+    plan = [{"role": "developer", "brief": "Only the footer"}, {"role": "reviewer", "brief": "Look at the footer"}]
+    right = company.says("right", said(result(plan=plan, summary="two roles")))
+    work = company.says("work", said(result(summary="made the footer")))
+    company.answers("claude", wrong, right, f"echo footer > footer.txt; {work}", company.says("fine", said(result())))
+    assert company.run()["status"] == "done" and (project.path / "footer.txt").exists()
+    first, second, developer, _ = company.prompts()
+    assert "The roles you may choose from" in first and "developer: " in first
+    assert "no role is called 'wizard'" in second and "Only the footer" in developer
+    assert "--read-only" in company.argv(1) and "--write" in company.argv(3)
+    assert steps_of(project) == ["1-pm done", "2-developer done", "3-reviewer done"]
+    assert company.record().count("cost_usd: 0.") == 3  # the PM's two answers are one step
 
 
 def test_a_task_with_a_pipeline_is_not_planned(pm: Pm, project: Repo) -> None:

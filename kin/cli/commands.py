@@ -396,6 +396,25 @@ _ROWS = (
         ),
     ),
     Command(
+        "chat",
+        "chat",
+        "Work",
+        "Talk with the PM about the project; it proposes tasks",
+        options=(
+            Opt("message", "Say this one thing; `-` reads it from standard input", short="m", metavar="TEXT"),
+            Opt("last", "Go on with the last talk", "flag"),
+            Opt("yes", "Write the tasks that it proposes, without being asked", "flag", "y"),
+            Opt("run", "Run the tasks that were written", "flag"),
+            *_RUN,
+        ),
+        examples=(
+            ("kin chat", "a conversation at a terminal; Ctrl-D ends it"),
+            ("kin chat -m 'What is in the way of the release?'", "one answer, from the store and the repository"),
+            ("kin chat -m 'Make a task for each open TODO' --yes", "writes what it proposes; without --yes it is only shown"),
+        ),
+        more="Talks are kept in .kin/chat/, a file each.",
+    ),
+    Command(
         "phase",
         "phase",
         "Work",

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"], "plan": ["pm"]}
-"""`plan` is the one whose last step plans; a project may say there how its PM is played."""
+PLAN = "plan"
+"""The pipeline whose last step plans; a project may say there how its PM is played."""
+BUILT_IN_PIPELINES: dict[str, list[Any]] = {"default": ["developer", "reviewer"], "quick": ["developer"], PLAN: ["pm"]}
 BUILT_IN_AGENTS = ("claude", "codex", "gemini", "opencode", "aider", "qwen")
 """Programs that kin can start as agents without being told how; `command` is not one."""

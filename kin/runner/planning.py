@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kin.errors import KinError
 from kin.faults import point
+from kin.model.builtin import PLAN
 from kin.model.record import Live, PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
@@ -26,8 +27,6 @@ from kin.store.roles import role_names
 
 __all__ = ["Course", "agree", "course_of", "go_on", "is_wanted", "must_agree"]
 
-PIPELINE = "plan"
-"""The pipeline whose last step plans."""
 MOST = 20
 """Steps of a plan, and parts of a task."""
 _STEP_KEYS = ("role", "brief", "back_to", "pipeline")
@@ -60,7 +59,7 @@ def course_of(task: Task, settings: Settings, live: Run | None, *, wanted: bool)
     began = live is not None and any(step.status == StepStatus.done for step in live.steps)
     if task.pipeline is not None or not (wanted or kept or (is_wanted(task, settings) and not began)):
         return Course(plan_steps(task.pipeline, settings))
-    planners = plan_steps(PIPELINE, settings)
+    planners = plan_steps(PLAN, settings)
     done = {step.id for step in live.steps if step.status == StepStatus.done} if live else set()
     if kept is None or any(step_id(i, spec) not in done for i, spec in enumerate(planners)):
         return Course(planners, len(planners), PlanRecord())
@@ -114,7 +113,7 @@ def _plan(p: Passage) -> PlanRecord | list[str]:
     if faults:
         return faults
     agreed = is_wanted(p.task, p.settings) == "approve"  # else nobody will have seen them: the watcher leaves them alone
-    parts = list(_parts(said, p.task, {} if agreed else {MADE_BY: f"{p.task.id} {p.pm_step}"}))
+    parts = list(parts_of(said, p.task, {} if agreed else {MADE_BY: f"{p.task.id} {p.pm_step}"}))
     files: dict[str, str] = {}
     if parts:
         try:
@@ -191,12 +190,13 @@ def _list(value: Any) -> list[Any]:
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
-def _parts(said: Sequence[Mapping[str, Any]], parent: Task, more: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Each part as a new task, with its parent's labels and limits and never more, and what `more` says of it."""
+def parts_of(said: Sequence[Mapping[str, Any]], parent: Task, more: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """What a PM says of new tasks, with their parent's labels and limits and never more, and what `more` says of them."""
     inherited = {"labels": list(parent.labels), "agent": parent.agent, "budget": parent.budget}
     for part in said:
         own = {key: part[key] for key in _PART_KEYS if key in part}
         own.setdefault("ref", part.get("id"))
+        own["pipeline"] = own["pipeline"] if isinstance(own.get("pipeline"), str) else None  # a name, never commands
         made = {**as_child(own, parent), **inherited, **more}
         yield {key: value for key, value in made.items() if value}
 

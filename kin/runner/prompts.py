@@ -1,16 +1,17 @@
 """What the context builder needs for a step, read from the store and from git; what it makes of it is kin.context's."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kin import git
 from kin.context import LIMITS, Diff, Handover, Prompt, compose
 from kin.errors import NotFound
+from kin.model.builtin import PLAN
 from kin.model.record import StepRecord
 from kin.model.settings import StepSpec
 from kin.model.status import RunStatus
 from kin.model.task import Task
 from kin.runner.changed import files_between, range_of
-from kin.store import decisions, modules, notes, records
+from kin.store import config, decisions, modules, notes, records
 from kin.store.project import Project
 from kin.store.roles import Role, load_role, role_names
 
@@ -66,9 +67,15 @@ def _failure(project: Project, task: Task) -> str:
 
 
 def _roster(project: Project, but: str) -> list[tuple[str, str]]:
-    """Name and summary of every role, with what it may do."""
+    """Name and summary of every role, with what it may do, and the project's pipelines."""
     found = [role for name in role_names(project.store) if name != but and (role := load_role(project.store, name))]
-    return [(role.name, f"{role.summary} ({role.access})") for role in found]
+    named = [(f"pipeline {n}", ", ".join(s.role for s in steps)) for n, steps in _pipelines(project).items()]
+    return [*((role.name, f"{role.summary} ({role.access})") for role in found), *named]
+
+
+def _pipelines(project: Project) -> Mapping[str, Sequence[StepSpec]]:
+    """The project's own pipelines that a plan may name."""
+    return {name: steps for name, steps in config.load_settings(project).pipelines.items() if name != PLAN}
 
 
 def _diff(project: Project, task: Task) -> Diff | None:
