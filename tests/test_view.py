@@ -239,6 +239,7 @@ def test_a_list_at_rest_shows_what_a_look_at_everything_shows(
     assert found.ids == [s.task.id for s in shown] and found.statuses == [s.shown for s in shown]
     assert found.priorities == [str(s.task.priority) for s in shown] and found.titles == [s.task.title for s in shown]
     assert project.kin("list").stdout == project.kin("list", "--sort", "ready").stdout
+    assert project.kin("list", "--limit", "0").stdout == ""
     with try_lock(lock_path(store.common, found.ids[0])):  # type: ignore[union-attr]
         assert resting(store) is None, "one runs"
     project.git("switch", "-q", "-c", "other")

@@ -104,7 +104,7 @@ def _option(option: Opt) -> inspect.Parameter:
 def _said(values: dict[str, Any]) -> dict[str, Any]:
     """Only what the line gave, lists as tuples."""
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return {k: v for k, v in plain.items() if v not in (None, False, ())}
+    return {k: v for k, v in plain.items() if v is not None and v is not False and v != ()}  # 0 is a value
 
 
 def _usage(error: Any) -> Usage:

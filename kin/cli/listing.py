@@ -47,7 +47,7 @@ def list_(call: Call) -> Result:
     settings = quick(call.project)
     columns = _columns(call["columns"])
     form = call["format"] or "table"
-    given = {name for name, value in call.values.items() if value not in (None, False, ())}
+    given = {name for name, value in call.values.items() if value is not None and value is not False and value != ()}
     if given <= AT_REST and (rows := resting(call.project)) is not None:
         cells = [rows.ids, rows.statuses, rows.priorities, list(map(_line, rows.titles))]
         lines = lambda screen: _drawn(cells, COLUMNS, list(rows.statuses), screen)  # noqa: E731
