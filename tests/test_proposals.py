@@ -82,6 +82,14 @@ def test_what_is_malformed_is_dropped_aloud_and_the_rest_lands(project: Repo) ->
     assert told.count("was dropped") == 5 and "KIN-77, which is no task here" in told and "fine" in told
 
 
+def test_a_secret_in_a_proposal_reaches_no_file(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings(project, "secrets: [DEPLOY_TOKEN]")
+    monkeypatch.setenv("DEPLOY_TOKEN", "hunter2-hunter2")
+    says(project, {"decisions": [GOTCHA | {"text": "use hunter2-hunter2", "tags": ["hunter2-hunter2"]}]})
+    outcomes(project, "KIN-1")
+    assert "hunter2" not in project.git("grep", "-r", "-h", "", "main", "--", ".kin/decisions", ".kin/pipelines")
+
+
 def test_ten_of_a_kind_are_enough_for_one_step(project: Repo) -> None:
     says(project, {"decisions": [{"title": f"rule number {n}"} for n in range(12)]})
     outcomes(project, "KIN-1")

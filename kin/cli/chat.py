@@ -63,21 +63,12 @@ def _say(call: Call, talk_id: str, message: str) -> "Answer":
 
     if not message.strip():
         raise Usage("nothing was said", '`kin chat -m "What is next?"`')
-    talk = _load(call, talk_id)
+    talk = chats.load(call.project, talk_id)
     talk = talk._replace(turns=(*talk.turns, chats.Turn(who(call), times.rfc3339(times.now()), message.strip())))
     chats.save(call.project, talk_id, talk)
     answer = reply(call.project, talk, call.environ)
     chats.save(call.project, talk_id, talk._replace(turns=(*talk.turns, answer.turn)))
     return answer
-
-
-def _load(call: Call, talk_id: str) -> chats.Talk:
-    from kin.errors import NotFound
-
-    try:
-        return chats.load(call.project, talk_id)
-    except NotFound:
-        return chats.Talk()
 
 
 def _write(call: Call, talk_id: str, answer: "Answer") -> list[str]:
@@ -141,5 +132,7 @@ def _talk(call: Call, talk_id: str) -> Result:
 
         return run_now(call, ids, Asked(started_by="chat"), more_ready=False)
     return Result(
-        "chat", {"id": talk_id, "tasks": ids}, [f"kept in .kin/chat/{talk_id}.yaml"] if _load(call, talk_id).turns else []
+        "chat",
+        {"id": talk_id, "tasks": ids},
+        [f"kept in .kin/chat/{talk_id}.yaml"] if chats.load(call.project, talk_id).turns else [],
     )

@@ -3,7 +3,7 @@
 import os
 from typing import Annotated, Any, NamedTuple
 
-from kin.errors import Invalid, Place
+from kin.errors import Invalid, NotFound, Place
 from kin.model.fields import Field, at_most_one_line, build, data_of, list_of, mapping, number, text, words
 from kin.store import config, emit, files, reader
 from kin.store.project import STORE, Project
@@ -42,9 +42,12 @@ def newest(project: Project) -> str | None:
 
 
 def load(project: Project, talk_id: str) -> Talk:
-    """A talk. Raises Invalid for a file that is none."""
+    """A talk, empty if nothing was said yet. Raises Invalid for a file that is none."""
     shown = f"{STORE}/chat/{talk_id}.yaml"
-    said = files.read_text(_path(project, talk_id), shown)
+    try:
+        said = files.read_text(_path(project, talk_id), shown)
+    except NotFound:
+        return Talk()
     talk, problems = build(Talk, reader.read(said, shown, reader.RECORD_BOUNDS))
     if talk is None:
         raise Invalid(problems[0].message, "", Place(shown))
