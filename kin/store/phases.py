@@ -2,9 +2,8 @@
 
 import os
 
-from kin.errors import Invalid, NotFound
 from kin.model.phase import ORDER, Phase, PhaseStatus, build_phases
-from kin.store import config, files, reader
+from kin.store import config, entries, files, reader
 from kin.store.project import STORE, Project
 
 SHOWN = f"{STORE}/phases.yaml"
@@ -12,13 +11,9 @@ SHOWN = f"{STORE}/phases.yaml"
 
 def load(project: Project) -> list[Phase]:
     """All phases; none if there is no file. Raises Invalid with the place of the first fault: half a plan is none."""
-    try:
-        text = files.read_text(_path(project), SHOWN)
-    except NotFound:
-        return []
-    found, wrong = build_phases(reader.read(text, SHOWN, reader.RECORD_BOUNDS))
+    found, wrong = entries.load(project, "phases.yaml", build_phases)
     if wrong:
-        raise Invalid(wrong[0].message, "", reader.place_of(text, SHOWN, wrong[0].path, reader.RECORD_BOUNDS))
+        raise wrong[0]
     return found
 
 
