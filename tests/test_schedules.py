@@ -51,6 +51,23 @@ def test_a_firing_is_made_once_wherever_the_watcher_is_killed(project: Repo, poi
     assert "title: Look back" in text and "status: todo" in text and "- auto" in text and "schedule:yearly" in text
 
 
+def test_a_schedule_that_came_by_git_makes_nothing_before_somebody_agreed(
+    project: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KIN_TRUST")
+    settings(project, NEW_YEAR)
+    project.commit("as a pull leaves it")
+    state = project.path / ".git" / "kin" / "watch.json"
+    state.parent.mkdir(exist_ok=True)
+    old = {"fired": {"yearly": "2024-06-01T00:00:00Z"}, "starts": [], "making": {}, "reopened": {}}
+    state.write_text(json.dumps(old))
+    assert "no schedule fires" in project.kin("watch", "--once", "--yes").stdout
+    assert made(project) == []
+    project.kin("trust", "--yes")
+    project.kin("watch", "--once")
+    assert made(project) == ["KIN-1"]
+
+
 def test_overlap_and_missed_times_are_dealt_with_as_the_settings_say(project: Repo) -> None:
     where = settings(
         project,

@@ -132,7 +132,7 @@ def why_(call: Call) -> Result:
 
     seen, view = find_task(call, call["id"], with_reasons=True)
     found = [*seen.reasons]
-    if "auto" in seen.task.labels or seen.run:  # else it does not ask to be started
+    if "auto" in seen.task.labels or _goes_on(view.runs.get(seen.task.id)):  # else it does not ask to be started
         from kin.runner.reconcile import why_not
 
         found += why_not(call.project, view, seen.task.id, call.environ)
@@ -150,6 +150,13 @@ def why_(call: Call) -> Result:
     if seen.ready:
         lines.append(f"  nothing is in its way: `kin run {task}`")
     return Result("why", data, lines, warnings=view.warnings)
+
+
+def _goes_on(run: "Run | None") -> bool:
+    """Whether a run that stands still goes on by itself."""
+    if run is None or run.waiting is None:
+        return run is not None and run.live is not None and run.live.word == "go"
+    return run.waiting.for_ in (WaitFor.limit, WaitFor.merge, WaitFor.tasks)
 
 
 class Item(NamedTuple):

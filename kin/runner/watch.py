@@ -26,7 +26,7 @@ from kin.runner.eyes import Eyes, at_work
 from kin.runner.reconcile import HAS_LEAVE, HOUR, Choice, Start, decide, lately, look_into, made_by, wanted
 from kin.runner.signals import Cancel
 from kin.runner.watchdog import recover
-from kin.store import config, locks, trust
+from kin.store import config, locks, records, trust
 from kin.store.arrivals import digest
 from kin.store.project import Project
 from kin.store.remembered import recall, remember
@@ -96,7 +96,7 @@ class Watcher:
         now = times.now()
         view = see(self.project, bodies=False, now=times.rfc3339(now))
         self._tell_changes(view)
-        if made := schedules.fire(self.project, settings, view, now):
+        if settings.schedules and self._may_fire() and (made := schedules.fire(self.project, settings, view, now)):
             for line in made:
                 self.emit(Happening("schedule", line))
             view = see(self.project, bodies=False, now=times.rfc3339(now))
@@ -118,6 +118,13 @@ class Watcher:
             return self.quiet_since + HUSH - now
         self._say("quiet", f"git {what}; nothing is started meanwhile")
         return HOUR
+
+    def _may_fire(self) -> bool:
+        """Whether the settings were agreed to: a task that a pulled schedule made would pass for one that was made here."""
+        new = {} if self.may.trusted else leave.unagreed(self.project, [], self.environ)
+        if new:
+            self._say("kept", f"no schedule fires: {', '.join(new)} can start programs; `kin trust` shows them")
+        return not new
 
     def choose(self, view: View, settings: Settings) -> Choice:
         """What would be started now."""
@@ -157,7 +164,13 @@ class Watcher:
         return outcome.exit == Busy.exit
 
     def _allow(self, start: Start, plan: Plan) -> None:
-        """Raise what keeps a plan from being run. Asked in the run's own process: what it read is what it was chosen by."""
+        """Raise what keeps a plan from being run. Asked in the run's own process: what it read is what it was chosen by.
+
+        It holds the task's lock, without which `kin stop` cannot finish: either its mark is there, or its word is.
+        """
+        live = records.live(self.project, start.task)
+        if os.path.exists(records.stop_mark(self.project, start.task)) or (live and live.live and live.live.word == "stop"):
+            raise Busy(f"a person stopped {start.task} just now", f"`kin run {start.task}` lets it start")
         if digest(plan.text) != start.text:
             raise Busy(f"{start.task} was edited meanwhile", "it is looked at again")
         new = {} if self.may.trusted else leave.unagreed(self.project, [plan], self.environ)
