@@ -4,11 +4,12 @@
 
 The model is the scripted one of the tests, on loopback, and answers at once. Each pair runs a task with one step, the same
 with more, and the client alone with the arguments, the environment and the prompt that kin gives it; printed are the medians
-in milliseconds a step. The clients come from npm (tests/clients.py).
+of a step by the clock and of processor time, which a busy machine disturbs less. The clients come from npm (tests/clients.py).
 """
 
 import argparse
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -40,28 +41,38 @@ def make(folder: Path, steps: int) -> Repo:
     return repo
 
 
-def through_kin(firm: Firm, template: Repo) -> float:
-    """Seconds of `kin run` on a fresh copy."""
+def measured(process: "subprocess.Popen[bytes]", began: float, before: float) -> tuple[float, float]:
+    """Seconds by the clock, and seconds of processor time of it and all that it waited for."""
+    assert process.wait() == 0
+    return time.perf_counter() - began, processor() - before
+
+
+def processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def through_kin(firm: Firm, template: Repo) -> tuple[float, float]:
+    """`kin run` on a fresh copy."""
     firm.project = Repo(template.path.parent / "copy")
     shutil.copytree(template.path, firm.project.path)
-    began = time.perf_counter()
-    firm.kin("run", "KIN-1", "--quiet")
-    seconds = time.perf_counter() - began
+    before, began = processor(), time.perf_counter()
+    used = measured(firm.start("run", "KIN-1", "--quiet"), began, before)
     shutil.rmtree(firm.project.path)
-    return seconds
+    return used
 
 
-def bare(firm: Firm, template: Repo, folder: Path) -> float:
-    """Seconds of the client alone, on the prompt that it was last given."""
+def bare(firm: Firm, template: Repo, folder: Path) -> tuple[float, float]:
+    """The client alone, on the prompt that it was last given."""
     prompt = folder / "prompt.md"
     prompt.write_text(firm.server.asked[-1].prompt)
     agent = built_in()[firm.client].changed_by(Agent.model_validate(firm.agents[firm.client]))
     home, here, env = str(folder / "private"), str(template.path), dict(os.environ) | firm.env
     begin = start(agent, access="read", model=None, prompt=str(prompt), home=home, environ=env, cwd=here)
-    began = time.perf_counter()
+    before, began = processor(), time.perf_counter()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     with open(prompt, "rb") as words:
-        subprocess.run(begin.argv, cwd=here, env=begin.env, stdin=words, check=True, capture_output=True)
-    return time.perf_counter() - began
+        return measured(subprocess.Popen(begin.argv, cwd=here, env=begin.env, stdin=words, **quiet), began, before)
 
 
 def main() -> None:
@@ -78,12 +89,13 @@ def main() -> None:
             one, many = make(folder, 1), make(folder, 1 + words.steps)
             firm = Firm(one, client, server)
             through_kin(firm, one)
-            rows = [
-                ((through_kin(firm, many) - through_kin(firm, one)) / words.steps * 1000, bare(firm, one, folder) * 1000)
-                for _ in range(words.pairs)
-            ]
-        step, alone = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{client:7} a step through kin {step:6.0f} ms, the bare client {alone:6.0f} ms, above it {step - alone:5.0f} ms")
+            rows = []
+            for _ in range(words.pairs):
+                few, all_of_them, alone = through_kin(firm, one), through_kin(firm, many), bare(firm, one, folder)
+                rows.append([*((a - b) / words.steps for a, b in zip(all_of_them, few, strict=True)), *alone])
+        clock, used, alone_clock, alone_used = (statistics.median(column) * 1000 for column in zip(*rows, strict=True))
+        print(f"{client:7} a step through kin {clock:6.0f} ms, {used:5.0f} of a processor")
+        print(f"{client:7} the client alone   {alone_clock:6.0f} ms, {alone_used:5.0f} of a processor")
 
 
 if __name__ == "__main__":
