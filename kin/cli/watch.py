@@ -45,14 +45,14 @@ def watch_(call: Call) -> Result:
 def _agree(call: Call, may: "May") -> None:
     """The first watcher of a clone shows what it would start and asks; the yes is remembered. Raises Waits without one."""
     from kin.runner.signals import Cancel
-    from kin.runner.watch import Watcher, is_agreed
+    from kin.runner.watch import Watcher
     from kin.store import trust
     from kin.store.config import load_settings
     from kin.store.view import see
 
     project = call.project
     settings = load_settings(project, call.environ)
-    if is_agreed(project, may, call.environ):
+    if may.trusted or trust.may_watch(project, call.environ):
         return
     if not call["yes"]:
         view = see(project, bodies=False)

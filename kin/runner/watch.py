@@ -26,7 +26,7 @@ from kin.runner.eyes import Eyes, at_work
 from kin.runner.reconcile import HAS_LEAVE, HOUR, Choice, Start, decide, lately, look_into, made_by, wanted
 from kin.runner.signals import Cancel
 from kin.runner.watchdog import recover
-from kin.store import config, locks, records, trust
+from kin.store import config, locks, records
 from kin.store.arrivals import digest
 from kin.store.project import Project
 from kin.store.remembered import recall, remember
@@ -332,8 +332,3 @@ def claim(project: Project, may: May) -> locks.Held:
         who = locks.holder(path)
         raise Busy(f"`kin watch` runs here already{f', as pid {who.pid} since {who.since}' if who else ''}", "one is enough")
     return held
-
-
-def is_agreed(project: Project, may: May, environ: Mapping[str, str]) -> bool:
-    """Whether somebody said yes to the watcher in this clone."""
-    return may.trusted or trust.may_watch(project, environ)
