@@ -65,7 +65,7 @@ def test_proposed_tasks_are_shown_and_written_only_with_a_yes(company: Company) 
     form, test = (company.repo.read(f".kin/tasks/KIN-{n}.yaml") for n in (2, 3))
     assert "auto" not in form and "curl" not in form and "status: todo" in form
     assert "  - KIN-1\n  - KIN-2\n" in test
-    assert "tasks:\n  - KIN-2\n  - KIN-3\n" in talks(company)[-1]
+    assert ["tasks:\n  - KIN-2\n  - KIN-3\n" in talk for talk in talks(company)].count(True) == 1
 
 
 def test_run_starts_what_was_written(company: Company) -> None:

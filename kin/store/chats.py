@@ -35,10 +35,11 @@ def save(project: Project, talk_id: str, talk: Talk) -> None:
 
 
 def newest(project: Project) -> str | None:
-    """The id of the talk that began last."""
+    """The id of the talk in which something was said last: ids of the same second have no order."""
     folder = os.path.join(project.store, "chat")
-    names = sorted(n for n in os.listdir(folder) if n.endswith(".yaml") and n[0] != ".") if os.path.isdir(folder) else []
-    return names[-1].removesuffix(".yaml") if names else None
+    names = [n for n in os.listdir(folder) if n.endswith(".yaml") and n[0] != "."] if os.path.isdir(folder) else []
+    last = max(names, key=lambda name: os.stat(os.path.join(folder, name)).st_mtime_ns, default=None)
+    return last and last.removesuffix(".yaml")
 
 
 def load(project: Project, talk_id: str) -> Talk:
