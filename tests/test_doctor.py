@@ -212,9 +212,13 @@ def test_an_index_that_disagrees_with_the_files_is_deleted(project: Repo, monkey
     cache = Path(index.cache_path(here(project).common, str(project.path / ".kin/tasks")))
     assert findings(doctor(project)) == []
     first, rest = cache.read_bytes().split(b"\n", 1)
-    size = int.from_bytes(rest[:8], "big")
-    wrong = rest[12 : 12 + size].replace(b"A task", b"B task")
-    cache.write_bytes(b"".join([first, b"\n", rest[:8], zlib.crc32(wrong).to_bytes(4, "big"), wrong, rest[12 + size :]]))
+    parts = [first, b"\n"]
+    while rest:  # each part says how long it is and what its checksum is
+        size = int.from_bytes(rest[:8], "big")
+        wrong = rest[12 : 12 + size].replace(b"A task", b"B task")
+        parts += [rest[:8], zlib.crc32(wrong).to_bytes(4, "big"), wrong]
+        rest = rest[12 + size :]
+    cache.write_bytes(b"".join(parts))
     assert "B task" in project.kin("list").stdout
     assert findings(doctor(project)) == [("index", "warn")]
     assert findings(doctor(project, "--fix")) == [] and "B task" not in project.kin("list").stdout

@@ -357,7 +357,8 @@ def test_a_killed_supervisor_is_noticed_and_its_agent_ended(desk: Desk) -> None:
 
     ended = desk.sh("echo $$ > child; (setsid sleep 1000 & echo $! >> child); echo up; exec sleep 1000", on_line=kill)
     assert (ended.why, ended.exit, ended.tail_out) == ("lost", None, "up\n")
-    assert "2 processes" in ended.error
+    found = re.search(r"(\d+) processes", ended.error)
+    assert found and int(found[1]) >= 2, ended.error  # more if a shell had not become its command yet
     assert all(is_dead(pid) for pid in pids_in(desk.folder / "child"))
     assert desk.sh("echo next").tail_out == "next\n"
 
