@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from kin.runner.build import Built, build_merge
 from kin.runner.move import Moved, move
-from kin.runner.recover import recover_moves
+from kin.runner.watchdog import recover
 from kin.store.project import find
 
 RUN = "20261124T093200Z-7f3k"
@@ -97,7 +97,7 @@ def child(what: str) -> None:
     repo = Path.cwd()
     project = find(str(repo), os.environ)
     if what == "recover":
-        print(recover_moves(project))
+        print(recover(project))
         return
     for _ in range(40):
         if isinstance(move(project, build(repo), message="kin: merge KIN-1"), Moved):
@@ -176,7 +176,7 @@ def one_run(template: Path, folder: Path, dice: random.Random, counts: Counter[s
     counts["killed" if killed else "ended by itself"] += 1
     if killed and dice.random() < 0.33:
         counts["recovery killed"] += run_and_kill(repo, "recover", dice.uniform(0, usual), dice.random() < 0.5) is None
-    said = recover_moves(find(str(repo), os.environ))
+    said = recover(find(str(repo), os.environ))
     counts.update(f"recovered: {line.partition('cut short: ')[2].partition(';')[0] or line}" for line in said)
     if loop:
         (folder / "stop").touch()

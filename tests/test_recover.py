@@ -322,6 +322,12 @@ def test_odd_checkouts_are_put_right_too(project: Repo, lay: Callable[[Repo], No
     assert project.git("ls-files", "-s", "far/added").startswith("100644") == (lay is _sparse) and litter(project) == []
 
 
+def test_lock_on_a_merge_ref_that_a_killed_git_left_is_removed(project: Repo) -> None:
+    lock = project.write(".git/refs/kin/merge/KIN-1.lock", "")
+    project.kin("run", "--ready")
+    assert not lock.exists()
+
+
 def test_random_kills_break_nothing() -> None:
     """A short piece of the campaign in bench/."""
     root = Path(__file__).parents[1]

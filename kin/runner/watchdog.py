@@ -18,6 +18,7 @@ from kin.runner.ending import may_edit, outcome, pay_owed_edit, put_status, reti
 from kin.runner.landed import landed_run
 from kin.runner.notify import notify
 from kin.runner.recover import recover_moves
+from kin.runner.refs import drop_stale
 from kin.store import config, files, locks, records, tasks, trust
 from kin.store.project import Project
 
@@ -32,7 +33,18 @@ def recover(project: Project) -> list[str]:
 
     Idempotent, and may itself be killed. What cannot be recovered now is said and left for the next time.
     """
+    _drop_ref_locks(project)
     return recover_moves(project) + sweep(project)
+
+
+def _drop_ref_locks(project: Project) -> None:
+    """Locks on merge refs that a killed git left; only the holder of a task's lock writes its ref."""
+    folder = os.path.join(project.git_common, "refs", "kin", "merge")
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        task_id = name.removesuffix(".lock")
+        if task_id != name and (held := locks.try_lock(locks.lock_path(project.common, task_id))) is not None:
+            with held:
+                drop_stale(os.path.join(folder, name))
 
 
 def sweep(project: Project) -> list[str]:
