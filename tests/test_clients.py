@@ -9,6 +9,8 @@ from conftest import Repo, task_text
 from firm import MODELS, Firm
 from model_server import by_prompt, result, shell, write
 
+pytestmark = pytest.mark.clients
+
 
 def evil(project: Repo, log: Path) -> None:
     """What a hostile repository can hold to make clients start its programs; each would leave a line in `log`.

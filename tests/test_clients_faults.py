@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Repo, wait_for
 from firm import Firm
 from killing import processes
 from model_server import Answer, ModelServer, Script, cut, hold, limit, login, overload, result, say, shell, write
+
+pytestmark = pytest.mark.clients
 
 FEW = 4
 """Requests that a client may make on its own for a refused one."""

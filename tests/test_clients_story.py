@@ -6,12 +6,15 @@ import signal
 import threading
 from pathlib import Path
 
+import pytest
 from conftest import Repo, wait_for
 from firm import Firm
 from killing import processes
 from model_server import Answer, Asked, hold, result, shell, write
 
 from kin.store.roles import load_role
+
+pytestmark = pytest.mark.clients
 
 TOKENS = (1000, 100, 10)
 """What each answer costs: in, out, cached."""
