@@ -120,7 +120,7 @@ def lists(project: Project, rounds: int, reads: dict[str, list[str]], writes: di
     started = time.perf_counter()
     found = tasks.scan(project)
     print(f"cold scan of {len(found.tasks)}      {1000 * (time.perf_counter() - started):8.1f} ms")
-    kin = [sys.executable, "-m", "kin", "-C", project.root]
+    kin = [str(Path(sys.executable).parent / "kin"), "-C", project.root]  # the installed script, as people call it
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "floor": [sys.executable, "-c", FLOOR, folder, cache],
