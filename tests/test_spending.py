@@ -15,7 +15,8 @@ LIMITS = st.fixed_dictionaries({unit: st.none() | st.floats(0.01, 1e6) for unit 
 BUDGETS = st.dictionaries(st.sampled_from(SCOPES), LIMITS)
 TOKENS = st.none() | st.fixed_dictionaries({"in": st.integers(0, 10**9), "out": st.integers(0, 10**9)})
 STEPS = st.lists(
-    st.builds(StepRecord, st.just("1-a"), st.just("a"), seconds=AMOUNTS, tokens=TOKENS, cost_usd=st.none() | st.floats(0, 100))
+    st.builds(StepRecord, st.just("1-a"), st.just("a"), seconds=AMOUNTS, tokens=TOKENS, cost_usd=st.none() | st.floats(0, 100)),
+    max_size=6,
 )
 
 
