@@ -7,12 +7,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import Repo, wait_for
+from conftest import wait_for
 from firm import Firm
 from killing import processes
 from model_server import Answer, Asked, hold, result, shell, write
-
-from kin.store.roles import load_role
 
 pytestmark = pytest.mark.clients
 
@@ -136,27 +134,3 @@ def test_what_two_steps_were_paid_for_is_not_paid_again_after_a_kill(firm: Firm,
     roles = [re.findall(r"You are the (\w+)", prompt)[0] for prompt in firm.server.prompts()]
     assert roles == ["architect", "developer", "reviewer"]
     assert [s["status"] for s in firm.record(at="main")["steps"]] == ["done"] * 4
-
-
-PLAY = """\
-cat > {folder}/$KIN_ROLE.$KIN_TASK.prompt
-printf '```kin-result\\n{{"status": "done", "summary": "handed-on-by-%s"}}\\n```\\n' "$KIN_ROLE"
-"""
-
-
-def test_what_a_role_hands_on_reaches_who_reads_it_and_nobody_else(project: Repo, tmp_path: Path) -> None:
-    """Every role of the roster plays, in one task before and in another after every other."""
-    (tmp_path / "play.sh").write_text(PLAY.format(folder=tmp_path))
-    agents = {"player": {"argv": ["sh", str(tmp_path / "play.sh")], "format": "text"}}
-    roster = sorted(p.stem for p in Path(__file__).parents[1].joinpath("agents").glob("*.md"))
-    settings = {"agent": "player", "agents": agents, "pipelines": {"up": roster, "down": roster[::-1]}}
-    lines = "\n".join(f"\n{key}: {json.dumps(value)}" for key, value in settings.items())
-    project.write(".kin/kin.yaml", project.read(".kin/kin.yaml") + lines + "\n")
-    project.commit("everybody")
-    for number, order in enumerate((roster, roster[::-1]), 1):
-        project.kin("do", f"Task {number}", "--pipeline", "up" if number == 1 else "down")
-        for place, role in enumerate(order):
-            reads = load_role(str(project.path / ".kin"), role).reads.get("roles", "all")  # type: ignore[union-attr]
-            prompt = (tmp_path / f"{role}.KIN-{number}.prompt").read_text()
-            told = set(re.findall(r"handed-on-by-(\w+)", prompt))
-            assert told == {r for r in order[:place] if "all" in reads or r in reads}, role

@@ -130,3 +130,43 @@ def test_a_new_role_is_a_copy_to_change_or_a_frame_that_is_complete(project: Rep
     project.kin("roles", "show", "nobody", exit=8)
     project.kin("roles", "show", exit=2)
     project.kin("roles", "sing", exit=2)
+
+
+# the roster at work
+
+PLAY = """\
+tee {folder}/$KIN_ROLE.$KIN_TASK.prompt
+env; cat .env 2>&1
+printf '```kin-result\\n{{"status": "done", "summary": "handed-on-by-%s"}}\\n```\\n' "$KIN_ROLE"
+"""
+
+
+def test_a_role_is_told_what_it_reads_and_no_secret_reaches_a_prompt_log_commit_or_record(
+    project: Repo, tmp_path: Path
+) -> None:
+    """Every role of the roster plays, in one task before and in another after every other, and says aloud all that it sees."""
+    (tmp_path / "play.sh").write_text(PLAY.format(folder=tmp_path))
+    agents = {"player": {"argv": ["sh", str(tmp_path / "play.sh")], "format": "text"}}
+    roster = sorted(ROSTER)
+    settings = {"agent": "player", "agents": agents, "pipelines": {"up": roster, "down": roster[::-1]}}
+    project.write(
+        ".kin/kin.yaml", project.read(".kin/kin.yaml") + "".join(f"\n{k}: {json.dumps(settings[k])}\n" for k in settings)
+    )
+    project.write(".kin/modules.yaml", "auth: src/auth/**\n\nmail: src/mail/**\n")
+    project.write(".gitignore", ".env\n")
+    project.kin("decide", "Mails need a password", "--module", "mail", "-m", "it is hunter2-mail")
+    before = project.commit("everybody")
+    project.write(".env", "PASSWORD=hunter2-file\n")
+    for number, (pipeline, order) in enumerate((("up", roster), ("down", roster[::-1])), 1):
+        project.kin("do", f"Task {number}", "--pipeline", pipeline, "--module", "auth", env={"DEPLOY_TOKEN": "hunter2-env"})
+        for place, name in enumerate(order):
+            reads = parse_role((AGENTS / f"{name}.md").read_text(), name, name).reads
+            prompt = (tmp_path / f"{name}.KIN-{number}.prompt").read_text()
+            told = set(re.findall(r"handed-on-by-(\w+)", prompt))
+            assert told == {r for r in order[:place] if "all" in reads["roles"] or r in reads["roles"]}, name
+            (log,) = (project.path / ".git/kin/logs" / f"KIN-{number}").glob(f"*/{place + 1}-{name}.*")
+            assert "# How to end" in log.read_text(), "the prompt and the environment were said aloud"
+            assert ("hunter2-mail" in log.read_text()) == (reads["modules"] == "all"), name
+    kept = project.git("log", "-p", f"{before}..main") + "".join(p.read_text() for p in tmp_path.glob("*.prompt"))
+    kept += "".join(p.read_text() for p in (project.path / ".git/kin/logs").rglob("*") if p.is_file())
+    assert "hunter2-env" not in kept and "hunter2-file" not in kept
