@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,6 +258,22 @@ def test_while_git_is_in_the_middle_of_something_nothing_is_started(project: Rep
     save(project, 2)
     one.wait("end", "KIN-2")
     assert merges(project) == ["KIN-2"]
+
+
+def test_a_merge_of_kins_own_is_not_taken_for_git_at_work(project: Repo) -> None:
+    from kin.runner.eyes import Eyes
+    from kin.store.project import find
+
+    save(project, 1)
+    eyes = Eyes(find(str(project.path), os.environ))
+    project.kin("run", "KIN-1")
+    after, lock = time.monotonic(), project.path / ".git" / "index.lock"
+    lock.touch()  # as a git that finds nothing to write; events of one folder come in order
+    lock.unlink()
+    wait_for(lambda: eyes.changed > after and eyes.by_git == 0.0)
+    project.commit("git's own", a="1")
+    wait_for(lambda: eyes.by_git > after)
+    eyes.close()
 
 
 def test_killed_at_any_moment_it_goes_on_and_each_task_is_merged_once(project: Repo, watch: Watch) -> None:

@@ -48,7 +48,7 @@ class Eyes:
         self.fd, self._wake = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._wake, False)
-        self.changed = self.by_git = 0.0
+        self.changed = self.by_git = self._before = 0.0
         self.polling = ""
         self.overflowed = False
         self._observer: Any = None
@@ -76,6 +76,14 @@ class Eyes:
         self.by_git = self.changed if by_git else self.by_git
         with suppress(BlockingIOError):  # it is awake already
             os.write(self._wake, b"\0")
+
+    def lock(self, *, taken: bool) -> None:
+        """`index.lock` was made, or let go without a new index of git's: then git moved nothing, or kin held it for a merge."""
+        if taken:
+            self._before = self.by_git
+        self.wake(by_git=taken)
+        if not taken:
+            self.by_git = self._before
 
     def look(self) -> None:
         """Compare all files with how they were at the last look; a difference wakes like an event."""
@@ -145,8 +153,10 @@ class _Handler(events.FileSystemEventHandler):
         for path in {os.fsdecode(event.src_path), os.fsdecode(event.dest_path)} - {""}:
             folder, name = os.path.split(path)
             if folder == self._project.gitdir:
-                if name in GIT_STATE or name in MARKS:
-                    self._eyes.wake(by_git=True)
+                if name == "index.lock" and isinstance(event, (events.FileCreatedEvent, events.FileDeletedEvent)):
+                    self._eyes.lock(taken=isinstance(event, events.FileCreatedEvent))
+                elif name in GIT_STATE or name in MARKS:
+                    self._eyes.wake(by_git=os.path.basename(os.fsdecode(event.src_path)) != "kin-index")
             elif self._counts(folder, name):
                 self._eyes.wake()
 
