@@ -72,7 +72,8 @@ class Diff(NamedTuple):
 class Handover(NamedTuple):
     """What the builder needs beside the task. `role`, `body` and `reads` are the role's; `step` is the step's id.
 
-    `decisions` and `modules` are all of the project's, `notes` all of the task's: the builder chooses. `failure` says why the
+    `decisions` and `modules` are all of the project's, `linked` the modules of linked projects for a role that reads all,
+    `notes` all of the task's: the builder chooses. `failure` says why the
     task's last attempt failed, `items` what was sent back.
     """
 
@@ -86,6 +87,7 @@ class Handover(NamedTuple):
     reads: Mapping[str, Any] = {}
     decisions: Sequence[Decision] = ()
     modules: Sequence[Module] = ()
+    linked: Sequence[Module] = ()
     roster: Sequence[tuple[str, str]] = ()
     diff: Diff | None = None
     failure: str = ""
@@ -226,7 +228,7 @@ def _listed(value: Any) -> list[str]:
 def _modules(task: Task, given: Handover, touched: Sequence[str]) -> Section | None:
     modules = given.modules if given.reads.get("modules") == "all" else concerned(given.modules, task, touched)
     entries = []
-    for one in modules:
+    for one in (*modules, *given.linked):
         owner = f" (owner: {one.owner})" if one.owner else ""
         entries.append(f"{one.name}: {', '.join(one.paths)}{owner}" + (f"\n  {one.purpose.strip()}" if one.purpose else ""))
     kept = _fitting(entries, LIMITS["modules"])

@@ -43,6 +43,15 @@ def test_a_linked_project_that_moves_breaks_or_goes_never_breaks_this_one(projec
     project.kin("check")
 
 
+def test_a_role_that_reads_all_modules_is_told_those_of_linked_projects(project: Repo, other: Repo) -> None:
+    other.write(".kin/modules.yaml", "web: {paths: [src/web/**], purpose: The pages}\n")
+    told = project.kin("context", "1", "--role", "architect").stdout
+    assert "web of the linked project api: src/web/**\n  The pages" in told
+    assert "linked project" not in project.kin("context", "1", "--role", "developer").stdout
+    other.write(".kin/modules.yaml", "web: [broken\n")
+    assert "linked project" not in project.kin("context", "1", "--role", "architect").stdout
+
+
 def test_a_link_that_nobody_knows_is_named(project: Repo, other: Repo) -> None:
     project.kin("add", "More", "--depends-on", "web:WEB-1", exit=8)
     said = project.kin("link", "rm", "api")

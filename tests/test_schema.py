@@ -13,7 +13,9 @@ from jsonschema import Draft7Validator
 from ruamel.yaml import YAML
 
 from kin.model import schema
+from kin.model.entries import Kind
 from kin.model.fields import build
+from kin.model.kinds import KINDS
 from kin.model.record import GateRecord, Run, StepRecord
 from kin.model.settings import check_settings
 from kin.model.status import RunStatus, StepStatus
@@ -190,6 +192,21 @@ def test_new_files_name_their_schema_by_a_path_that_leads_there(here: Project, i
 def test_a_project_without_schemas_gets_no_line_that_leads_nowhere(project: Repo) -> None:
     project.kin("add", "A task")
     assert project.read(".kin/tasks/KIN-1.yaml").startswith("id: KIN-1\n")
+
+
+ENTRIES = {
+    "modules": ("auth: src/auth/**\nmail:\n  paths: [a, b]\n  owner: tester\n", "auth:\n  owner: [a, b]\n"),
+    "phases": ("one: {goal: g, roles: [pm, {role: tester, run: x}]}\ntwo: {tasks: KIN-1}\n", "one: {status: begun}\n"),
+    "environments": ("web: web-1\ndb: {host: db, port: 22}\n", "db: {host: db, port: [22]}\n"),
+    "links": ("api: ../api\nweb: {url: https://example.org/x.git}\n", "api: {at: [a]}\n"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.stem)
+def test_files_of_named_entries_have_schemas_that_agree_with_kin(kind: Kind[Any]) -> None:
+    good, bad = ENTRIES[kind.stem]
+    assert faults(kind.stem, good) == [] and kind.build(read(good, ""))[1] == []
+    assert faults(kind.stem, bad) and kind.build(read(bad, ""))[1]
 
 
 def test_an_editor_finds_the_schema_from_the_copy_that_kin_edit_opens(initialised: Repo, tmp_path: Path) -> None:

@@ -205,6 +205,14 @@ class _Here:
 
         return map(Offer, role_names(self.project.store))
 
+    def modules(self) -> Iterator[Offer]:
+        from kin.model.module import MODULES
+        from kin.store import entries
+
+        known = {one.name: one.purpose for one in entries.load(self.project, MODULES).found.values()}
+        named = {task.module: "" for task in self.tasks if task.module}
+        return (Offer(*one) for one in sorted((named | known).items()))
+
     def pipelines(self) -> Iterator[Offer]:
         from kin.store.config import load_settings
 
@@ -233,7 +241,7 @@ def _offered(source: str, environ: Mapping[str, str]) -> Iterable[Offer]:
 _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
     "task": _Here.open_tasks,
     "label": lambda here: map(Offer, sorted({label for task in here.tasks for label in task.labels})),
-    "module": lambda here: map(Offer, sorted({task.module for task in here.tasks if task.module})),
+    "module": _Here.modules,
     "status": _Here.statuses,
     "mode": lambda here: map(Offer, ("review", "auto")),
     "branch": _Here.branches,

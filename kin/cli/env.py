@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import clean
-from kin.errors import NotFound, Usage
+from kin.errors import Usage
 
 if TYPE_CHECKING:
     from kin.model.environment import Environment
@@ -18,26 +18,24 @@ def env_(call: Call) -> Result:
         return _scan(call, names[0])
     if action != "list" or names:
         raise Usage("it is `kin env list` or `kin env scan NAME`")
-    from kin.store import environments
+    from kin.model.environment import ENVIRONMENTS
+    from kin.store import entries
 
-    found, wrong = environments.load(call.project)
-    data = [one._asdict() for one in found]
-    lines = [f"{one.name}  {clean(environments.address(one))}  {clean(one.purpose)}".rstrip() for one in found]
-    return Result("env.list", data, lines, [one.name for one in found], [str(error) for error in wrong])
+    held = entries.load(call.project, ENVIRONMENTS)
+    data = [one._asdict() for one in held.found.values()]
+    lines = [f"{one.name}  {clean(one.address)}  {clean(one.purpose)}".rstrip() for one in held.found.values()]
+    return Result("env.list", data, lines, list(held.found), held.faults)
 
 
 def _scan(call: Call, name: str) -> Result:
     """Make a task that looks at the machine, and run it."""
     from kin.cli.run import run_now
+    from kin.model.environment import ENVIRONMENTS
     from kin.runner.begin import Asked
     from kin.runner.watchdog import recover
-    from kin.store import environments, tasks
+    from kin.store import entries, tasks
 
-    found, wrong = environments.load(call.project)
-    machine = next((one for one in found if one.name == name), None)
-    if machine is None:
-        said = [error for error in wrong if f"{name}" in str(error)] or wrong
-        raise said[0] if said else NotFound(f"there is no environment {name}", "`kin env list` shows them")
+    machine = entries.find(call.project, ENVIRONMENTS, name)
     recovered = recover(call.project)
     task = tasks.add(call.project, _task(machine, call["run"]), today=strftime("%Y-%m-%d"))
     return run_now(call, [task.id], Asked(started_by="env"), more_ready=False, warnings=recovered)
@@ -45,15 +43,15 @@ def _scan(call: Call, name: str) -> Result:
 
 def _task(machine: "Environment", command: str | None) -> dict[str, Any]:
     """A task that reads and changes nothing; its findings become decisions that name the environment."""
-    from kin.store.environments import TAG, address, ssh_command
+    from kin.model.environment import TAG
 
     brief = (
-        f"Log in with `{' '.join(ssh_command(machine))}` and look at the machine: what runs there, its versions, limits and "
+        f"Log in with `{' '.join(machine.ssh)}` and look at the machine: what runs there, its versions, limits and "
         "oddities. Change nothing on it. Report each finding as a decision of kind gotcha or decision."
     )
     step: dict[str, Any] = {"role": "sysadmin", "access": "read", "brief": brief} | ({"run": command} if command else {})
     return {
-        "title": f"Look at {machine.name} ({address(machine)})"[:200],
+        "title": f"Look at {machine.name} ({machine.address})"[:200],
         "status": "todo",
         "labels": [f"{TAG}{machine.name}"],
         "pipeline": [step],

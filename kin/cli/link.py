@@ -23,43 +23,44 @@ def link_(call: Call) -> Result:
 
 
 def _add(call: Call, name: str, at: str) -> Result:
-    from kin.model.link import build_links
+    from kin.model.link import LINKS
     from kin.store import entries, linked
 
     said = {"at": at, "relation": call["relation"] or ""}
     entry = {k: v for k, v in said.items() if v}
-    found, wrong = build_links({name: entry})
+    found, wrong = LINKS.build({name: entry})
     if wrong:
         raise Usage(f"{name}: {wrong[0].message}")
-    entries.put(call.project, linked.FILE, name, entry)
-    there = linked.project_at(call.project, found[0], call.environ)
+    entries.put(call.project, LINKS, name, entry)
+    there = linked.project_at(call.project, found[name], call.environ)
     warnings = [f"{name} {there}"] if isinstance(there, str) else []
-    return Result("link", {"name": name, **said}, [f"{name}  .kin/{linked.FILE}"], [name], warnings)
+    return Result("link", {"name": name, **said}, [f"{name}  {LINKS.shown}"], [name], warnings)
 
 
 def _remove(call: Call, name: str) -> Result:
-    from kin.model.link import split
-    from kin.store import entries, linked
+    from kin.model.link import LINKS, split
+    from kin.store import entries
     from kin.store.view import see
 
     view = see(call.project, bodies=False)
     using = [i for i, seen in view.seen.items() if any((split(w) or ("",))[0] == name for w in seen.task.depends_on)]
-    entries.drop(call.project, linked.FILE, name)
+    entries.drop(call.project, LINKS, name)
     warnings = [f"{', '.join(using)} depend on tasks of {name}"] if using else []
     return Result("link", {"name": name}, [f"{name}  removed"], [name], warnings)
 
 
 def _list(call: Call, *, check: bool) -> Result:
     """All links and where each leads; `check` is exit 7 if one leads nowhere or its entry is wrong."""
-    from kin.store import linked
+    from kin.model.link import LINKS
+    from kin.store import entries, linked
 
-    links, wrong = linked.load(call.project)
+    held = entries.load(call.project, LINKS)
     data: list[dict[str, Any]] = []
-    for link in links.values():
+    for link in held.found.values():
         there = linked.project_at(call.project, link, call.environ)
         lost = there if isinstance(there, str) else None
         root = None if isinstance(there, str) else there.root
         data.append({"name": link.name, "at": link.at, "relation": link.relation or None, "root": root, "lost": lost})
     lines = [f"{row['name']}  {clean(row['at'])}" + (f"  ({clean(row['lost'])})" if row["lost"] else "") for row in data]
-    bad = check and (bool(wrong) or any(row["lost"] for row in data))
-    return Result("link.list", data, lines, list(links), [str(error) for error in wrong], Invalid.exit if bad else 0)
+    bad = check and (bool(held.wrong) or any(row["lost"] for row in data))
+    return Result("link.list", data, lines, list(held.found), held.faults, Invalid.exit if bad else 0)

@@ -17,16 +17,17 @@ def modules_(call: Call) -> Result:
         return _scan(call)
     if action not in ("list", "which"):
         raise Usage(f"'{action}' is nothing that can be done with modules", "list, scan, or which PATH")
-    from kin.model.module import which
-    from kin.store.modules import load
+    from kin.model.module import MODULES, which
+    from kin.store import entries
     from kin.store.project import from_root
 
-    found, broken = load(call.project)
+    held = entries.load(call.project, MODULES)
+    found = list(held.found.values())
     if action == "which":
         if not call["path"]:
             raise Usage("which path?", "`kin modules which src/auth/login.py`")
         found = which(found, from_root(call["path"], call.cwd, call.environ))
-    return _listed(found, [str(error) for error in broken])
+    return _listed(found, held.faults)
 
 
 def _listed(found: Iterable[Module], warnings: list[str]) -> Result:
@@ -47,16 +48,20 @@ def _entry(one: Module) -> dict[str, Any]:
 
 def _scan(call: Call) -> Result:
     """A proposal on standard output, or with --write as the file if there is none yet: a person's map is never touched."""
-    from kin.store import files
-    from kin.store.modules import SHOWN, text_of
+    from kin.model.module import MODULES
+    from kin.store import entries, files
     from kin.store.survey import propose
 
     found = propose(call.project)
-    text = text_of(found)
+    text = entries.text_of(call.project, MODULES, {one.name: _entry(one) for one in found})
     if call["write"]:
         try:
-            files.add_file(call.project, os.path.join(call.project.store, "modules.yaml"), text)
+            files.add_file(call.project, os.path.join(call.project.store, MODULES.file), text)
         except FileExistsError:
-            raise Usage(f"{SHOWN} is there already", "`kin modules scan` prints a proposal to compare it with") from None
-    lines = [f"{SHOWN}: {len(found)} modules; look at it before you commit it"] if call["write"] else [text.rstrip("\n")]
+            raise Usage(
+                f"{MODULES.shown} is there already", "`kin modules scan` prints a proposal to compare it with"
+            ) from None
+    lines = (
+        [f"{MODULES.shown}: {len(found)} modules; look at it before you commit it"] if call["write"] else [text.rstrip("\n")]
+    )
     return Result("module.list", [_entry(one) for one in found], lines, [one.name for one in found])

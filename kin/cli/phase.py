@@ -22,11 +22,10 @@ def phase_(call: Call) -> Result:
 
 
 def _list(call: Call) -> Result:
-    from kin.runner.phase import stands
-    from kin.store import phases
+    from kin.runner.phase import plan_of, stands
 
     data: list[dict[str, Any]] = []
-    for phase in phases.load(call.project):
+    for phase in plan_of(call.project):
         roles = [step if isinstance(step, str) else step.get("role") or "command" for step in phase.roles or ()]
         row = {"id": phase.id, "name": phase.name or None, "status": stands(call.project, phase), "goal": phase.goal or None}
         data.append(row | {"roles": roles, "tasks": list(phase.tasks), "task": phase.task})

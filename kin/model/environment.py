@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.entries import build_entries
+from kin.model.entries import Kind
 from kin.model.fields import Field, KeyPath, Problem, at_most_one_line, integer
 from kin.model.fields import text as any_text
 
 _NAME = at_most_one_line(253)
+TAG = "env:"
+"""What the label of a task begins with that looks at an environment, and the tag of the decisions that come of it."""
 WAY_OUT = "keep it out of the repository: an ssh agent or ~/.ssh/config holds keys, an environment variable a password"
 
 _KEYS = re.compile(r"(?i)pass(word|wd|phrase)?$|secret|token|api_?key|private_?key|credential|^pin$|_pwd$|^pwd$")
@@ -36,13 +38,26 @@ class Environment(NamedTuple):
     purpose: Annotated[str, Field("What it is for, in a sentence", any_text)] = ""
     extra: dict[str, Any] = {}
 
+    @property
+    def address(self) -> str:
+        """`user@host:port`, as far as it is said."""
+        return (f"{self.user}@" if self.user else "") + self.host + (f":{self.port}" if self.port else "")
 
-def build_environments(data: Mapping[str, Any]) -> tuple[list[Environment], list[Problem]]:
-    """The environments of an environments.yaml, and what is wrong with the others; one with a secret in it is wrong."""
-    found, wrong = build_entries(Environment, data, "host")
-    secret = [Problem(path, f"this looks like a secret; {WAY_OUT}") for path in _secrets(data, ())]
-    bad = {problem.path[0] for problem in secret}
-    return [one for one in found if one.name not in bad], wrong + secret
+    @property
+    def ssh(self) -> list[str]:
+        """The arguments by which a program that may only look logs in; it never asks, and the host must be known."""
+        named = ["-i", f"~/.ssh/{self.identity}"] if self.identity else []
+        port = ["-p", str(self.port)] if self.port else []
+        user = ["-l", self.user] if self.user else []
+        return ["ssh", "-o", "BatchMode=yes", *named, *port, *user, "--", self.host]
+
+
+def _faults(name: str, said: Any, entry: Environment | None) -> Iterator[Problem]:
+    """A file that is committed holds no secret; an entry with one in it is none."""
+    return (Problem(path, f"this looks like a secret; {WAY_OUT}") for path in _secrets(said, (name,)))
+
+
+ENVIRONMENTS = Kind("environments.yaml", Environment, "host", faults=_faults)
 
 
 def _secrets(said: Any, path: KeyPath) -> Iterator[KeyPath]:

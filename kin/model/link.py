@@ -1,10 +1,9 @@
 """A link: another project that this one's tasks may depend on, as an entry of links.yaml."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.entries import build_entries
-from kin.model.fields import Field, Problem, at_most_one_line
+from kin.model.entries import Kind
+from kin.model.fields import Field, at_most_one_line
 
 _SHORT = at_most_one_line(1000)
 
@@ -25,9 +24,7 @@ class Link(NamedTuple):
     extra: dict[str, Any] = {}
 
 
-def build_links(data: Mapping[str, Any]) -> tuple[list[Link], list[Problem]]:
-    """The links of a links.yaml, and what is wrong with the others: `name: {at, relation}`, or `name: path`."""
-    return build_entries(Link, data, "at")
+LINKS = Kind("links.yaml", Link, "at")
 
 
 def split(word: str) -> tuple[str, str] | None:

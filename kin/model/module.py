@@ -1,10 +1,10 @@
 """A module: a part of the code that has a name, so that tasks, decisions and roles can speak of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.entries import build_entries
-from kin.model.fields import Field, Problem, at_most_one_line, words
+from kin.model.entries import Kind
+from kin.model.fields import Field, at_most_one_line, words
 from kin.model.fields import text as any_text
 from kin.model.globs import covers, fixed_part, meet
 from kin.model.task import Task
@@ -22,9 +22,7 @@ class Module(NamedTuple):
     extra: dict[str, Any] = {}
 
 
-def build_modules(data: Mapping[str, Any]) -> tuple[list[Module], list[Problem]]:
-    """The modules of a modules.yaml, and what is wrong with the others: `name: {paths, purpose, owner}`, or `name: globs`."""
-    return build_entries(Module, data, "paths")
+MODULES = Kind("modules.yaml", Module, "paths")
 
 
 def which(modules: Iterable[Module], path: str) -> list[Module]:

@@ -1,10 +1,10 @@
 """A phase: a stage of the project that a person starts and approves, one after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.entries import build_entries
+from kin.model.entries import Kind
 from kin.model.fields import Field, Problem, at_most_one_line, choice, raw, words
 from kin.model.fields import text as any_text
 
@@ -32,13 +32,9 @@ class Phase(NamedTuple):
     extra: dict[str, Any] = {}
 
 
-ORDER = Phase._fields[1:-1]
-"""Canonical order of an entry's keys."""
+def _faults(name: str, said: Any, entry: Phase | None) -> Iterator[Problem]:
+    if entry is not None and bool(entry.roles) == bool(entry.tasks):
+        yield Problem((name,), f"{name}: a phase has `roles` or `tasks`")
 
 
-def build_phases(data: Mapping[str, Any]) -> tuple[list[Phase], list[Problem]]:
-    """The phases of a phases.yaml in its order, and what is wrong with it."""
-    found, wrong = build_entries(Phase, data, "goal", "id")
-    odd = [phase.id for phase in found if bool(phase.roles) == bool(phase.tasks)]
-    wrong += [Problem((name,), f"{name}: a phase has `roles` or `tasks`") for name in odd]
-    return [phase for phase in found if phase.id not in odd], wrong
+PHASES = Kind("phases.yaml", Phase, "goal", "id", _faults)

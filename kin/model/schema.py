@@ -6,13 +6,16 @@ They are written for draft 7, which every language server reads. Importing this 
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from kin.model.decision import Decision
+from kin.model.entries import Kind
 from kin.model.fields import Declared, Schema, fields_of, schema_of
+from kin.model.kinds import KINDS
 from kin.model.record import Run
 from kin.model.settings import Budget, Settings, StepSpec
 from kin.model.task import Note, Task
@@ -118,12 +121,23 @@ def _settings() -> Schema:
     return made | {"definitions": definitions}
 
 
+def _entries(kind: Kind[Any]) -> Schema:
+    """The schema of a file of named entries, each a map or the one value that stands for it."""
+    one = _of_fields(kind.model)
+    del one["properties"][kind.key]
+    aliased = {d.name for d in fields_of(kind.model) if d.field.aliases}
+    one["required"] = [name for name in one["required"] if name != kind.key and name not in aliased]
+    entry = {"anyOf": [one, one["properties"][kind.short]]}
+    return {"type": "object", "description": kind.shown, "additionalProperties": entry}
+
+
 SCHEMAS: dict[str, Callable[[], Schema]] = {
     "kin": _settings,
     "task": _task,
     "decision": lambda: _of_fields(Decision),
     "note": lambda: _of_fields(Note),
     "record": lambda: _of_fields(Run),
+    **{kind.stem: partial(_entries, kind) for kind in KINDS},
 }
 """How the schema of each kind of file is made."""
 

@@ -12,6 +12,7 @@ from kin.context import fence
 from kin.errors import Busy, Invalid, Waits
 from kin.model import times
 from kin.model.builtin import PLAN
+from kin.model.module import MODULES
 from kin.model.result import result_of
 from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import OPEN, TaskStatus
@@ -21,7 +22,7 @@ from kin.runner.mask import make_mask
 from kin.runner.oneshot import ask
 from kin.runner.planning import parts_of
 from kin.runner.supervise import Limits
-from kin.store import bulk, config, decisions, modules
+from kin.store import bulk, config, decisions, entries
 from kin.store.chats import Talk, Turn
 from kin.store.project import Project
 from kin.store.view import see
@@ -119,7 +120,7 @@ def _state(project: Project) -> Iterator[str]:
         yield f"{seen.task.id}  {seen.shown}{ready}  priority {seen.task.priority}  {seen.task.title}{needs}"
     if len(still_open) > MOST_TASKS:
         yield f"and {len(still_open) - MOST_TASKS} more: `kin list`"
-    for one in modules.load(project)[0]:
+    for one in entries.load(project, MODULES).found.values():
         yield f"module {one.name}: {', '.join(one.paths)}"
     held = sorted(decisions.scan(project)[0].values(), key=lambda one: one.created or "", reverse=True)
     for decision in held[:MOST_DECISIONS]:

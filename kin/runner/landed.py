@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable
-from functools import lru_cache
 
 from kin import git
 from kin.model.task import Task
@@ -47,15 +46,24 @@ def reopened(project: Project, task: Task) -> None:
     remember(project, lambda held: held._replace(reopened={**held.reopened, task.id: (asked_for(task), run)}))
 
 
-@lru_cache(maxsize=1)
+_READ: dict[Project, tuple[str, dict[str, str]]] = {}
+"""The head up to which a clone's history was read, and what was found: only what came since is read then."""
+
+
 def _landings(project: Project, head: str | None) -> dict[str, str]:
     """By task the run whose work came last into the history of `head`."""
-    found: dict[str, str] = {}
     if head is None:
-        return found
+        return {}
+    old, known = _READ.get(project, ("", {}))
+    if head == old:
+        return known
+    grown = bool(old) and git.tip(project.root, old) and git.is_ancestor(project.root, old, head)
+    since = (f"^{old}",) if grown else ()
+    found: dict[str, str] = {}
     wanted = ("Kin-Run", "Kin-Task", "Kin-State")
-    for _, trailers in git.log_trailers(project.root, wanted, head, grep="^Kin-(Task|State): "):
+    for _, trailers in git.log_trailers(project.root, wanted, head, *since, grep="^Kin-(Task|State): "):
         task = trailers.get("Kin-Task") or trailers.get("Kin-State", "").removesuffix(" done")
         if "Kin-Run" in trailers and " " not in task:
             found.setdefault(task, trailers["Kin-Run"])
-    return found
+    _READ[project] = (head, {**known, **found} if since else found)
+    return _READ[project][1]

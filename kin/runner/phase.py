@@ -8,7 +8,7 @@ from typing import Any
 
 from kin.errors import Busy, NotFound, Usage, Waits
 from kin.model import times
-from kin.model.phase import Phase, PhaseStatus
+from kin.model.phase import PHASES, Phase, PhaseStatus
 from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Note
 from kin.runner import claim, person
@@ -18,21 +18,30 @@ from kin.runner.events import Emit, Event
 from kin.runner.many import run_many
 from kin.runner.pipeline import run_task
 from kin.runner.signals import Cancel
-from kin.store import config, files, notes, phases, records, tasks
+from kin.store import config, entries, files, notes, records, tasks
 from kin.store.project import Project
 
 ASKED = Asked(started_by="phase")
 UNDER_WAY = (PhaseStatus.active, PhaseStatus.review)
 
 
+def plan_of(project: Project) -> list[Phase]:
+    """All phases, in order. Raises Invalid with the place of the first fault: half a plan is none."""
+    found, wrong = entries.load(project, PHASES)
+    for first, *_ in wrong.values():
+        raise first
+    return list(found.values())
+
+
 def find(project: Project, phase_id: str) -> Phase:
     """A phase. Raises NotFound."""
-    known = phases.load(project)
-    found = next((phase for phase in known if phase.id == phase_id), None)
-    if found is None:
-        listed = ", ".join(phase.id for phase in known)
-        raise NotFound(f"there is no phase '{phase_id}'", f"one of {listed}" if listed else f"write {phases.SHOWN}")
-    return found
+    plan_of(project)
+    return entries.find(project, PHASES, phase_id)
+
+
+def _mark(project: Project, phase_id: str, status: PhaseStatus, task: str | None = None) -> None:
+    """Write where a phase stands, and the task in which its roles run if it is given."""
+    entries.mark(project, PHASES, phase_id, {"status": status.value, **({"task": task} if task else {})})
 
 
 def stands(project: Project, phase: Phase) -> PhaseStatus:
@@ -76,7 +85,7 @@ def start(
         nonlocal began
         if event.kind == "start" and not began:
             began = True
-            phases.mark(project, phase_id, PhaseStatus.active, task_id)
+            _mark(project, phase_id, PhaseStatus.active, task_id)
         emit(event)
 
     try:
@@ -100,7 +109,7 @@ def _may_start(project: Project, phase_id: str) -> Phase:
     phase = find(project, phase_id)
     if phase.status == PhaseStatus.approved:
         raise Usage(f"phase {phase_id} is approved", f"`kin phase revise {phase_id} -m ...` takes it up again")
-    known = phases.load(project)
+    known = plan_of(project)
     for other in known:
         if other.id != phase_id and stands(project, other) in UNDER_WAY:
             ways = f"`kin phase approve {other.id}`, `kin phase revise {other.id} -m ...` or `kin phase reject {other.id}`"
@@ -123,7 +132,7 @@ def _make_task(project: Project, phase: Phase) -> str:
 def _renew(project: Project, phase_id: str) -> None:
     phase = find(project, phase_id)
     if (now := stands(project, phase)) != phase.status:
-        phases.mark(project, phase_id, now)
+        _mark(project, phase_id, now)
 
 
 def approve(project: Project, phase_id: str, *, by: str, environ: Mapping[str, str], emit: Emit) -> list[Outcome]:
@@ -140,7 +149,7 @@ def approve(project: Project, phase_id: str, *, by: str, environ: Mapping[str, s
         now = PhaseStatus.approved
     elif now != PhaseStatus.approved:
         raise Usage(f"phase {phase_id} is {now}; nothing waits for you to approve it", "`kin phase list` shows where it stands")
-    phases.mark(project, phase_id, now)
+    _mark(project, phase_id, now)
     return outcomes
 
 
@@ -160,7 +169,7 @@ def reject(project: Project, phase_id: str, *, message: str, by: str) -> None:
         raise Usage(f"phase {phase_id} is {phase.status}; there is nothing to reject", "`kin phase list`")
     if phase.task:
         person.reject(project, phase.task, message=message, by=by)
-    phases.mark(project, phase_id, PhaseStatus.rejected)
+    _mark(project, phase_id, PhaseStatus.rejected)
 
 
 def revise(project: Project, phase_id: str, message: str, *, by: str, to: str | None, environ: Mapping[str, str]) -> None:
@@ -178,4 +187,4 @@ def revise(project: Project, phase_id: str, message: str, *, by: str, to: str | 
         notes.add(project, phase.task, Note(by, times.rfc3339(times.now()), message))
     else:
         raise Usage(f"phase {phase_id} is {now}; there is nothing to revise", f"`kin phase start {phase_id}`")
-    phases.mark(project, phase_id, PhaseStatus.active)
+    _mark(project, phase_id, PhaseStatus.active)

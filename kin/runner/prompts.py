@@ -6,12 +6,13 @@ from kin import git
 from kin.context import LIMITS, Diff, Handover, Prompt, compose
 from kin.errors import NotFound
 from kin.model.builtin import PLAN
+from kin.model.module import MODULES
 from kin.model.record import StepRecord
 from kin.model.settings import StepSpec
 from kin.model.status import RunStatus
 from kin.model.task import Task
 from kin.runner.changed import files_between, range_of
-from kin.store import config, decisions, modules, notes, records
+from kin.store import config, decisions, entries, linked, notes, records
 from kin.store.project import Project
 from kin.store.roles import Role, load_role, role_names
 
@@ -47,7 +48,8 @@ def prompt_for(
     if role.body:
         given = given._replace(
             decisions=list(decisions.scan(project)[0].values()),
-            modules=modules.load(project)[0],
+            modules=list(entries.load(project, MODULES).found.values()),
+            linked=linked.modules_of(project) if reads.get("modules") == "all" else (),
             failure=_failure(project, task),
         )
     if not is_command:

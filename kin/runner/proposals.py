@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from kin import git
 from kin.faults import point
 from kin.model.decision import Decision, is_near_copy, superseded
+from kin.model.environment import TAG
 from kin.model.fields import build, data_of
 from kin.model.record import Run
 from kin.model.result import Result
@@ -19,7 +20,6 @@ from kin.model.task import TASK_KEYS, Task, build_task
 from kin.runner.passage import Passage, digest
 from kin.store import decisions, emit, files, numbers, schemas, tasks
 from kin.store.arrivals import MADE_BY
-from kin.store.environments import TAG
 from kin.store.project import Project
 
 __all__ = ["Proposal", "as_child", "files_of", "keep", "proposals_of"]

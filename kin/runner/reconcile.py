@@ -11,7 +11,7 @@ from typing import NamedTuple
 from kin import git
 from kin.errors import KinError
 from kin.model.globs import meet
-from kin.model.module import Module, touched_by
+from kin.model.module import MODULES, Module, touched_by
 from kin.model.ready import Reason
 from kin.model.record import Live, Run
 from kin.model.settings import Settings, Watch, plan_steps
@@ -21,7 +21,7 @@ from kin.runner import claim
 from kin.runner.casting import access_of, role_of
 from kin.runner.checkout import Pending, find_checkout
 from kin.runner.landed import reverted_runs
-from kin.store import config, locks, modules, records
+from kin.store import config, entries, locks, records
 from kin.store.arrivals import Arrival, Origin, arrivals
 from kin.store.project import Project
 from kin.store.remembered import Remembered, recall
@@ -199,7 +199,7 @@ def look_into(project: Project, view: View, asking: Collection[str], settings: S
         {i for i in asking if os.path.exists(records.stop_mark(project, i))},
         len(lately(held)),
         claim.free_slots(project, settings.concurrency) if asking else 0,
-        modules.load(project)[0] if asking else (),
+        tuple(entries.load(project, MODULES).found.values()) if asking else (),
     )
 
 

@@ -1,61 +1,99 @@
 """The optional files of named entries in `.kin/`: read whole, changed entry by entry."""
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from kin.errors import Invalid, NotFound
-from kin.model.fields import Problem
-from kin.store import config, emit, files, reader, splice
-from kin.store.project import STORE, Project
+from kin.model.entries import Kind
+from kin.store import config, emit, files, reader, schemas, splice
+from kin.store.project import Project
 
 T = TypeVar("T")
 
 
-def load(
-    project: Project, file: str, made: Callable[[Mapping[str, Any]], tuple[list[T], list[Problem]]]
-) -> tuple[list[T], list[Invalid]]:
-    """The entries that `made` finds in the file, and what is wrong with the rest of it; none if there is no file."""
-    path, shown = os.path.join(project.store, file), f"{STORE}/{file}"
-    if not os.path.exists(path):
-        return [], []
+class Entries(NamedTuple, Generic[T]):
+    """The entries by name, in the file's order, and what is wrong: by the entry's name, under "" with the whole file."""
+
+    found: dict[str, T]
+    wrong: dict[str, list[Invalid]]
+
+    @property
+    def faults(self) -> list[str]:
+        """All that is wrong, each with its place."""
+        return [str(error) for errors in self.wrong.values() for error in errors]
+
+
+def load(project: Project, kind: Kind[T]) -> Entries[T]:
+    """What the file holds; nothing if there is none."""
+    path, shown = _paths(project, kind)
     try:
         text = files.read_text(path, shown)
-        found, wrong = made(reader.read(text, shown, reader.RECORD_BOUNDS))
+        found, problems = kind.build(reader.read(text, shown, reader.RECORD_BOUNDS))
     except NotFound:
-        return [], []
+        return Entries({}, {})
     except Invalid as error:
-        return [], [error]
-    return found, [Invalid(p.message, "", reader.place_of(text, shown, p.path, reader.RECORD_BOUNDS)) for p in wrong]
+        return Entries({}, {"": [error]})
+    wrong: dict[str, list[Invalid]] = {}
+    for p in problems:
+        where = reader.place_of(text, shown, p.path, reader.RECORD_BOUNDS)
+        wrong.setdefault(str(p.path[0]), []).append(Invalid(p.message, "", where))
+    return Entries(found, wrong)
 
 
-def put(project: Project, file: str, name: str, entry: Mapping[str, Any]) -> None:
+def find(project: Project, kind: Kind[T], name: str) -> T:
+    """An entry. Raises what is wrong with it or with the file, and NotFound if there is none."""
+    found, wrong = load(project, kind)
+    if name in found:
+        return found[name]
+    for error in (*wrong.get(name, ()), *wrong.get("", ())):
+        raise error
+    hint = f"one of {', '.join(found)}" if found else f"write {kind.shown}"
+    raise NotFound(f"there is no {kind.stem.removesuffix('s')} '{name}'", hint)
+
+
+def text_of(project: Project, kind: Kind[Any], said: Mapping[str, Mapping[str, Any]]) -> str:
+    """A new file of these entries; what is empty is left out."""
+    held = {name: {key: value for key, value in entry.items() if value and key in kind.order} for name, entry in said.items()}
+    return emit.document(held, head=schemas.first_line(project, kind.stem, "."))
+
+
+def put(project: Project, kind: Kind[Any], name: str, entry: Mapping[str, Any]) -> None:
     """Add an entry, or change one; comments and all else stay. The caller has checked that it fits."""
     config.refuse_newer_format(project)
-    path = os.path.join(project.store, file)
     try:
-        files.add_file(project, path, emit.document({name: dict(entry)}))
+        files.add_file(project, _paths(project, kind)[0], text_of(project, kind, {name: entry}))
     except FileExistsError:
-        _edit(project, file, [splice.Set((name,), dict(entry))])
+        _edit(project, kind, [splice.Set((name,), dict(entry))])
 
 
-def drop(project: Project, file: str, name: str) -> None:
+def mark(project: Project, kind: Kind[Any], name: str, keys: Mapping[str, Any]) -> None:
+    """Change these keys of an entry and nothing else."""
+    config.refuse_newer_format(project)
+    _edit(project, kind, [splice.Set((name, key), value) for key, value in keys.items()])
+
+
+def drop(project: Project, kind: Kind[Any], name: str) -> None:
     """Take an entry away; the file, if it was the last. Raises NotFound if there is none."""
     config.refuse_newer_format(project)
-    shown, path = f"{STORE}/{file}", os.path.join(project.store, file)
+    path, shown = _paths(project, kind)
     held = reader.read(files.read_text(path, shown), shown, reader.RECORD_BOUNDS)
     if name not in held:
         raise NotFound(f"there is no {name} in {shown}")
     if len(held) == 1:
         files.remove_file(project, path)
     else:
-        _edit(project, file, [splice.Remove((name,))])
+        _edit(project, kind, [splice.Remove((name,))])
 
 
-def _edit(project: Project, file: str, changes: list[splice.Set] | list[splice.Remove]) -> None:
-    shown = f"{STORE}/{file}"
+def _edit(project: Project, kind: Kind[Any], changes: list[splice.Set] | list[splice.Remove]) -> None:
+    path, shown = _paths(project, kind)
 
     def change(text: str) -> str:
-        return splice.edit(text, changes, order=(), aliases={}, path=shown, bounds=reader.RECORD_BOUNDS)
+        return splice.edit(text, changes, order=kind.order, aliases={}, path=shown, bounds=reader.RECORD_BOUNDS)
 
-    files.edit_file(project, os.path.join(project.store, file), change)
+    files.edit_file(project, path, change)
+
+
+def _paths(project: Project, kind: Kind[Any]) -> tuple[str, str]:
+    return os.path.join(project.store, kind.file), kind.shown

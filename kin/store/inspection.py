@@ -5,16 +5,16 @@ What it finds depends on the file's bytes and name alone, so that kin.store.chec
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from kin.errors import Invalid, NotFound, Place
 from kin.model.decision import Decision
-from kin.model.environment import build_environments
+from kin.model.entries import Kind
 from kin.model.fields import KeyPath, Problem, build, dotted
 from kin.model.ids import TASK_ID
-from kin.model.link import build_links
-from kin.model.module import build_modules
-from kin.model.phase import build_phases
+from kin.model.kinds import KINDS
+from kin.model.module import MODULES
 from kin.model.record import Run
 from kin.model.spelling import near, near_misses, respellings, spellings, twice
 from kin.model.task import FORMAT, Note, Task, build_task
@@ -26,13 +26,7 @@ from kin.store.project import STORE, Project
 VERSION = "3"
 """Of what is looked for: another one makes kept findings worthless."""
 
-SINGLE = {
-    "kin.yaml": "settings",
-    "modules.yaml": "modules",
-    "phases.yaml": "phases",
-    "environments.yaml": "environments",
-    "links.yaml": "links",
-}
+SINGLE = {"kin.yaml": "settings", **{kind.file: kind.stem for kind in KINDS}}
 """The files that stand in `.kin/` itself, and their kinds."""
 SUFFIXES = (".yaml", ".yml")
 
@@ -240,8 +234,12 @@ def _decision(file: _File) -> None:
     _globs(file, file.data.get("paths"), "paths")
 
 
+def _entries(file: _File, kind: Kind[Any]) -> None:
+    file.problems(kind.build(file.data)[1])
+
+
 def _modules(file: _File) -> None:
-    file.problems(build_modules(file.data)[1])
+    _entries(file, MODULES)
     for name, said in file.data.items():
         in_map = isinstance(said, dict)
         _globs(file, said.get("paths") if isinstance(said, dict) else said, name, *(("paths",) if in_map else ()))
@@ -349,8 +347,6 @@ _LOOK: Mapping[str, Callable[[_File], None]] = {
     "note": _note,
     "record": _record,
     "settings": _settings,
+    **{kind.stem: partial(_entries, kind=kind) for kind in KINDS},
     "modules": _modules,
-    "phases": lambda file: file.problems(build_phases(file.data)[1]),
-    "environments": lambda file: file.problems(build_environments(file.data)[1]),
-    "links": lambda file: file.problems(build_links(file.data)[1]),
 }

@@ -6,19 +6,12 @@ Whatever is wrong there (moved, gone, broken) is a reason for one task here to w
 import os
 from collections.abc import Iterable, Mapping
 
-from kin.errors import Invalid, KinError, NotFound
-from kin.model.link import Link, build_links, split
+from kin.errors import KinError, NotFound
+from kin.model.link import LINKS, Link, split
+from kin.model.module import MODULES, Module
 from kin.model.status import TaskStatus
 from kin.store import entries, tasks, trust
 from kin.store.project import Project, find
-
-FILE = "links.yaml"
-
-
-def load(project: Project) -> tuple[dict[str, Link], list[Invalid]]:
-    """The links by name, and what is wrong with others."""
-    found, wrong = entries.load(project, FILE, build_links)
-    return {link.name: link for link in found}, wrong
 
 
 def project_at(project: Project, link: Link, environ: Mapping[str, str]) -> Project | str:
@@ -35,6 +28,16 @@ def project_at(project: Project, link: Link, environ: Mapping[str, str]) -> Proj
         return f"cannot be read: {error.message}"
 
 
+def modules_of(project: Project, environ: Mapping[str, str] = os.environ) -> list[Module]:
+    """The modules of all linked projects that can be read, each under a name that says whose it is."""
+    found: list[Module] = []
+    for link in entries.load(project, LINKS).found.values():
+        if not isinstance(there := project_at(project, link, environ), str):
+            held = entries.load(there, MODULES).found.values()
+            found += [one._replace(name=f"{one.name} of the linked project {link.name}") for one in held]
+    return found
+
+
 def clone_url(git_common: str) -> str:
     """The URL of a clone's `origin`, "" if it has none."""
     from kin import git
@@ -47,7 +50,7 @@ def clone_url(git_common: str) -> str:
 def standing(project: Project, words: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """By word (`other:API-7`) "" if that task is done, else why it is not: a sentence."""
     wanted = {word: parts for word in words if (parts := split(word))}
-    links = load(project)[0] if wanted else {}
+    links = entries.load(project, LINKS).found if wanted else {}
     return {word: _standing(project, links.get(name), word, task, environ) for word, (name, task) in wanted.items()}
 
 
@@ -72,6 +75,6 @@ def needed(project: Project, word: str) -> str:
     parts = split(word)
     if parts is None:
         return tasks.resolve(project, word)
-    if parts[0] not in load(project)[0]:
+    if parts[0] not in entries.load(project, LINKS).found:
         raise NotFound(f"no project is linked as {parts[0]}", f"`kin link add {parts[0]} PATH` links one")
     return f"{parts[0]}:{parts[1].upper()}"

@@ -13,11 +13,11 @@ from kin.model.deps import waits_of
 from kin.model.fields import KeyPath
 from kin.model.globs import matching
 from kin.model.ids import TASK_ID, identity
-from kin.model.link import split
+from kin.model.link import LINKS, split
 from kin.model.ready import Graph, graph_of
 from kin.model.spelling import near
 from kin.model.task import Task
-from kin.store import config, files, heads, shell
+from kin.store import config, entries, files, heads, shell
 from kin.store.findings import Finding
 from kin.store.inspection import Look, Ref, place_at
 from kin.store.project import STORE, Project
@@ -69,7 +69,8 @@ def _stem(name: str) -> str:
 def _tasks(project: Project, graph: Graph, there: set[str]) -> Iterator[Finding]:
     """Dependencies and parents that are not there, and tasks that wait for one another."""
     parents = {child for children in graph.children.values() for child in children}
-    linked = _links(project) if any(":" in word for needs in graph.depends_on.values() for word, _ in needs) else {}
+    elsewhere = any(":" in word for needs in graph.depends_on.values() for word, _ in needs)
+    linked = entries.load(project, LINKS).found if elsewhere else {}
     for task in graph.tasks.values():
         name = f"tasks/{task.id}.yaml"
         for number, (word, meant) in enumerate(graph.depends_on.get(task.id, ())):
@@ -80,12 +81,6 @@ def _tasks(project: Project, graph: Graph, there: set[str]) -> Iterator[Finding]
         if task.parent is not None and task.id not in parents and task.parent not in there:
             yield _missing(project, name, ("parent",), task.parent, there)
     yield from _circles(project, graph)
-
-
-def _links(project: Project) -> Mapping[str, Any]:
-    from kin.store import linked
-
-    return linked.load(project)[0]
 
 
 def _missing(project: Project, name: str, keys: KeyPath, word: str, there: set[str]) -> Finding:
