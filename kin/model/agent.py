@@ -32,7 +32,8 @@ class Signs(Model):
     """Regular expressions that tell what a client's words mean, each searched for in single lines.
 
     A time is named by a group: `epoch` (seconds), `seconds`, `ms`, `span` (`1h2m3s`), or `clock` (`3pm`, `Nov 27th, 2026
-    12:42 PM`) with `zone`. A count of tokens by `in`, `out`, `cached` (with k or M behind it), money by `usd`.
+    12:42 PM`) with `zone`. A count of tokens by `in`, `out`, `cached`, `gross` (in and cached; each with k or M behind it),
+    money by `usd`, the `model` that was asked by its name.
     """
 
     begin: Patterns = Field(default=(), description="`text` only: a line before the final message")
@@ -43,7 +44,9 @@ class Signs(Model):
     login: Patterns = Field(default=(), description="Nobody is logged in, or the key is not taken")
     budget: Patterns = Field(default=(), description="Its own limit on money was reached")
     stuck: Patterns = Field(default=(), description="A line on stderr that announces a wait")
-    usage: Patterns = Field(default=(), description="`text` only: tokens and money used")
+    usage: Patterns = Field(
+        default=(), description="A line of `text`, or on stderr, that tells what was used since the last such line"
+    )
 
 
 class Agent(Model):

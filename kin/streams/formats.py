@@ -35,31 +35,12 @@ class TextStream(StreamReader):
             self.closed = True
         else:
             self.final = "" if matches(self.signs.begin, line) else f"{self.final}{line}\n"[-KEPT:]
-        for pattern in self.signs.usage:
-            if found := pattern.search(line):
-                self._use(found.groupdict())
+        self.tells_usage(line)
         return line
-
-    def _use(self, groups: Mapping[str, str | None]) -> None:
-        for name in self.tokens:
-            self.tokens[name] += _number(groups.get(name))
-        if usd := groups.get("usd"):
-            self.cost_usd = float(usd)
 
     def _why(self, exit: int | None, signalled: bool) -> str:
         self.closed = None if exit else self.closed  # what it said last tells more than that it failed
         return super()._why(exit, signalled)
-
-
-def _number(text: str | None) -> int:
-    """`1.2k` as 1200; 0 if it is no number."""
-    digits, scale = (text or "").replace(",", "").strip(), 1
-    if digits and digits[-1] in "kM":
-        digits, scale = digits[:-1], 1000 if digits[-1] == "k" else 1_000_000
-    try:
-        return int(float(digits) * scale)
-    except ValueError:
-        return 0
 
 
 class ClaudeStream(StreamReader):
@@ -150,7 +131,10 @@ def _reason(event: Mapping[str, Any]) -> str:
 
 
 class CodexStream(StreamReader):
-    """Codex. Its final message is the last one of the agent; errors that it gets over look like those that end it."""
+    """Codex. Its final message is the last one of the agent; errors that it gets over look like those that end it.
+
+    What it used is the sum that its log told: at the end it tells that of the whole session, with what was recorded before.
+    """
 
     def event(self, event: Mapping[str, Any]) -> str:
         item, kind = event.get("item"), at(event.get("item"), "type")
@@ -169,7 +153,8 @@ class CodexStream(StreamReader):
             case "item.completed" if kind == "error":
                 return text_at(item, "message")  # a warning
             case "turn.completed":
-                self._usage(event.get("usage"))
+                if not any(self.tokens.values()):
+                    self._usage(event.get("usage"))
                 self.closed = True
             case "turn.failed":
                 self.closed, self.error = False, text_at(event, "error", "message") or self.error or "the turn failed"
@@ -179,9 +164,8 @@ class CodexStream(StreamReader):
 
     def _usage(self, usage: Any) -> None:
         cached = count(at(usage, "cached_input_tokens"))
-        self.tokens["in"] += max(count(at(usage, "input_tokens")) - cached, 0)
-        self.tokens["out"] += count(at(usage, "output_tokens"))
-        self.tokens["cached"] += cached
+        fresh = max(count(at(usage, "input_tokens")) - cached, 0)
+        self.tokens = {"in": fresh, "out": count(at(usage, "output_tokens")), "cached": cached}
 
 
 class GeminiStream(StreamReader):

@@ -89,6 +89,8 @@ class StreamReader:
     def feed(self, stream: str, line: str) -> str:
         """Take one line of `stdout` or `stderr`; words that tell a person what it says, or ""."""
         if stream == "stderr":
+            if self.tells_usage(line):
+                return ""
             self._last.append(line)
             for pattern in self.signs.stuck:
                 if found := pattern.search(line):
@@ -113,8 +115,21 @@ class StreamReader:
         """What a JSON line means. Must take any shape: versions move."""
         raise NotImplementedError
 
+    def tells_usage(self, line: str) -> bool:
+        """Add up what a line says of tokens and money; False if it says nothing of them."""
+        found = [match.groupdict() for pattern in self.signs.usage if (match := pattern.search(line))]
+        for said in found:
+            used = {name: _number(said.get(name)) for name in ("in", "out", "cached", "gross")}
+            used["in"] += max(used["gross"] - used["cached"], 0)
+            self.tokens = {name: tokens + used[name] for name, tokens in self.tokens.items()}
+            self.cost_usd = float(said["usd"]) if said.get("usd") else self.cost_usd
+            self.model = said.get("model") or self.model
+        return bool(found)
+
     def waits(self, moment: datetime | None, words: str, status: Any = None) -> str:
         """The client said that it tries again by itself, at `moment`."""
+        if self.stuck:
+            return words
         self.error, self.status, self.until = words, status if isinstance(status, int) else None, moment
         if self.status in REFUSED or (moment and (moment - self._clock()).total_seconds() > PATIENCE):
             self.stuck = words
@@ -175,6 +190,17 @@ class StreamReader:
         if self.status in BUSY and soon:
             return "overload", self.until
         return ("limit", self.until) if self.until else ("error", None)
+
+
+def _number(text: str | None) -> int:
+    """`1.2k` as 1200; 0 if it is no number."""
+    digits, scale = (text or "").replace(",", "").strip(), 1
+    if digits and digits[-1] in "kM":
+        digits, scale = digits[:-1], 1000 if digits[-1] == "k" else 1_000_000
+    try:
+        return int(float(digits) * scale)
+    except ValueError:
+        return 0
 
 
 def _found(patterns: Iterable[Any], lines: Iterable[str]) -> Iterable[Any]:
