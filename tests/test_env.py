@@ -106,6 +106,19 @@ def test_a_scan_looks_and_what_it_finds_becomes_decisions(project: Repo) -> None
     project.kin("env", "scan", "mail", exit=8)
 
 
+def test_the_watcher_offers_to_look_when_an_entry_changes(project: Repo) -> None:
+    def offers() -> list[str]:
+        said = json.loads(project.kin("watch", "--once", "--yes", "--json").stdout)["data"]
+        return [one["text"].partition(" looked")[0] for one in said if one["kind"] == "offer"]
+
+    project.write(".kin/environments.yaml", "web: web-1\ndb: db-1\n")
+    assert offers() == ["nobody had db", "nobody had web"]
+    project.kin("env", "scan", "web", "--run", "true")
+    assert offers() == ["nobody had db"]
+    project.write(".kin/environments.yaml", "web: {host: web-1, user: me}  # was: nobody\n")
+    assert offers() == ["nobody had web"]
+
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
 
 

@@ -34,10 +34,12 @@ def _scan(call: Call, name: str) -> Result:
     from kin.runner.begin import Asked
     from kin.runner.watchdog import recover
     from kin.store import entries, tasks
+    from kin.store.environments import mark_scanned
 
     machine = entries.find(call.project, ENVIRONMENTS, name)
     recovered = recover(call.project)
     task = tasks.add(call.project, _task(machine, call["run"]), today=strftime("%Y-%m-%d"))
+    mark_scanned(call.project, machine)
     return run_now(call, [task.id], Asked(started_by="env"), more_ready=False, warnings=recovered)
 
 

@@ -27,6 +27,8 @@ KINDS: list[type[events.FileSystemEvent]] = [
 """No event of these comes from reading: the watcher would wake itself for ever."""
 
 GIT_STATE = ("HEAD", "index", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "rebase-merge", "rebase-apply", "sequencer")
+SETTINGS = ("kin.yaml", "environments.yaml")
+"""Files of the store, beside tasks, that the watcher goes by."""
 MARKS = {"index.lock": "writes the index", "BISECT_LOG": "bisects", "SQUASH_MSG": "holds a squash that is not committed"}
 
 
@@ -165,7 +167,7 @@ class _Handler(events.FileSystemEventHandler):
         if folder == self._project.root:
             return name == STORE
         if folder == self._project.store:
-            return name in ("tasks", "kin.yaml", "roles")
+            return name in ("tasks", "roles", *SETTINGS)
         in_tasks = folder == os.path.join(self._project.store, "tasks")
         return not name.startswith(".") and (not in_tasks or name.endswith((".yaml", ".yml")))
 
@@ -199,7 +201,8 @@ def print_of(project: Project) -> int:
                 with suppress(OSError):
                     st = entry.stat()
                     seen.append((entry.name, st.st_mtime_ns, st.st_size, st.st_ino))
-    for path in (os.path.join(project.store, "kin.yaml"), os.path.join(project.gitdir, "HEAD")):
+    settings = (os.path.join(project.store, name) for name in SETTINGS)
+    for path in (*settings, os.path.join(project.gitdir, "HEAD")):
         with suppress(OSError):
             st = os.stat(path)
             seen.append((path, st.st_mtime_ns, st.st_size, st.st_ino))

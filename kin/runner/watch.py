@@ -28,6 +28,7 @@ from kin.runner.signals import Cancel
 from kin.runner.watchdog import recover
 from kin.store import config, locks, records
 from kin.store.arrivals import digest
+from kin.store.environments import unscanned
 from kin.store.project import Project
 from kin.store.remembered import recall, remember
 from kin.store.view import View, see
@@ -46,7 +47,8 @@ class Happening(NamedTuple):
     """Something that the watcher saw or did.
 
     `kind`: `watching`, `quiet` (git is at work), `polling`, `overflow`, `start`, `end`, `kept` (a task asks to be started and
-    may not be), `decision` (text: how many start, wait their turn, are kept), `schedule`, `note`.
+    may not be), `decision` (text: how many start, wait their turn, are kept), `schedule`, `offer` (a machine to look
+    at), `note`.
     """
 
     kind: str
@@ -100,6 +102,7 @@ class Watcher:
             for line in made:
                 self.emit(Happening("schedule", line))
             view = see(self.project, bodies=False, now=times.rfc3339(now))
+        self._offer()
         choice = self.choose(view, settings)
         if self._disturbed(began):
             return 0.0
@@ -118,6 +121,14 @@ class Watcher:
             return self.quiet_since + HUSH - now
         self._say("quiet", f"git {what}; nothing is started meanwhile")
         return HOUR
+
+    def _offer(self) -> None:
+        """Offer to have machines looked at whose entries changed: once each, until somebody does."""
+        words = (f"nobody had {one} looked at since its entry changed; `kin env scan {one}`" for one in unscanned(self.project))
+        offers = {Happening("offer", text) for text in words}
+        self.said -= {one for one in self.said if one.kind == "offer"} - offers
+        for one in sorted(offers):
+            self._say(one.kind, one.text)
 
     def _may_fire(self) -> bool:
         """Whether the settings were agreed to: a task that a pulled schedule made would pass for one that was made here."""
@@ -217,7 +228,7 @@ class Watcher:
         """Say what holds for longer, once."""
         what = Happening(kind, text, task)
         if what not in self.said:
-            self.said -= {one for one in self.said if (one.kind, one.task) == (kind, task) and kind != "note"}
+            self.said -= {one for one in self.said if (one.kind, one.task) == (kind, task) and kind not in ("note", "offer")}
             self.said.add(what)
             self.emit(what)
 

@@ -1,4 +1,4 @@
-"""What the watcher must know in its next life: starts of the last hour, schedules' last firings, reverts that were pardoned.
+"""What the watcher must know in its next life: starts of the last hour, schedules' last firings, pardoned reverts, scans.
 
 It lies in the git common dir, so it never comes with a clone. Damaged or absent, it is empty.
 """
@@ -16,13 +16,15 @@ from kin.store.project import Project
 class Remembered(NamedTuple):
     """`starts`: when runs were started, seconds since the epoch; `fired`: by schedule the last time that was dealt with, RFC
     3339 in UTC; `making`: by schedule the task that is being made for a firing; `reopened`: by task what a person reopened,
-    as a digest of what it asks for, and its reverted run, which no longer keeps the watcher off ("" for none).
+    as a digest of what it asks for, and its reverted run, which no longer keeps the watcher off ("" for none); `scanned`: by
+    environment its entry when it was looked at, as a digest.
     """
 
     starts: tuple[float, ...] = ()
     fired: Mapping[str, str] = {}
     making: Mapping[str, str] = {}
     reopened: Mapping[str, Sequence[str]] = {}
+    scanned: Mapping[str, str] = {}
 
 
 def recall(project: Project) -> Remembered:
@@ -30,7 +32,7 @@ def recall(project: Project) -> Remembered:
     try:
         with open(_path(project), "rb") as file:
             held: dict[str, Any] = json.loads(file.read())
-        return Remembered(tuple(held["starts"]), held["fired"], held["making"], held["reopened"])
+        return Remembered(**{**held, "starts": tuple(held["starts"])})
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return Remembered()
 
