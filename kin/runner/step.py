@@ -213,7 +213,7 @@ def _model_changes(p: Passage, index: int, end: StepEnd, played: Played) -> dict
     """What the live record keeps of an agent: its session for a step that goes on, and until when it can play nothing."""
     name, who = step_id(index, p.specs[index]), played.facts["agent"]
     sessions = {k: v for k, v in p.live.sessions.items() if k != name}
-    if played.session and end.status in ("blocked", "waiting"):
+    if played.session and end.status in ("blocked", "waiting", "cancelled"):
         sessions[name] = {"agent": who, "session": played.session, "of": p.wording(index), "at": now()}
     changes: dict[str, object] = {"sessions": sessions}
     if end.status == "waiting":
