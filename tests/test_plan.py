@@ -135,6 +135,7 @@ def test_parts_are_written_at_once_run_in_order_and_the_parent_goes_on_after_the
     assert "parent: KIN-1" in api and "mode: auto" in api and "auto\n" not in api.replace("mode: auto\n", "")
     assert "  - KIN-2\n" in page and "mode: review" in page and "  - cli\n" in page and "pipeline: careful" in page
     assert "KIN-3, a part of it, is review" in project.kin("why", "KIN-1").stdout
+    assert "KIN-3, which a new plan" in project.kin("revise", "KIN-1", "--to", "pm", "-m", "in one", exit=2).stderr
     project.kin("approve", "KIN-3")
     (outcome,) = outcomes(project, "KIN-1")
     assert outcome["status"] == "done" and pm.asked() == 1 and steps_of(project)[-1] == "3-developer done"

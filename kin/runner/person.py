@@ -12,7 +12,7 @@ from kin.errors import Busy, Conflict, NotFound, Usage
 from kin.faults import point
 from kin.model import times
 from kin.model.record import Live, PlanRecord, Run
-from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
+from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
 from kin.model.task import Note, NoteFor
 from kin.runner import claim
 from kin.runner.aside import set_aside
@@ -96,6 +96,9 @@ def revise(
         planned = live.waiting is not None and live.waiting.for_ == WaitFor.plan
         index = plan.planners - 1 if planned and to is None else _step_for(project, plan.specs, to)
         spec = plan.specs[index]
+        if index < plan.planners and (parts := _open_parts(project, task_id)):
+            ways = f"`kin set {' '.join(parts)} status=cancelled` first, or revise those"
+            raise Usage(f"{task_id} was split into {', '.join(parts)}, which a new plan would make once more", ways)
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
         point("revise.noted")
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
@@ -110,6 +113,10 @@ def revise(
         point("revise.saved")
         _to_todo(project, task_id)
         return note, step_id(index, spec)
+
+
+def _open_parts(project: Project, task_id: str) -> list[str]:
+    return [task.id for task in tasks.scan(project).tasks.values() if task.parent == task_id and task.status in OPEN]
 
 
 def _step_for(project: Project, specs: tuple, to: str | None) -> int:  # type: ignore[type-arg]
