@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repo, wait_for
+from test_models import Company, result, said
 
 from kin.model.environment import looks_secret
 
@@ -84,6 +85,17 @@ def test_no_ordinary_value_is_taken_for_a_secret() -> None:
     assert [value for value in ORDINARY if looks_secret(value)] == []
 
 
+def test_each_secret_in_the_file_is_refused_with_its_place_and_nothing_ordinary_is(project: Repo) -> None:
+    def refused(values: list[str]) -> list[tuple[str, int, int]]:
+        lines = (f"m{n:03}: {{host: h, x-note: {json.dumps(value)}}}\n" for n, value in enumerate(values))
+        project.write(".kin/environments.yaml", "".join(lines))
+        found = json.loads(project.kin("check", "--json", exit=None).stdout)["data"]["findings"]
+        return [(one["file"], one["line"], one["column"]) for one in found]
+
+    assert refused(SECRETS) == [(".kin/environments.yaml", n, 25) for n in range(1, len(SECRETS) + 1)]
+    assert refused(ORDINARY) == []
+
+
 def test_a_secret_in_the_file_is_refused_with_its_place_and_where_to_put_it(project: Repo) -> None:
     project.write(".kin/environments.yaml", "web:\n  host: web-1\n  user: deploy\n  password: 1234\n\ndb: db-1\n")
     said = project.kin("env", "scan", "web", exit=7).stderr
@@ -104,6 +116,17 @@ def test_a_scan_looks_and_what_it_finds_becomes_decisions(project: Repo) -> None
     assert "status: done" in project.read(".kin/tasks/KIN-1.yaml")
     assert not (project.path / "stray").exists(), "it may only look"
     project.kin("env", "scan", "mail", exit=8)
+
+
+def test_a_model_plays_the_sysadmin(project: Repo, tmp_path: Path) -> None:
+    company = Company(project, tmp_path / "agents")
+    company.settings()
+    finding = {"kind": "gotcha", "title": "The disk is nearly full", "text": "df says 97 %"}
+    company.answers("claude", company.says("found", said(result(summary="looked", decisions=[finding]))))
+    project.write(".kin/environments.yaml", "web: {host: web-1, user: deploy}\n")
+    project.kin("env", "scan", "web")
+    assert "ssh -o BatchMode=yes -l deploy -- web-1" in company.prompts()[0] and "--read-only" in company.argv(1)
+    assert "- env:web" in project.read(".kin/decisions/D-1.yaml")
 
 
 def test_the_watcher_offers_to_look_when_an_entry_changes(project: Repo) -> None:

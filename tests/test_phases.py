@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repo, wait_for
+from test_models import Company, result, said
 
 RESEARCH = json.dumps({"summary": "Three ways; the second fits", "decisions": [{"title": "Use the second way"}]})
 
@@ -65,16 +66,33 @@ def test_the_story_of_two_phases(phased: Repo, tmp_path: Path) -> None:
 
 def test_a_start_that_meets_no_free_slot_leaves_everything_as_it_was(phased: Repo, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "hold")
-    phased.write(".kin/kin.yaml", phased.read(".kin/kin.yaml") + "\nconcurrency: 1\n")
-    phased.write(".kin/tasks/KIN-9.yaml", f"id: KIN-9\ntitle: t\nstatus: todo\npipeline:\n  - run: cat {tmp_path}/hold\n")
-    phased.commit("one slot")
-    busy = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-9"], cwd=phased.path, stdout=subprocess.DEVNULL)
-    wait_for(lambda: "KIN-9" in phased.kin("status").stdout)
+    busy = [f"KIN-{n}" for n in range(11, 16)]
+    for one in busy:
+        text = f"id: {one}\ntitle: t\nstatus: todo\npipeline:\n  - run: touch {tmp_path}/{one}; cat {tmp_path}/hold\n"
+        phased.write(f".kin/tasks/{one}.yaml", text)
+    phased.commit("five that hold all slots")
+    runs = subprocess.Popen([sys.executable, "-m", "kin", "run", *busy], cwd=phased.path, stdout=subprocess.DEVNULL)
+    wait_for(lambda: all((tmp_path / one).exists() for one in busy))
     files = {p: p.stat().st_mtime_ns for p in (phased.path / ".kin").rglob("*")}
-    assert "slots are taken" in phased.kin("phase", "start", "research", exit=6).stderr
+    assert "all 5 slots are taken" in phased.kin("phase", "start", "research", exit=6).stderr
     assert {p: p.stat().st_mtime_ns for p in (phased.path / ".kin").rglob("*")} == files
-    (tmp_path / "hold").write_text("")
-    assert busy.wait(30) == 0
+    with open(tmp_path / "hold", "w"):  # all five read it, and end when it is closed
+        pass
+    assert runs.wait(30) == 0
+
+
+def test_models_play_a_phase_and_what_they_found_is_remembered(project: Repo, tmp_path: Path) -> None:
+    company = Company(project, tmp_path / "agents")
+    company.settings()
+    found = result(summary="Two markets", decisions=[{"kind": "decision", "title": "Begin in Austria", "text": "It is near"}])
+    company.answers("claude", company.says("found", said(found)), company.says("weighed", said(result(summary="Weighed"))))
+    project.write(".kin/phases.yaml", "market: {goal: Who would buy it?, roles: [market_researcher, business_analyst]}\n")
+    project.kin("phase", "start", "market", exit=3)
+    first, second = company.prompts()
+    assert "Who would buy it?" in first and "Two markets" in second and "--read-only" in company.argv(1)
+    project.kin("phase", "approve", "market")
+    assert "title: Begin in Austria" in project.read(".kin/decisions/D-1.yaml")
+    assert standing(project) == {"market": "approved"}
 
 
 def test_without_trust_no_task_is_made(phased: Repo) -> None:

@@ -319,8 +319,11 @@ def test_a_pending_merge_is_finished_when_nothing_is_in_its_way_any_more(project
     assert project.read("code") == "two\n" and merges(project) == ["KIN-1"]
 
 
-def test_where_events_do_not_work_it_says_so_and_looks_itself(project: Repo, watch: Watch) -> None:
-    inside = ("unshare", "-Ur", "sh", "-c", 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"', "sh")
+@pytest.mark.parametrize(
+    "limit", ["echo 0 > /proc/sys/user/max_inotify_instances", "echo 2 > /proc/sys/user/max_inotify_watches"]
+)
+def test_where_events_do_not_work_it_says_so_and_looks_itself(project: Repo, watch: Watch, limit: str) -> None:
+    inside = ("unshare", "-Ur", "sh", "-c", f'{limit} && exec "$@"', "sh")
     if subprocess.run([*inside, "true"], capture_output=True).returncode:
         pytest.skip("no user namespaces here")
     one = watch(command=inside)
