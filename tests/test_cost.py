@@ -27,6 +27,7 @@ def step(role: str, day: str, cost: float | None, tokens: tuple[int, int, int] |
         model="m-1" if tokens else None,
         started=f"{day}T10:00:00Z",
         ended=f"{day}T10:{minutes:02}:00Z",
+        seconds=60.0 * minutes,
         tokens=dict(zip(("in", "out", "cached"), tokens, strict=True)) if tokens else None,
         cost_usd=cost,
     )

@@ -24,7 +24,7 @@ RUN = Run(
     waiting=Waiting(WaitFor.merge, reason="dirty: yes", paths=("src/a b.py", "ü")),
     steps=(
         StepRecord("1-developer", "developer", StepStatus.done, commit="0" * 40, exit=0, summary="did\n\nit", cost_usd=0.125),
-        StepRecord("2-reviewer", "reviewer", exit=-9, tokens={"in": "10", "out": "2"}),
+        StepRecord("2-reviewer", "reviewer", exit=-9, tokens={"in": 10, "out": 2}),
     ),
     gates=(GateRecord("pytest -q", "pass", 0, 1.5),),
     live=Live(pid=4711, worktree="/home/ada/w t/KIN-1", verdicts=("a", "b"), crashes=2, pending_edit={"status": "blocked"}),

@@ -4,7 +4,6 @@ Money that a client did not tell is unknown, and said to be: nothing is guessed 
 """
 
 from collections.abc import Iterator
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.output import Call, Result
@@ -13,7 +12,6 @@ from kin.errors import Usage
 
 if TYPE_CHECKING:
     from kin.model.record import Run, StepRecord
-    from kin.store.project import Project
 
 
 class Sum(NamedTuple):
@@ -29,7 +27,7 @@ class Sum(NamedTuple):
 
     def plus(self, step: "StepRecord") -> "Sum":
         """With one more step."""
-        tokens = {name: _count(value) for name, value in (step.tokens or {}).items()}
+        tokens = step.tokens or {}
         return Sum(
             self.steps + 1,
             self.tokens_in + tokens.get("in", 0),
@@ -37,7 +35,7 @@ class Sum(NamedTuple):
             self.tokens_cached + tokens.get("cached", 0),
             self.cost_usd + (step.cost_usd or 0.0),
             self.unknown + (step.cost_usd is None and bool(tokens)),
-            self.seconds + seconds_of(step),
+            self.seconds + step.seconds,
         )
 
 
@@ -50,7 +48,8 @@ def cost_(call: Call) -> Result:
     by = call["by"] or "task"
     sums: dict[str, Sum] = {}
     live, warnings = records.all_live(call.project)
-    for run in chain(_ended(call.project, {run.run for run in live}), live):
+    going_on = {run.run for run in live}  # of these the live record knows more
+    for run in (*live, *(run for run in records.all_ended(call.project) if run.run not in going_on)):
         for step in run.steps if not wanted or run.task in wanted else ():
             if step.started and step.ended and step.started >= since:
                 name = _name(by, run, step)
@@ -80,17 +79,6 @@ def _since(word: str | None) -> str:
         raise Usage(f"--since {word} is neither a day nor a time", "`--since 2026-11-01`, `--since 7d`") from None
 
 
-def _ended(project: "Project", live: set[str]) -> Iterator["Run"]:
-    """All records in the working tree, but those of runs that go on: the live ones know more."""
-    import os
-
-    from kin.store import records
-
-    folder = os.path.join(project.store, "pipelines")
-    for task in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        yield from (run for run in records.ended(project, task) if run.run not in live)
-
-
 def _name(by: str, run: "Run", step: "StepRecord") -> str:
     match by:
         case "role":
@@ -103,23 +91,6 @@ def _name(by: str, run: "Run", step: "StepRecord") -> str:
             return (step.started or "")[:10]
         case _:
             return run.task
-
-
-def _count(value: object) -> int:
-    """A number in a record; somebody's edit of it counts as nothing."""
-    return int(word) if (word := str(value)).isdecimal() and len(word) < 19 else 0
-
-
-def seconds_of(step: "StepRecord") -> float:
-    """How long a step took; 0 if its record does not say."""
-    from kin.model import times
-
-    if step.seconds:  # of all its passages; older records have the last one's times
-        return step.seconds
-    try:
-        return max(0.0, (times.parse(step.ended or "") - times.parse(step.started or "")).total_seconds())
-    except ValueError:
-        return 0.0
 
 
 def _data(row: Sum) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.annotate import github
-from kin.cli.cost import Sum, seconds_of
+from kin.cli.cost import Sum
 from kin.cli.output import Call, Result
 from kin.errors import KinError
 from kin.runner.host import job_of
@@ -170,7 +170,7 @@ def junit(ended: Sequence[Mapping[str, Any]], runs: "Sequence[Run | None]") -> b
     root = xml.Element("testsuites", name="kin")
     for one, run in zip(ended, runs, strict=True):
         suite = xml.SubElement(root, "testsuite", name=one["task"])
-        cases = [(s.id, seconds_of(s), str(s.status), s.reason) for s in run.steps] if run else []
+        cases = [(s.id, s.seconds, str(s.status), s.reason) for s in run.steps] if run else []
         cases += [(f"gate {g.name}", g.seconds, g.verdict, one["reason"]) for g in run.gates] if run else []
         if one["exit"] and not any(status in ("failed", "fail", "error") for _, _, status, _ in cases):
             cases.append((one["status"], 0.0, "skipped" if one["exit"] in (3, 6) else "failed", one["reason"]))

@@ -1,7 +1,6 @@
 """`kin log`: what the steps of a task's run said, and with -f what they say."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from json import loads
 from time import localtime, strftime
@@ -11,14 +10,11 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Usage
 from kin.model.times import parse
-from kin.runner.logs import LogLine, follow, read_lines, steps_of
+from kin.runner.logs import LogLine, follow, plain, read_lines, steps_of
 from kin.store.locks import is_held, lock_path
 from kin.store.project import Project
 from kin.store.records import live, logs_folder
 from kin.store.tasks import resolve
-
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-"""Colours and other sequences for terminals (ECMA-48), which agents print although they write into a log."""
 
 
 def log_(call: Call) -> Result:
@@ -109,7 +105,7 @@ class Pretty:
         second = line.time[:19]
         if second not in self._moments:
             self._moments = {second: strftime("%H:%M:%S", localtime(parse(second + "Z").timestamp()))}
-        text = clean(_ESCAPES.sub("", line.text))
+        text = clean(plain(line.text))
         head = self._screen.paint(f"{self._moments[second]} {line.step}", "dim")
         return f"{head}  {self._screen.paint(text, '' if line.stream == 'stdout' else 'dim')}"
 
@@ -135,7 +131,7 @@ def last_line(folder: str) -> str:
                 except ValueError:  # the first of these lines is cut, the last one may be half written
                     continue
                 if isinstance(record, dict) and str(record.get("text", "")).strip():
-                    return clean(_ESCAPES.sub("", str(record["text"]).strip()))
+                    return clean(plain(str(record["text"]).strip()))
     return ""
 
 

@@ -16,6 +16,12 @@ def _mappings(plain: Any) -> tuple[dict[str, Any], ...]:
     return tuple(mapping(item) for item in raw(plain) or ())
 
 
+def _counts(plain: Any) -> dict[str, int]:
+    """Counts by name; what somebody made no number counts as nothing."""
+    words = {name: str(value) for name, value in mapping(plain).items()}
+    return {name: int(word) if word.isdecimal() and len(word) < 19 else 0 for name, word in words.items()}
+
+
 _COUNT = integer(-(10**11), 10**12 - 1)
 
 
@@ -44,7 +50,7 @@ class StepRecord(NamedTuple):
     seconds: Annotated[float, Field("How long it took, all rounds together", number)] = 0.0
     reason: Annotated[str, Field("Why it failed", text)] = ""
     summary: Annotated[str, Field("What it says it did, at most 2,000 masked characters", text)] = ""
-    tokens: Annotated[dict[str, Any] | None, Field("in, out, cached; all rounds together", mapping)] = None
+    tokens: Annotated[dict[str, int] | None, Field("in, out, cached; all rounds together", _counts)] = None
     cost_usd: Annotated[float | None, Field("What it cost, all rounds together; absent if nobody told", number)] = None
 
 

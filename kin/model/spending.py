@@ -4,7 +4,7 @@ Money that a client did not name is unknown and counts as nothing here: it is ne
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kin.model.record import StepRecord
 
@@ -50,17 +50,15 @@ def used_by(steps: Iterable[StepRecord]) -> Used:
     return total
 
 
-def tokens_of(tokens: Mapping[str, Any] | None) -> float:
-    """Tokens in and out of a record's `tokens`, whose numbers may still be text."""
-    return sum(float((tokens or {}).get(key) or 0) for key in ("in", "out"))
+def tokens_of(tokens: Mapping[str, int] | None) -> int:
+    """Tokens in and out of a record's `tokens`."""
+    return sum((tokens or {}).get(key, 0) for key in ("in", "out"))
 
 
-def added(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> dict[str, int] | None:
+def added(old: Mapping[str, int] | None, new: Mapping[str, int] | None) -> dict[str, int] | None:
     """The tokens of two passages of one step together; None if nobody told any."""
-    if not old and not new:
-        return None
-    names = dict.fromkeys((*(old or {}), *(new or {})))
-    return {name: int((old or {}).get(name) or 0) + int((new or {}).get(name) or 0) for name in names}
+    one, other = old or {}, new or {}
+    return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}} or None
 
 
 def narrowest(budgets: Mapping[str, Mapping[str, float | None]], used: Mapping[str, Used]) -> dict[str, Cap]:

@@ -5,7 +5,6 @@ live run keeps for its step stands in its own live record, written under one loc
 """
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -55,7 +54,8 @@ def _others(p: Passage) -> Iterator[Run]:
 def _used_today(p: Passage, landed: list[Run]) -> Used:
     """What the project used on this day (UTC), and what other live runs keep for the steps that they play."""
     live, _ = records.all_live(p.project)
-    runs = {run.run: run for run in (*landed, *_ended_today(p), *live, p.run)}
+    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+    runs = {run.run: run for run in (*landed, *records.all_ended(p.project, midnight), *live, p.run)}
     today = now()[:10]
     total = used_by(step for run in runs.values() for step in run.steps if _day_of(step) == today)
     for run in live:
@@ -67,17 +67,6 @@ def _used_today(p: Passage, landed: list[Run]) -> Used:
 
 def _day_of(step: StepRecord) -> str:
     return (step.ended or step.started or "")[:10]
-
-
-def _ended_today(p: Passage) -> Iterator[Run]:
-    """Records in the working tree that were written today; a checkout makes files newer, never older."""
-    midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
-    for folder, _, names in os.walk(os.path.join(p.project.store, "pipelines")):
-        for name in names:
-            path = os.path.join(folder, name)
-            if name.endswith(".yaml") and os.stat(path, follow_symlinks=False).st_mtime >= midnight:
-                with open(path, encoding="utf-8") as file:
-                    yield records.parse(file.read(), path)
 
 
 def _landed_today(p: Passage) -> Iterator[Run]:

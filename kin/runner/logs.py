@@ -8,6 +8,7 @@ step: the log says later how many lines are missing. Records: {"time", "step", "
 import heapq
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ LONGEST_TEXT = 64 * 1024
 """Characters of a record's text; a longer line is several records."""
 AT_ONCE = 2000
 """Lines in one write: a step may print half a million lines of one letter at once."""
+_CODES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 LOOK_AGAIN = 0.5
 """Seconds after which `follow` looks without having been woken: whether the run lives is no event in its log folder."""
 
@@ -35,6 +37,11 @@ class LogLine(NamedTuple):
     step: str
     stream: str
     text: str
+
+
+def plain(text: str) -> str:
+    """`text` without colours, cursor movements and titles (ECMA-48), which programs print although they write into a log."""
+    return _CODES.sub("", text)
 
 
 def stamp(now: float) -> str:

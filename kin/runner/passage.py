@@ -7,7 +7,6 @@ decides.
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from kin.model.task import Task
 from kin.runner.casting import Cast, role_of
 from kin.runner.commit import State
 from kin.runner.events import Emit, Event
+from kin.runner.logs import plain
 from kin.runner.share import Share
 from kin.runner.signals import Cancel
 from kin.runner.supervise import Supervisor
@@ -35,9 +35,6 @@ __all__ = ["Passage", "digest", "step_id"]
 
 MAX_SUMMARY = 2000
 """Characters of a summary or a reason that a record keeps."""
-
-_TERMINAL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-"""Colours and cursor movements, as ECMA-48 writes them, and titles of windows."""
 
 
 def digest(*values: Any) -> str:
@@ -172,7 +169,7 @@ class Passage:
 
     def short(self, text: str) -> str:
         """`text` as records and task files may hold it: masked, no terminal codes, no paths of this machine, not too long."""
-        text = _TERMINAL.sub("", text)
+        text = plain(text)
         home = self.environ.get("HOME", "")
         for path, name in ((self.path, "."), (self.project.root, "."), (self.project.git_common, ".git"), (home, "~")):
             if len(path) > 1:

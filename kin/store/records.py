@@ -5,6 +5,7 @@ believed by nobody: the lock decides (kin.store.view).
 """
 
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from kin.errors import Invalid, Place
 from kin.model.fields import data_of
 from kin.model.record import Run, StepRecord, committed, run_from_data, run_to_data
 from kin.store import files, reader
-from kin.store.project import STORE, Project
+from kin.store.project import Project
 
 ORDER = Run._fields
 
@@ -108,11 +109,7 @@ def all_live(project: Project) -> tuple[list[Run], list[str]]:
     """The newest live record of every task that has one, and a warning for each that cannot be read."""
     runs: list[Run] = []
     warnings: list[str] = []
-    try:
-        tasks = sorted(os.listdir(os.path.join(project.common, "run")))
-    except FileNotFoundError:
-        return [], []
-    for task in tasks:
+    for task in _listed(os.path.join(project.common, "run")):
         try:
             if run := live(project, task):
                 runs.append(run)
@@ -121,11 +118,20 @@ def all_live(project: Project) -> tuple[list[Run], list[str]]:
     return runs, warnings
 
 
-def ended(project: Project, task: str) -> list[Run]:
-    """The task's records in the working tree, oldest first. Raises Invalid for one that cannot be read."""
+def ended(project: Project, task: str, since: float = 0.0) -> list[Run]:
+    """The task's records in the working tree, oldest first; `since` as in `all_ended`. Raises Invalid as it does."""
     folder = os.path.join(project.store, "pipelines", task)
-    runs = (_load(os.path.join(folder, name), os.path.join(STORE, "pipelines", task, name)) for name in _records(folder))
+    paths = [os.path.join(folder, name) for name in _records(folder)]
+    new = [path for path in paths if not since or os.lstat(path).st_mtime >= since]
+    runs = (_load(path, os.path.relpath(path, project.root)) for path in new)
     return [run for run in runs if run is not None]
+
+
+def all_ended(project: Project, since: float = 0.0) -> Iterator[Run]:
+    """Every record in the working tree that was written since (seconds since the epoch); a checkout makes files newer, never
+    older. Raises Invalid for one that cannot be read."""
+    for task in _listed(os.path.join(project.store, "pipelines")):
+        yield from ended(project, task, since)
 
 
 def save_record(project: Project, run: Run) -> None:
@@ -134,8 +140,12 @@ def save_record(project: Project, run: Run) -> None:
 
 
 def _records(folder: str) -> list[str]:
+    return [name for name in _listed(folder) if name.endswith(".yaml") and not name.startswith(".")]
+
+
+def _listed(folder: str) -> list[str]:
     try:
-        return sorted(n for n in os.listdir(folder) if n.endswith(".yaml") and not n.startswith("."))
+        return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
 
