@@ -8,7 +8,7 @@ import pytest
 from conftest import Repo
 
 from kin.errors import Invalid
-from kin.model.record import GateRecord, Live, Run, StepRecord, Waiting
+from kin.model.record import GateRecord, Live, Run, StepRecord, Waiting, committed
 from kin.model.status import RunStatus, StepStatus, WaitFor
 from kin.store import journal, records
 from kin.store.project import Project, find
@@ -62,7 +62,7 @@ def test_what_is_committed_holds_nothing_of_this_machine(repo: Repo, store: Proj
     text = repo.read(f".kin/pipelines/KIN-1/{RUN.run}.yaml")
     assert "/home/ada" not in text
     assert "4711" not in text
-    assert records.ended(store, "KIN-1") == [RUN._replace(status=RunStatus.failed, live=None, waiting=None)]
+    assert records.ended(store, "KIN-1") == [committed(RUN._replace(status=RunStatus.failed))]
 
 
 def test_an_earlier_record_of_the_run_is_rewritten(store: Project) -> None:

@@ -34,7 +34,7 @@ def context_(call: Call) -> Result:
         raise Usage(wrong[0].message)
     index, spec = _step(specs, call["role"], call["step"])
     name = step_id(index, spec)
-    items = run.live.items.get(name, []) if run is not None and run.live is not None else []
+    items = run.live.items.get(name, []) if run is not None else []
     role = role_of(spec, project.store)
     made = prompt_for(project, task, spec, role, run.steps[:index] if run else (), items, name)
     mask = make_mask(call.environ, settings.secrets)  # as a run does before it sends it

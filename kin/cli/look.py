@@ -155,7 +155,7 @@ def why_(call: Call) -> Result:
 def _goes_on(run: "Run | None") -> bool:
     """Whether a run that stands still goes on by itself."""
     if run is None or run.waiting is None:
-        return run is not None and run.live is not None and run.live.word == "go"
+        return run is not None and run.live.word == "go"
     return run.waiting.for_ in (WaitFor.limit, WaitFor.merge, WaitFor.tasks)
 
 

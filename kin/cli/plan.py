@@ -32,7 +32,7 @@ def plan_(call: Call) -> Result:
 
 
 def _is_planned(live: "Run | None") -> bool:
-    return bool(live and live.live and live.live.plan and live.live.plan.hash)
+    return bool(live and live.live.plan and live.live.plan.hash)
 
 
 def _make(call: Call, task_id: str, live: "Run | None") -> Any:
@@ -50,7 +50,7 @@ def _make(call: Call, task_id: str, live: "Run | None") -> Any:
     plan = plan_for(call.project, task_id, asked, call.environ)
     if not plan.planners:
         raise Usage(f"{task_id} has a pipeline", f"`kin set {task_id} pipeline=` leaves it to the PM")
-    if live and not asked.restart and not (live.live and live.live.plan) and any(s.status == "done" for s in live.steps):
+    if live and not asked.restart and not live.live.plan and any(s.status == "done" for s in live.steps):
         raise Usage(f"{task_id} was begun without a plan", "`--restart` plans it; what was done is kept aside")
     if (answer := already(call.project, plan, live, asked)) is not None:
         return answer, []
@@ -65,7 +65,7 @@ def _as_data(call: Call, live: "Run") -> dict[str, Any]:
     from kin.model.fields import data_of
     from kin.store.tasks import load, parse
 
-    plan = live.live.plan if live.live else None
+    plan = live.live.plan
     assert plan is not None
     texts = {part: parse(str(text), f"{part}.yaml") for part, text in plan.files.items()}
     parts = [data_of(texts.get(part) or load(call.project, part)[0]) for part in plan.parts]

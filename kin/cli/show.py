@@ -34,7 +34,7 @@ def show_(call: Call) -> Result:
     data = entry(seen) | {
         "path": os.path.relpath(task_path(project, task_id), project.root),
         "branch": run.branch or None if run else None,
-        "worktree": run.live.worktree if run and run.live else None,
+        "worktree": run.live.worktree if run else None,
         "pipelines": [run_entry(last)] if last else [],
         "proposals": proposals(last),
         "notes": [note_entry(task_id, note_id, note) for note_id, note in notes],
@@ -140,7 +140,7 @@ def _run(run: "Run") -> list[str]:
 
 def parts(run: "Run") -> list[str]:
     """The tasks that a plan would make and that are not written yet."""
-    files = run.live.plan.files if run.live and run.live.plan else {}
+    files = run.live.plan.files if run.live.plan else {}
     titles = (line for text in files.values() for line in text.splitlines() if line.startswith("title: "))
     return [f"would make {part}  {title.removeprefix('title: ')}" for part, title in zip(files, titles, strict=True)]
 
@@ -154,7 +154,7 @@ def proposal_line(one: dict[str, Any]) -> str:
 
 def proposals(run: "Run | None") -> list[dict[str, Any]]:
     """The decisions and tasks that a run under way will bring with its merge; `id` is None until that is built."""
-    if run is None or run.live is None or not run.live.proposals:
+    if run is None or not run.live.proposals:
         return []
     from kin.runner.proposals import proposals_of
 

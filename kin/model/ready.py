@@ -147,7 +147,7 @@ def _standing(task_id: str, graph: Graph) -> str:
 
 def as_owed(task: Task, run: "Run | None") -> Task:
     """The task as its file will say that it is blocked, once what its run could not write there yet is written."""
-    owed = (run.live.pending_edit or {}) if run is not None and run.live is not None else {}
+    owed = (run.live.pending_edit or {}) if run is not None else {}
     if owed.get("status") != TaskStatus.blocked or task.status != TaskStatus.todo:
         return task
     block = owed.get("blocked") or {}
@@ -168,7 +168,7 @@ def _status(task: Task, run: "Run | None") -> Iterator[Reason]:
     if task.status != TaskStatus.blocked:
         yield Reason("status", f"it is {task.status}; {_HOW_ON[task.status].replace('{}', task.id)}")
         return
-    crashes = run.live.crashes if run is not None and run.live is not None else 0
+    crashes = run.live.crashes if run is not None else 0
     if task.blocked is not None and task.blocked.kind == BlockedKind.crash and crashes <= MAX_CRASHES:
         return
     kind = f" ({task.blocked.kind})" if task.blocked else ""

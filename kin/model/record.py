@@ -103,7 +103,7 @@ class Live(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A run; field order is the file's. `live` is None in what is committed."""
+    """A run; field order is the file's. `live` is empty in what is committed."""
 
     run: Annotated[str, Field("Its id, sortable by time", text)]
     task: Annotated[str, Field("The task", text)]
@@ -119,7 +119,11 @@ class Run(NamedTuple):
     steps: Annotated[tuple[StepRecord, ...], Field("The steps in order", list_of(StepRecord))] = ()
     gates: Annotated[tuple[GateRecord, ...], Field("The gates' last verdicts", list_of(GateRecord))] = ()
     proposed: Annotated[dict[str, Any] | None, Field("Decisions and tasks that steps proposed", raw)] = None
-    live: Annotated[Live | None, Field("What never leaves the clone", nested(Live))] = None
+    live: Annotated[Live, Field("What never leaves the clone", nested(Live))] = Live()
+
+    def holding(self, **changes: Any) -> "Run":
+        """The run with changes in what never leaves the clone."""
+        return self._replace(live=self.live._replace(**changes))
 
 
 def _respell(data: dict[str, Any]) -> dict[str, Any]:
@@ -144,4 +148,4 @@ def run_from_data(data: dict[str, Any]) -> Run:
 
 def committed(run: Run) -> Run:
     """The part of a record that is history: no path, host, pid, prompt or session."""
-    return run._replace(live=None, waiting=None)
+    return run._replace(live=Live(), waiting=None)

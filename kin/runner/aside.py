@@ -8,7 +8,7 @@ import os
 from kin import git
 from kin.errors import Busy, Conflict
 from kin.faults import point
-from kin.model.record import Live, Run
+from kin.model.record import Run
 from kin.model.status import RunStatus
 from kin.runner import salvage, worktree
 from kin.store import records
@@ -46,8 +46,7 @@ def set_aside(
             raise Conflict(f"{kept} is in the way", f"`kin salvage list {task_id}` shows it")
     point("aside.kept")
     if live is not None:
-        held = (live.live or Live())._replace(approved=None)
-        records.save_live(project, live._replace(status=RunStatus.cancelled, waiting=None, live=held))
+        records.save_live(project, live.holding(approved=None)._replace(status=RunStatus.cancelled, waiting=None))
     if path is not None:
         worktree.discard(project, path)
     point("aside.removed")

@@ -115,7 +115,7 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     there = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
     if not target.here and there is None:
         raise Usage(f"{target.name} does not hold {task_id}", f"commit it on {target.name} first, or name another `--base`")
-    held = live.live if live and live.live and not asked.restart else Live()
+    held = live.live if live and not asked.restart else Live()
     try:
         specs, planners, made = course_of(task, settings, None if asked.restart else live, wanted=asked.plan)
     except ValueError as error:
@@ -177,7 +177,7 @@ def begin_record(project: Project, plan: Plan, live: Run | None, asked: Asked) -
     kept: list[StepRecord] = []
     names = [step_id(i, spec) for i, spec in enumerate(plan.specs)]
     old = {step.id: step for step in live.steps}
-    held = live.live or Live()
+    held = live.live
     for name, spec in zip(names, plan.specs, strict=True):
         step = old.get(name, StepRecord(name, spec.role))
         if step.status == StepStatus.done and held.specs.get(name) != spec_digest(spec):
@@ -217,7 +217,7 @@ def clear_the_way(p: Passage, old: Run | None, new_words: str | None) -> None:
     if new_words:
         p.say("note", text=new_words)
     if old is not None and old.run != p.run.run:
-        path = old.live.worktree if old.live else None
+        path = old.live.worktree
         kept = set_aside(p.project, p.task.id, old.run, "restarted", path=path, target=p.target.oid, live=old)
         if kept:
             p.say("note", text=f"the earlier work is kept: {how_to_see(kept)}")

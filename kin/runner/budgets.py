@@ -59,7 +59,7 @@ def _used_today(p: Passage, landed: list[Run]) -> Used:
     today = now()[:10]
     total = used_by(step for run in runs.values() for step in run.steps if _day_of(step) == today)
     for run in live:
-        kept = run.live.reserved if run.live and run.run != p.run.run else {}
+        kept = run.live.reserved if run.run != p.run.run else {}
         if kept and locks.is_held(locks.lock_path(p.project.common, run.task)):
             total += Used(*(float(kept.get(unit, 0)) for unit in UNITS))
     return total

@@ -121,7 +121,7 @@ def _is_over(project: Project, task: str) -> bool:
 
 def _holds_nothing(project: Project, run: Run) -> bool:
     """Whether no work hangs on the record: it does not run, and neither its worktree nor its branch is there."""
-    path = run.live.worktree if run.live else None
+    path = run.live.worktree
     branch = git.tip(project.git_common, f"refs/heads/kin/{run.task}")
     return run.status != RunStatus.running and branch is None and not (path and os.path.lexists(path))
 

@@ -227,7 +227,7 @@ def check_runs(case: Case) -> Iterator[Row]:
         if f"{task}.kids" in case.held:
             words = f"processes that {task}'s dead run started still live"
             yield Row("runs", "warn", words, f"`kin run {task}` ends them before it starts anything")
-        if run.live and run.live.pending_edit and git.under_way(case.project.gitdir) is None:
+        if run.live.pending_edit and git.under_way(case.project.gitdir) is None:
             yield Row("runs", "warn", f"{task}'s file was not told how its run ended", "`kin doctor --fix` writes it")
         if not os.path.exists(tasks.task_path(case.project, task)):
             yield Row("runs", "warn", f"{task} has a run ({run.status}) but no file here", "is it on another branch?")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from kin import git
 from kin.errors import Busy, Invalid, KinError, NotFound
 from kin.faults import point
-from kin.model.record import Live, Run, Waiting
+from kin.model.record import Run, Waiting
 from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, may_move
 from kin.runner import build, worktree
 from kin.runner.checkout import Pending
@@ -132,7 +132,7 @@ def retire(project: Project, run: Run) -> str | None:
 
     The record goes last: killed before, the next recovery finds the run and comes here again.
     """
-    path = run.live.worktree if run.live else None
+    path = run.live.worktree
     branch, target = f"refs/heads/{run.branch}", newest_tip(project.root, run.base)
     kept = None
     if target is not None and path is not None:
@@ -197,12 +197,12 @@ def owe(project: Project, run: Run, edit: dict[str, Any] | None) -> None:
     """Remember in the live record, if there still is one, what the task's file must be told."""
     held = records.live(project, run.task)
     if held is not None and held.run == run.run:
-        records.save_live(project, held._replace(live=(held.live or Live())._replace(pending_edit=edit)))
+        records.save_live(project, held.holding(pending_edit=edit))
 
 
 def pay_owed_edit(project: Project, run: Run) -> None:
     """Write what git's state put off, now that it may be; the caller holds the task's lock."""
-    edit = run.live.pending_edit if run.live else None
+    edit = run.live.pending_edit
     if not edit or not may_edit(project, run.task):
         return
     if run.status in (RunStatus.failed, RunStatus.cancelled):

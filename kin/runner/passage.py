@@ -91,7 +91,7 @@ class Passage:
     @property
     def live(self) -> Live:
         """The part of the record that never leaves the clone."""
-        return self.run.live or Live()
+        return self.run.live
 
     @property
     def pm_step(self) -> str:
@@ -158,7 +158,7 @@ class Passage:
     def save(self, **changes: Any) -> None:
         """Change the record and make it durable. Keys of `Live` and of `Run` may be mixed."""
         live = {key: changes.pop(key) for key in list(changes) if key in Live._fields and key not in Run._fields}
-        self.run = self.run._replace(**changes, live=self.live._replace(**live))
+        self.run = self.run.holding(**live)._replace(**changes)
         records.save_live(self.project, self.run)
 
     def with_step(self, index: int, **changes: Any) -> tuple[StepRecord, ...]:

@@ -11,7 +11,8 @@ from kin import git
 from kin.errors import Busy, Conflict, NotFound, Usage
 from kin.faults import point
 from kin.model import times
-from kin.model.record import Live, PlanRecord, Run
+from kin.model.ready import as_owed
+from kin.model.record import PlanRecord, Run
 from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
 from kin.model.task import Note, NoteFor
 from kin.runner import claim
@@ -64,8 +65,8 @@ def approve(
         plan = plan_for(project, task_id, Asked(), environ)
         with claim.claim_kids(project, task_id, live.run, None) as kids:
             p = passage_for(project, plan, live, environ, emit, cancel, kids)
-            held = live.live or Live()
-            p.path = held.worktree if held.worktree and git.is_worktree(held.worktree) else ""
+            path = live.live.worktree
+            p.path = path if path and git.is_worktree(path) else ""
             tip = git.tip(project.root, p.branch_ref)
             own = tip is not None and not git.is_ancestor(project.root, tip, p.target.oid)
             changes = {"approved": tip if own else "no code", "approved_by": by, "pid": os.getpid()}
@@ -102,7 +103,7 @@ def revise(
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
         point("revise.noted")
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
-        held = (live.live or Live())._replace(approved=None, approved_by=None, rounds={}, pending_edit=None, word="go")
+        held = live.live._replace(approved=None, approved_by=None, rounds={}, pending_edit=None, word="go")
         held = held._replace(plan=PlanRecord()) if index < plan.planners else held
         if held.integrates:  # what is revised may conflict no more; if it does, there is another attempt
             steps, held = steps[: len(plan.specs) - 1], held._replace(integrates=None)
@@ -175,14 +176,13 @@ def answer(project: Project, task_id: str, message: str, *, by: str) -> str:
     with claim.claim_task(project, task_id):
         task, _ = tasks.load(project, task_id)
         live = records.live(project, task_id)
-        owed = (live.live.pending_edit or {}) if live is not None and live.live else {}
-        kinds = (task.blocked.kind if task.blocked else None, (owed.get("blocked") or {}).get("kind"))
-        if BlockedKind.question not in kinds and not (live and live.waiting and live.waiting.for_ == WaitFor.question):
+        blocked = as_owed(task, live).blocked
+        asks = blocked is not None and blocked.kind == BlockedKind.question
+        if not asks and not (live and live.waiting and live.waiting.for_ == WaitFor.question):
             raise Usage(f"{task_id} asks nothing", f'`kin note {task_id} -m "..."` leaves a note')
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.answer))
         if live is not None:
-            held = (live.live or Live())._replace(pending_edit=None, word="go")
-            records.save_live(project, live._replace(live=held))
+            records.save_live(project, live.holding(pending_edit=None, word="go"))
         _to_todo(project, task_id)
         return note
 
@@ -222,7 +222,7 @@ def _stop(project: Project, task_id: str, who: locks.Holder, by: str) -> Stopped
     with claim.claim_task(project, task_id):
         live = records.live(project, task_id)
         if live is not None:
-            live = live._replace(live=(live.live or Live())._replace(word="stop"))
+            live = live.holding(word="stop")
             records.save_live(project, live)
         task, _ = tasks.load(project, task_id)
         if live is not None and task.status in (TaskStatus.todo, TaskStatus.blocked, TaskStatus.draft):
@@ -262,7 +262,7 @@ def _waiting(project: Project, task_id: str, verb: str) -> Run:
 def _may_approve(live: Run) -> bool:
     # one that was killed or interrupted after it was approved: the word was given already, and may be given again
     if live.status in (RunStatus.running, RunStatus.failed, RunStatus.cancelled):
-        return bool(live.live and live.live.approved)
+        return bool(live.live.approved)
     return bool(live.waiting and live.waiting.for_ in (WaitFor.review, WaitFor.merge, WaitFor.plan))
 
 
@@ -275,8 +275,7 @@ def _resumable(project: Project, task_id: str) -> Run:
 
 def _put_away(project: Project, live: Run, why: str) -> str | None:
     target = git.tip(project.root, f"refs/heads/{live.base}") or git.tip(project.root, "HEAD") or ""
-    path = live.live.worktree if live.live else None
-    kept = set_aside(project, live.task, live.run, why, path=path, target=target, live=live)
+    kept = set_aside(project, live.task, live.run, why, path=live.live.worktree, target=target, live=live)
     if (built := git.tip(project.root, merge_ref(live.task))) is not None:
         git.delete_ref(project.root, merge_ref(live.task), built)  # nobody will move to that merge any more
     return kept

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from kin.errors import KinError
 from kin.faults import point
 from kin.model.builtin import PLAN
-from kin.model.record import Live, PlanRecord, Run, StepRecord
+from kin.model.record import PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.task import Task
@@ -55,7 +55,7 @@ def course_of(task: Task, settings: Settings, live: Run | None, *, wanted: bool)
 
     Raises ValueError if a pipeline or step is malformed. A plan stands as long as the steps that made it are finished.
     """
-    kept = live.live.plan if live and live.live and live.status != RunStatus.completed else None
+    kept = live.live.plan if live and live.status != RunStatus.completed else None
     began = live is not None and any(step.status == StepStatus.done for step in live.steps)
     if task.pipeline is not None or not (wanted or kept or (is_wanted(task, settings) and not began)):
         return Course(plan_steps(task.pipeline, settings))
@@ -237,16 +237,15 @@ def _split(p: Passage, plan: PlanRecord) -> Outcome:
     bulk.write(p.project, missing.items(), len(missing))
     point("plan.written")
     # saved with the waiting: a run that died between the two would be one that nobody takes up while its parts are open
-    p.run = p.run._replace(live=p.live._replace(plan=plan._replace(files={})))
+    p.run = p.run.holding(plan=plan._replace(files={}))
     return wait(p, WaitFor.tasks, words)
 
 
 def agree(project: Project, live: Run, by: str) -> Outcome:
     """A person's word for the plan as it stands; the next run goes on with it. The caller holds the task's lock."""
-    held = live.live or Live()
-    plan = held.plan or PlanRecord()
+    plan = live.live.plan or PlanRecord()
     words = f"its plan was agreed to by {by}; `kin run {live.task}` goes on with it"
-    agreed = held._replace(plan=plan._replace(agreed=plan.hash, agreed_by=by), word="go")
-    records.save_live(project, live._replace(status=RunStatus.cancelled, reason=words, waiting=None, live=agreed))
+    agreed = live.holding(plan=plan._replace(agreed=plan.hash, agreed_by=by), word="go")
+    records.save_live(project, agreed._replace(status=RunStatus.cancelled, reason=words, waiting=None))
     point("plan.agreed")
     return Outcome(live.task, live.run, tasks.load(project, live.task)[0].status.value, 0, reason=words, branch=live.branch)

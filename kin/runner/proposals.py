@@ -112,15 +112,14 @@ def _fault(kind: str, data: Mapping[str, Any], project: Project) -> str:
 
 def proposals_of(run: Run) -> list[Proposal]:
     """What the finished steps of a run propose, in the order in which they said it; the same thing said twice is one."""
-    live = run.live
     done = {step.id for step in run.steps if step.status == StepStatus.done}
     found: dict[str, Proposal] = {}
-    for entry in live.proposals if live else ():
+    for entry in run.live.proposals:
         # of a plan, the tasks are written at once (planning.py)
         for folder in ("decisions",) if "plan" in entry else ("decisions", "tasks"):
             for data in entry.get(folder) or () if entry["step"] in done else ():
                 key = digest(entry["step"], folder, data)
-                given = (live.given if live else {}).get(key, "")
+                given = run.live.given.get(key, "")
                 repeats = given[len(REPEATS) :] if given.startswith(REPEATS) else None
                 own_id = None if repeats else given or None
                 found[key] = Proposal(folder, entry["step"], entry["role"], data, key, own_id, repeats)

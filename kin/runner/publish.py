@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 
 from kin.errors import Busy, Invalid
-from kin.model.record import Live, Run
+from kin.model.record import Run
 from kin.model.result import parse_result
 from kin.model.status import BlockedKind
 from kin.runner import claim, proposals
@@ -58,13 +58,12 @@ def publish(
 
 
 def _without_verdicts(run: Run) -> Run:
-    said: dict[str, object] = {"verdicts": (), "approved": None, "approved_by": None, "given": {}, "pending_edit": None}
-    return run._replace(gates=(), live=(run.live or Live())._replace(**said))  # type: ignore[arg-type]
+    return run._replace(gates=()).holding(verdicts=(), approved=None, approved_by=None, given={}, pending_edit=None)
 
 
 def _through(p: Passage, share: Share, sent: Run) -> Outcome:
     held = records.live(p.project, p.task.id)
-    edit = held.live.pending_edit if held and held.live else None
+    edit = held.live.pending_edit if held else None
     p.share = share
     proposed = p.live.proposals
     try:

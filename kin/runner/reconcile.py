@@ -90,7 +90,7 @@ def _why(task: Task, run: Run | None, ready: bool) -> str:
         return "its usage limit is over"
     if waits == WaitFor.tasks:
         return "its parts are done"
-    if run is not None and run.live is not None and run.live.word == "go":
+    if run is not None and run.live.word == "go":
         return "a person sent it on"
     if AUTO not in task.labels:
         return ""
@@ -132,7 +132,7 @@ def _collide(task: Task, other: Task, modules: Sequence[Module]) -> bool:
 
 def _kept(task_id: str, run: Run | None, known: Known, rules: Watch) -> Reason | None:
     """Why a task that asks to be started may not be, whatever is free."""
-    live = run.live if run and run.live else Live()
+    live = run.live if run else Live()
     again = f"`kin run {task_id}`"
     if task_id not in known.arrivals:
         return Reason("file", "its file cannot be read just now")

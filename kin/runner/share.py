@@ -10,13 +10,12 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
 
 from kin import git
 from kin.errors import Busy, Conflict, Invalid
 from kin.faults import point
 from kin.model import times
-from kin.model.record import Live, Run
+from kin.model.record import Run
 from kin.model.status import RunStatus, StepStatus
 from kin.runner import origin
 from kin.runner.aside import set_aside
@@ -169,7 +168,7 @@ class Share:
 def run_commit(project: Project, run: Run, earlier: str | None) -> str:
     """The commit that carries a run: its first parent is the branch after the last finished step; `earlier` itself if that
     says the same already."""
-    live = run.live or Live()
+    live = run.live
     cwd, head, text = project.root, live.head or live.start or "", records.live_text(travelling(run)).encode()
     if earlier and git.blob(cwd, earlier, RECORD) == text and git.parents(cwd, earlier)[:1] == [head]:
         return earlier
@@ -182,9 +181,7 @@ def run_commit(project: Project, run: Run, earlier: str | None) -> str:
 
 def travelling(run: Run) -> Run:
     """The live record as another clone may have it: no process, path or session of this machine."""
-    here: dict[str, Any] = {"pid": None, "worktree": None, "sessions": {}}
-    live = (run.live or Live())._replace(**{k: v for k, v in here.items() if k in Live._fields})
-    return run._replace(live=live)
+    return run.holding(pid=None, worktree=None, sessions={})
 
 
 def installed(project: Project, task_id: str, oid: str, target: str) -> Run | None:
@@ -200,7 +197,7 @@ def installed(project: Project, task_id: str, oid: str, target: str) -> Run | No
     run, head = records.parse(reader.decode(raw, shown, reader.RECORD_BOUNDS), shown), parents[0]
     if run.task != task_id or run.branch != f"kin/{task_id}":
         raise Invalid(f"{shown} is the record of another task", f"`kin run {task_id} --restart` starts over")
-    own = (run.live or Live()).start != head
+    own = run.live.start != head
     record = git.blob(cwd, target, f".kin/pipelines/{task_id}/{run.run}.yaml")
     if (own and git.is_ancestor(cwd, head, target)) or (record and records.parse(record.decode(), shown).status == "completed"):
         return None
@@ -208,7 +205,7 @@ def installed(project: Project, task_id: str, oid: str, target: str) -> Run | No
     if here and (here.run > run.run or (here.run == run.run and not _is_behind(cwd, here, head))):
         return here
     if here or git.tip(cwd, f"refs/heads/{run.branch}"):
-        path = here.live.worktree if here and here.live else None
+        path = here.live.worktree if here else None
         set_aside(project, task_id, here.run if here else run.run, "elsewhere", path=path, target=target, live=here)
         if here:
             records.drop_live(project, here)
@@ -222,7 +219,7 @@ def installed(project: Project, task_id: str, oid: str, target: str) -> Run | No
 
 
 def _is_behind(cwd: str, here: Run, head: str) -> bool:
-    mine = here.live.head if here.live else None
+    mine = here.live.head
     return mine is None or (mine != head and git.is_ancestor(cwd, mine, head))
 
 

@@ -180,7 +180,7 @@ class Watcher:
         It holds the task's lock, without which `kin stop` cannot finish: either its mark is there, or its word is.
         """
         live = records.live(self.project, start.task)
-        if os.path.exists(records.stop_mark(self.project, start.task)) or (live and live.live and live.live.word == "stop"):
+        if os.path.exists(records.stop_mark(self.project, start.task)) or (live and live.live.word == "stop"):
             raise Busy(f"a person stopped {start.task} just now", f"`kin run {start.task}` lets it start")
         if digest(plan.text) != start.text:
             raise Busy(f"{start.task} was edited meanwhile", "it is looked at again")

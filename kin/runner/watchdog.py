@@ -11,7 +11,7 @@ from kin import git
 from kin.errors import KinError
 from kin.faults import point
 from kin.model import times
-from kin.model.record import Live, Run
+from kin.model.record import Run
 from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, TaskStatus
 from kin.runner import claim
 from kin.runner.ending import may_edit, outcome, pay_owed_edit, put_status, retire
@@ -52,7 +52,7 @@ def sweep(project: Project) -> list[str]:
     files.clear_temporaries(project)
     runs, said = records.all_live(project)
     for run in runs:
-        owed = run.live is not None and bool(run.live.pending_edit)
+        owed = bool(run.live.pending_edit)
         if run.status not in (RunStatus.running, RunStatus.completed) and not owed:
             continue
         try:
@@ -82,22 +82,20 @@ def _look_at(project: Project, run: Run) -> str | None:
 def bury(project: Project, run: Run) -> str | None:
     """Put a dead run right; the caller holds its task's lock. Words for what was done."""
     tip = git.tip(project.root, f"refs/heads/{run.base}")
-    landed = landed_run(project.root, tip, run.run, run.live.start if run.live else None) if tip else None
+    landed = landed_run(project.root, tip, run.run, run.live.start) if tip else None
     if run.status == RunStatus.completed or landed:
         retire(project, run)
         return f"{run.task}: was merged; cleaned up after it"
-    live = run.live or Live()
-    if live.pid is None:
+    if run.live.pid is None:
         if times.parse(run.started) + STALE_AFTER > times.now():
             return None
         kind, reason = BlockedKind.stale, "Stale pipeline (no PID recorded)"
     else:
-        kind, reason = BlockedKind.crash, f"its process (pid {live.pid}) ended without a word{_where(run)}"
+        kind, reason = BlockedKind.crash, f"its process (pid {run.live.pid}) ended without a word{_where(run)}"
     claim.claim_kids(project, run.task, run.run, run.run).close()
     reason += f"; `kin run {run.task}` goes on from the last finished step"
-    crashes = live.crashes + (kind == BlockedKind.crash)
-    dead = run._replace(status=RunStatus.failed, reason=reason, ended=times.rfc3339(times.now()))
-    dead = dead._replace(waiting=None, live=live._replace(crashes=crashes))
+    dead = run.holding(crashes=run.live.crashes + (kind == BlockedKind.crash))
+    dead = dead._replace(status=RunStatus.failed, reason=reason, ended=times.rfc3339(times.now()), waiting=None)
     records.save_live(project, dead)
     point("buried.saved")
     if may_edit(project, run.task):

@@ -153,7 +153,7 @@ def _beyond(task: Task, run: "Run | None") -> str:
     """What the live run knows beyond the file's status."""
     if run is None:
         return ""
-    owed = run.live.pending_edit if run.live is not None else None
+    owed = run.live.pending_edit
     if owed and owed.get("status") != task.status:
         return f"{owed.get('status')}, not written here yet"
     if run.status == RunStatus.running:
