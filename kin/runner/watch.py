@@ -39,7 +39,7 @@ SETTLED_BY_GIT = 0.3
 """Seconds of quiet after git moved something: a checkout, pull or rebase is then one decision."""
 PATIENCE = 5.0
 """Seconds after which things are looked at though they never come to rest; not while git is in the middle of something."""
-HUSH = 2.0
+HUSH = 1.0
 """Seconds that git may be at work before the watcher says that it waits for it."""
 
 
@@ -288,7 +288,7 @@ class Watcher:
             return float("inf")
         assert self.eyes is not None
         if at_work(self.project):
-            return float("inf") if self.quiet_since else max(first, self.eyes.by_git) + HUSH
+            return float("inf") if self.quiet_since else self.eyes.by_git + SETTLED_BY_GIT
         rest = max(self.eyes.changed + SETTLED, self.eyes.by_git + SETTLED_BY_GIT)
         return min(rest, max(first, self.eyes.by_git) + PATIENCE)
 
