@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -50,7 +51,8 @@ class Eyes:
         self.fd, self._wake = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._wake, False)
-        self.changed = self.by_git = self._before = 0.0
+        self.changed = self.by_git = 0.0
+        self._lock = (0.0, 0.0)
         self.polling = ""
         self.overflowed = False
         self._observer: Any = None
@@ -79,13 +81,16 @@ class Eyes:
         with suppress(BlockingIOError):  # it is awake already
             os.write(self._wake, b"\0")
 
-    def lock(self, *, taken: bool) -> None:
-        """`index.lock` was made, or let go without a new index of git's: then git moved nothing, or kin held it for a merge."""
-        if taken:
-            self._before = self.by_git
-        self.wake(by_git=taken)
-        if not taken:
-            self.by_git = self._before
+    def lock(self, how: str) -> None:
+        """`index.lock` was `created`, or `deleted` with no new index of git's: then git moved nothing, or kin held it."""
+        if how == events.EVENT_TYPE_CREATED:
+            before = self.by_git
+            self.wake(by_git=True)
+            self._lock = (before, self.by_git)
+        elif how == events.EVENT_TYPE_DELETED:
+            before, since = self._lock
+            self.by_git = before if self.by_git == since else self.by_git  # else git moved something meanwhile
+            self.wake()
 
     def look(self) -> None:
         """Compare all files with how they were at the last look; a difference wakes like an event."""
@@ -101,9 +106,7 @@ class Eyes:
         """
         if self.polling:
             return
-        p = self._project
-        folders = (p.root, p.store, os.path.join(p.store, "tasks"), p.gitdir, os.path.join(p.common, "run"))
-        there = {folder: inode for folder in folders if (inode := _inode(folder))}
+        there = {folder: inode for folder in watched(self._project) if (inode := _inode(folder))}
         alive = self._observer is not None and all(emitter.is_alive() for emitter in self._observer.emitters)
         if alive and there == self._watched:
             return
@@ -149,27 +152,18 @@ class Eyes:
 
 class _Handler(events.FileSystemEventHandler):
     def __init__(self, eyes: Eyes, project: Project) -> None:
-        self._eyes, self._project = eyes, project
+        self._eyes, self._gitdir, self._counts = eyes, project.gitdir, watched(project)
 
     def on_any_event(self, event: events.FileSystemEvent) -> None:
-        for path in {os.fsdecode(event.src_path), os.fsdecode(event.dest_path)} - {""}:
+        source = os.fsdecode(event.src_path)
+        for path in {source, os.fsdecode(event.dest_path)} - {""}:
             folder, name = os.path.split(path)
-            if folder == self._project.gitdir:
-                if name == "index.lock" and isinstance(event, (events.FileCreatedEvent, events.FileDeletedEvent)):
-                    self._eyes.lock(taken=isinstance(event, events.FileCreatedEvent))
-                elif name in GIT_STATE or name in MARKS:
-                    self._eyes.wake(by_git=os.path.basename(os.fsdecode(event.src_path)) != "kin-index")
-            elif self._counts(folder, name):
-                self._eyes.wake()
-
-    def _counts(self, folder: str, name: str) -> bool:
-        """Whether a change is one to look at: no editor's swap file, nothing of the code."""
-        if folder == self._project.root:
-            return name == STORE
-        if folder == self._project.store:
-            return name in ("tasks", "roles", *SETTINGS)
-        in_tasks = folder == os.path.join(self._project.store, "tasks")
-        return not name.startswith(".") and (not in_tasks or name.endswith((".yaml", ".yml")))
+            if folder not in self._counts or not self._counts[folder](name):
+                continue
+            if name == "index.lock" and not isinstance(event, events.FileMovedEvent):
+                self._eyes.lock(event.event_type)
+            else:
+                self._eyes.wake(by_git=folder == self._gitdir and os.path.basename(source) != "kin-index")
 
 
 class _Overflow(logging.Handler):
@@ -183,6 +177,17 @@ class _Overflow(logging.Handler):
         if "overflow" in record.getMessage():
             self._eyes.overflowed = True
             self._eyes.wake()
+
+
+def watched(project: Project) -> dict[str, Callable[[str], bool]]:
+    """The folders to watch, and which names in them count: no editor's swap files, nothing of the code."""
+    return {
+        project.root: lambda name: name == STORE,
+        project.store: lambda name: name in ("tasks", "roles", *SETTINGS),
+        os.path.join(project.store, "tasks"): lambda name: not name.startswith(".") and name.endswith((".yaml", ".yml")),
+        project.gitdir: lambda name: name in GIT_STATE or name in MARKS,
+        os.path.join(project.common, "run"): lambda name: not name.startswith("."),
+    }
 
 
 def _inode(folder: str) -> int:
