@@ -36,9 +36,6 @@ def chat_(call: Call) -> Result:
 
 def _once(call: Call, talk_id: str, message: str) -> Result:
     """One message: the answer, and what comes of it."""
-    from kin.cli.run import run_now, starter
-    from kin.runner.begin import Asked
-
     answer = _say(call, talk_id, message)
     agreed = bool(answer.tasks) and call["yes"]
     if answer.tasks and not agreed and call.screen.may_ask:
@@ -53,8 +50,16 @@ def _once(call: Call, talk_id: str, message: str) -> Result:
         return Result("chat", data, lines, ids, warnings)
     if not call.screen.json:
         call.screen.say("\n".join(lines))
-    ran = run_now(call, ids, Asked(started_by="chat" if starter(call) == "person" else starter(call)), more_ready=False)
+    ran = _run(call, ids)
     return ran._replace(kind="chat", data={**data, "runs": ran.data}, warnings=[*warnings, *ran.warnings])
+
+
+def _run(call: Call, ids: Sequence[str]) -> Result:
+    from kin.cli.run import run_now, starter
+    from kin.runner.begin import Asked
+
+    by = starter(call)
+    return run_now(call, ids, Asked(started_by="chat" if by == "person" else by), more_ready=False)
 
 
 def _say(call: Call, talk_id: str, message: str) -> "Answer":
@@ -127,10 +132,7 @@ def _talk(call: Call, talk_id: str) -> Result:
         except (EOFError, KeyboardInterrupt):
             break
     if ids and call["run"]:
-        from kin.cli.run import run_now
-        from kin.runner.begin import Asked
-
-        return run_now(call, ids, Asked(started_by="chat"), more_ready=False)
+        return _run(call, ids)
     return Result(
         "chat",
         {"id": talk_id, "tasks": ids},

@@ -118,21 +118,22 @@ def _shower(call: Call, display: Display) -> Any:
 
 def _unit(call: Call) -> str:
     """A unit file that runs the watcher in this clone as the person's own service; pipelines outlive its restart."""
+    from kin.store.project import file_name
+
     root = call.project.root
     words = [sys.executable, "-m", "kin", "-C", root, "watch", *(["--allow-write"] if call["allow_write"] else [])]
     if call["print_unit"] == "launchd":
-        from xml.sax.saxutils import escape
-
-        items = "\n".join(f"      <string>{escape(word)}</string>" for word in words)
-        return _LAUNCHD.replace("{label}", escape(_label(root))).replace("{words}", items)
+        return _launchd(words, "kin.watch." + file_name(root.strip("/").replace("/", ".")))
     quoted = " ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%") + '"' for word in words)
     return _SYSTEMD.replace("{root}", root.replace("%", "%%")).replace("{command}", quoted.replace("$", "$$"))
 
 
-def _label(root: str) -> str:
-    from kin.store.project import file_name
+def _launchd(words: list[str], label: str) -> str:
+    from plistlib import dumps
 
-    return "kin.watch." + file_name(root.strip("/").replace("/", "."))
+    keys = {"Label": label, "ProgramArguments": words, "RunAtLoad": True, "KeepAlive": True, "AbandonProcessGroup": True}
+    first, rest = dumps(keys, sort_keys=False).decode().split("\n", 1)
+    return f"{first}\n<!-- ~/Library/LaunchAgents/{label}.plist; then: launchctl load -w that file -->\n{rest}"
 
 
 _SYSTEMD = """\
@@ -149,26 +150,4 @@ KillMode=process
 
 [Install]
 WantedBy=default.target
-"""
-
-_LAUNCHD = """\
-<?xml version="1.0" encoding="UTF-8"?>
-<!-- ~/Library/LaunchAgents/{label}.plist; then: launchctl load -w that file -->
-<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
-<plist version="1.0">
-  <dict>
-    <key>Label</key>
-    <string>{label}</string>
-    <key>ProgramArguments</key>
-    <array>
-{words}
-    </array>
-    <key>RunAtLoad</key>
-    <true/>
-    <key>KeepAlive</key>
-    <true/>
-    <key>AbandonProcessGroup</key>
-    <true/>
-  </dict>
-</plist>
 """

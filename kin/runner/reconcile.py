@@ -205,7 +205,6 @@ def look_into(project: Project, view: View, asking: Collection[str], settings: S
 
 def _access(project: Project, found: Iterable[Task], settings: Settings) -> dict[str, str]:
     """What each task's steps may do, by the store's settings; most tasks share a pipeline, so each is looked at once."""
-    known: dict[str, str] = {}
 
     def look(task: Task) -> str:
         try:

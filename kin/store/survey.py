@@ -166,18 +166,11 @@ def _names(folders: list[str]) -> dict[str, str]:
     return {folder: name if last.count(name) == 1 else folder for folder, name in zip(folders, last, strict=True)}
 
 
-def _json(text: str) -> dict[str, Any]:
+def _read(loads: Callable[[str], Any], text: str, *keys: str) -> dict[str, Any]:
+    """The mapping under these keys of a text, empty if there is none or `loads` cannot read it."""
     try:
-        data = json.loads(text)
+        data = loads(text)
     except (ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _toml(text: str, *keys: str) -> dict[str, Any]:
-    try:
-        data: Any = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
         return {}
     for key in keys:
         data = data.get(key) if isinstance(data, dict) else None
@@ -189,7 +182,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _npm(text: str) -> list[str]:
-    said = _json(text).get("workspaces")
+    said = _read(json.loads, text).get("workspaces")
     return _texts(said.get("packages") if isinstance(said, dict) else said)
 
 
@@ -201,7 +194,7 @@ def _pnpm(text: str) -> list[str]:
 
 def _toml_members(*keys: str) -> Callable[[str], list[str]]:
     def members(text: str) -> list[str]:
-        said = _toml(text, *keys)
+        said = _read(tomllib.loads, text, *keys)
         return [*_texts(said.get("members")), *(f"!{glob}" for glob in _texts(said.get("exclude")))]
 
     return members
