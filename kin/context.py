@@ -177,6 +177,13 @@ def _fitting(entries: Iterable[str], limit: int) -> list[str]:
     return kept
 
 
+def _as_fits(name: str, title: str, entries: Sequence[str], missing: str, way: int = 1) -> Section | None:
+    """A section of the first entries that fit (`way` -1: of the last), and the words on those that are missing."""
+    kept = _fitting(entries[::way], LIMITS[name])[::way]
+    cut = [f"{len(entries) - len(kept)} {missing}."] if len(kept) < len(entries) else []
+    return _section(name, title, kept, cut) if kept else None
+
+
 def _decisions(task: Task, given: Handover, touched: Sequence[str]) -> Section | None:
     """Few and short: those that the step touches, then those of the whole project; a person's and newer ones first."""
     gone = superseded(given.decisions)
@@ -231,15 +238,12 @@ def _modules(task: Task, given: Handover, touched: Sequence[str]) -> Section | N
     for one in (*modules, *given.linked):
         owner = f" (owner: {one.owner})" if one.owner else ""
         entries.append(f"{one.name}: {', '.join(one.paths)}{owner}" + (f"\n  {one.purpose.strip()}" if one.purpose else ""))
-    kept = _fitting(entries, LIMITS["modules"])
-    cut = [f"{len(entries) - len(kept)} more: `kin modules list`."] if len(kept) < len(entries) else []
-    return _section("modules", "Parts of the code", kept, cut) if kept else None
+    return _as_fits("modules", "Parts of the code", entries, "more: `kin modules list`")
 
 
 def _roster(given: Handover) -> Section | None:
-    kept = _fitting((f"{name}: {summary}" for name, summary in given.roster), LIMITS["roster"])
-    cut = [f"{len(given.roster) - len(kept)} more: `kin roles`."] if len(kept) < len(given.roster) else []
-    return _section("roster", "The roles you may choose from", kept, cut) if kept else None
+    entries = [f"{name}: {summary}" for name, summary in given.roster]
+    return _as_fits("roster", "The roles you may choose from", entries, "more: `kin roles`")
 
 
 def _task(task: Task) -> Section:
@@ -254,9 +258,7 @@ def _task(task: Task) -> Section:
 
 def _newest(name: str, title: str, entries: Sequence[str], more: str) -> Section | None:
     """A section whose entries stand in order, the oldest left out where not all fit."""
-    kept = _fitting(reversed(entries), LIMITS[name])[::-1]
-    cut = [f"{len(entries) - len(kept)} older ones were left out: {more}."] if len(kept) < len(entries) else []
-    return _section(name, title, kept, cut) if kept else None
+    return _as_fits(name, title, entries, f"older ones were left out: {more}", -1)
 
 
 def _notes(task: Task, given: Handover) -> Section | None:
@@ -285,9 +287,8 @@ def _failure(task: Task, given: Handover) -> Section | None:
 
 
 def _items(given: Handover) -> Section | None:
-    kept = _fitting((f"- {_clipped(item, 1000, 'cut')}" for item in given.items), LIMITS["items"])
-    cut = [f"{len(given.items) - len(kept)} more were left out; make these first."] if len(kept) < len(given.items) else []
-    return _section("items", "Changes that were asked for", kept, cut) if kept else None
+    entries = [f"- {_clipped(item, 1000, 'cut')}" for item in given.items]
+    return _as_fits("items", "Changes that were asked for", entries, "more were left out; make these first")
 
 
 def _diff(diff: Diff, room: int) -> Section:

@@ -38,12 +38,10 @@ def _is_planned(live: "Run | None") -> bool:
 def _make(call: Call, task_id: str, live: "Run | None") -> Any:
     """Run the steps that plan, and no others."""
     from kin.cli.consent import consent
-    from kin.cli.run import starter
+    from kin.cli.run import run_alone, starter
     from kin.cli.show_run import Display
     from kin.errors import Usage
     from kin.runner.begin import Asked, already, plan_for
-    from kin.runner.pipeline import run_task
-    from kin.runner.signals import Cancel
     from kin.runner.watchdog import recover
 
     asked = Asked(plan=True, restart=call["restart"], started_by=starter(call))
@@ -56,9 +54,8 @@ def _make(call: Call, task_id: str, live: "Run | None") -> Any:
         return answer, []
     said = recover(call.project)
     consent(call, [plan])
-    with Display(call.screen, alone=True) as display, Cancel() as cancel:
-        outcome = run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel)
-    return outcome, said
+    with Display(call.screen, alone=True) as display:
+        return run_alone(call, task_id, asked, display), said
 
 
 def _as_data(call: Call, live: "Run") -> dict[str, Any]:

@@ -93,7 +93,7 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
     # a task that is planned may become several, which run in this command
     alone = len(ids) == 1 and not more_ready and not any(plan.planners for plan in plans)
     with Display(call.screen, alone=alone) as display:
-        outcomes = _alone(call, ids[0], asked, display) if alone else _many(call, ids, asked, display, more_ready)
+        outcomes = [run_alone(call, ids[0], asked, display)] if alone else _many(call, ids, asked, display, more_ready)
     return report(outcomes, warnings, told=alone)
 
 
@@ -104,13 +104,13 @@ def _detached(call: Call, ids: Sequence[str], asked: Asked) -> list[Outcome]:
     return [start_detached(call.project, task_id, asked, environ=call.environ) for task_id in ids]
 
 
-def _alone(call: Call, task_id: str, asked: Asked, display: Display) -> list[Outcome]:
+def run_alone(call: Call, task_id: str, asked: Asked, display: Display) -> Outcome:
+    """Run one task in this process."""
     from kin.runner.pipeline import run_task
     from kin.runner.signals import Cancel
 
     with Cancel() as cancel:
-        outcome = run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel)
-    return [outcome]
+        return run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel)
 
 
 def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_ready: bool) -> list[Outcome]:

@@ -18,8 +18,8 @@ from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import OPEN, TaskStatus
 from kin.model.task import Task
 from kin.runner.casting import cast
+from kin.runner.client import ask
 from kin.runner.mask import make_mask
-from kin.runner.oneshot import ask
 from kin.runner.planning import parts_of
 from kin.runner.supervise import Limits
 from kin.store import bulk, config, decisions, entries
@@ -66,7 +66,7 @@ def reply(project: Project, talk: Talk, environ: Mapping[str, str]) -> Answer:
     name, agent = next(iter(who.agents.items()))
     mask = make_mask(environ, (*settings.secrets, *agent.env))
     limits = Limits(settings.limits.step, settings.limits.idle, settings.limits.first_output)
-    reading, ended = ask(
+    reading, ended, _ = ask(
         agent,
         prompt(project, talk),
         cwd=project.root,

@@ -14,10 +14,8 @@ from kin.model.record import GateRecord
 from kin.model.settings import Gate
 from kin.runner import worktree
 from kin.runner.build import code_key
-from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, digest
-from kin.runner.supervise import Ended, Limits
-from kin.store import records
+from kin.runner.supervise import Ended
 
 __all__ = ["Verdict", "passed_before", "run_gates", "set_up", "verdict_key"]
 
@@ -82,7 +80,7 @@ def set_up(p: Passage, folder: str, name: str) -> Failed | None:
     """Run `setup` in a new worktree; what went wrong, if anything did."""
     if p.settings.setup is None:
         return None
-    ended = _command(p, folder, name, p.settings.setup, p.settings.limits.setup)
+    ended = p.shell(p.settings.setup, name, role="gate", cwd=folder, seconds=p.settings.limits.setup)
     if ended.exit == 0:
         return None
     said = p.short(f"{ended.tail_out}\n{ended.tail_err}")
@@ -93,7 +91,8 @@ def _all(p: Passage, folder: str) -> Verdict:
     done: list[GateRecord] = []
     for number, gate in enumerate(p.settings.gates, 1):
         p.say("gate", gate.label)
-        ended = _command(p, folder, f"gate-{number}", gate.run, gate.timeout or p.settings.limits.gate)
+        seconds = gate.timeout or p.settings.limits.gate
+        ended = p.shell(gate.run, f"gate-{number}", role="gate", cwd=folder, seconds=seconds)
         if ended.why == "cancelled":
             return Verdict((), cancelled=True)
         verdict = _verdict(ended)
@@ -102,19 +101,6 @@ def _all(p: Passage, folder: str) -> Verdict:
         if verdict != "pass":
             return Verdict(tuple(done), gate.label, _reason(p, gate, verdict, ended))
     return Verdict(tuple(done))
-
-
-def _command(p: Passage, folder: str, name: str, text: str, limit: float) -> Ended:
-    with StepLog(records.logs_folder(p.project, p.task.id, p.run.run), name, p.mask) as log:
-        return p.supervisor.run(
-            ["/bin/sh", "-c", text],
-            cwd=folder,
-            env={**p.environ, **p.step_env("gate", name)},
-            stdin=None,
-            limits=Limits(limit),
-            log=log,
-            on_line=lambda stream, line: p.say("line", name, line),
-        )
 
 
 def _verdict(ended: Ended) -> str:

@@ -21,10 +21,10 @@ from kin.model.task import Task
 from kin.runner.casting import Cast, role_of
 from kin.runner.commit import State
 from kin.runner.events import Emit, Event
-from kin.runner.logs import plain
+from kin.runner.logs import StepLog, plain
 from kin.runner.share import Share
 from kin.runner.signals import Cancel
-from kin.runner.supervise import Supervisor
+from kin.runner.supervise import Ended, Limits, Supervisor
 from kin.runner.target import Target
 from kin.store import records
 from kin.store.locks import Held
@@ -197,6 +197,23 @@ class Passage:
             "GIT_COMMITTER_NAME": "kin",
             "GIT_COMMITTER_EMAIL": f"{self.task.id}.{self.run.run}@kin",
         }
+
+    def log(self, name: str) -> StepLog:
+        """The log of a step, a gate or the set-up."""
+        return StepLog(records.logs_folder(self.project, self.task.id, self.run.run), name, self.mask)
+
+    def shell(self, text: str, name: str, *, role: str, cwd: str, seconds: float, stdin: str | None = None) -> Ended:
+        """Run a command that a person wrote, as `role` in the step, gate or set-up `name`; `stdin` is a file's path."""
+        with self.log(name) as log:
+            return self.supervisor.run(
+                ["/bin/sh", "-c", text],
+                cwd=cwd,
+                env={**self.environ, **self.step_env(role, name)},
+                stdin=stdin,
+                limits=Limits(seconds),
+                log=log,
+                on_line=lambda _, line: self.say("line", name, line),
+            )
 
     def close(self) -> None:
         """End what the run started and clear its TMPDIR, but for the homes of sessions that are to be taken up."""

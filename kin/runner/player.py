@@ -4,19 +4,20 @@ Apart from step.py because only here are agents imported: a run of commands does
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from kin import agents
-from kin.model.spending import Cap, Used, passed, tokens_of
+from kin.model.spending import Cap
 from kin.runner import budgets
 from kin.runner.casting import access_of
+from kin.runner.client import let_run
 from kin.runner.judge import Played, judge_model
-from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, step_id
 from kin.runner.supervise import Limits
 
 
-def perform(p: Passage, index: int, who: str, prompt: str, log: StepLog, caps: Mapping[str, Cap], seconds: float) -> Played:
+def perform(p: Passage, index: int, who: str, prompt: str, caps: Mapping[str, Cap], seconds: float) -> Played:
     """Let agent `who` play the step at `index` from the prompt's file, for at most `seconds`; what became of it."""
     spec, cast = p.specs[index], p.cast[index]
     assert cast is not None
@@ -33,27 +34,16 @@ def perform(p: Passage, index: int, who: str, prompt: str, log: StepLog, caps: M
         usd=usd.left if usd else None,
         cwd=p.path,
     )
-    reader = agents.reader(agent)
-    reached: list[Cap] = []
-
-    def hear(stream: str, line: str) -> None:
-        if words := reader.feed(stream, line):
-            p.say("line", name, words)
-        if reached:
-            p.supervisor.stop("budget")  # it goes on; one whose last line tells what it cost has ended by itself
-        elif reader.stuck:
-            p.supervisor.stop("limit")  # it would sleep until its service takes it again
-        elif cap := passed(caps, Used(reader.cost_usd or 0.0, 0.0, tokens_of(reader.tokens))):
-            reached.append(cap)
-
     env = {**started.env, **p.step_env(spec.role, name)}
     del env["KIN_RESULT"]  # a model answers in its last message
+    started = started._replace(env=env)
     limits = Limits(seconds, spec.idle or p.settings.limits.idle, p.settings.limits.first_output)
-    ended = p.supervisor.run(started.argv, cwd=p.path, env=env, stdin=started.stdin, limits=limits, log=log, on_line=hear)
-    reading = reader.end(ended.exit, ended.why != "exited")
+    tell = partial(p.say, "line", name)
+    with p.log(name) as log:
+        reading, ended, over = let_run(p.supervisor, agent, started, cwd=p.path, limits=limits, caps=caps, log=log, tell=tell)
     verdict = judge_model(p, spec, name, who, agent, ended, reading)
-    if ended.why == "budget":
-        verdict = verdict._replace(end=budgets.over(p, name, reached[0]))
+    if over is not None and ended.why == "budget":
+        verdict = verdict._replace(end=budgets.over(p, name, over))
     facts: dict[str, Any] = {
         "agent": who,
         "version": reading.version or agents.npm_version(started.argv[0]),

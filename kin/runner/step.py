@@ -16,12 +16,10 @@ from kin.runner import budgets, commit, salvage, worktree
 from kin.runner.aside import how_to_see
 from kin.runner.casting import access_of, time_limit
 from kin.runner.judge import Played, StepEnd, judge_command
-from kin.runner.logs import StepLog
 from kin.runner.passage import Passage, now, spec_digest, step_id
 from kin.runner.prompts import prompt_for
 from kin.runner.proposals import keep
-from kin.runner.supervise import Limits
-from kin.store import notes, records
+from kin.store import notes
 
 _STATUS = {"done": StepStatus.done, "cancelled": StepStatus.pending, "waiting": StepStatus.pending}
 GO_ON = (
@@ -62,13 +60,12 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     p.say("step", name, spec.run or f"played by {who}")
     point("step.started")
     limit, left = time_limit(spec, p.role(spec), p.settings), budgets.seconds_left(caps)
-    with StepLog(records.logs_folder(p.project, p.task.id, p.run.run), name, p.mask) as log:
-        if who is None:
-            played = _command(p, index, prompt, log, min(limit, left))
-        else:
-            from kin.runner.player import perform
+    if who is None:
+        played = _command(p, index, prompt, min(limit, left))
+    else:
+        from kin.runner.player import perform
 
-            played = perform(p, index, who, prompt, log, caps, min(limit, left))
+        played = perform(p, index, who, prompt, caps, min(limit, left))
     point("step.ended")
     verdict = played.verdict
     if verdict.result is not None and verdict.end.status in ("done", "changes_requested"):
@@ -84,22 +81,14 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     return end
 
 
-def _command(p: Passage, index: int, prompt: str, log: StepLog, seconds: float) -> Played:
+def _command(p: Passage, index: int, prompt: str, seconds: float) -> Played:
     spec = p.specs[index]
     name = step_id(index, spec)
-    env = {**p.environ, **p.step_env(spec.role, name)}
-    if os.path.lexists(env["KIN_RESULT"]):
-        os.unlink(env["KIN_RESULT"])
-    ended = p.supervisor.run(
-        ["/bin/sh", "-c", spec.run or ""],
-        cwd=p.path,
-        env=env,
-        stdin=prompt,
-        limits=Limits(seconds),
-        log=log,
-        on_line=lambda stream, text: p.say("line", name, text),
-    )
-    return Played(judge_command(p, spec, name, ended, env["KIN_RESULT"]), ended, {"agent": "command"})
+    left = p.step_env(spec.role, name)["KIN_RESULT"]
+    if os.path.lexists(left):
+        os.unlink(left)
+    ended = p.shell(spec.run or "", name, role=spec.role, cwd=p.path, seconds=seconds, stdin=prompt)
+    return Played(judge_command(p, spec, name, ended, left), ended, {"agent": "command"})
 
 
 def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepEnd:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from kin import git
 from kin.model.agent import Agent
+from kin.runner.client import ask
 from kin.runner.mask import make_mask
-from kin.runner.oneshot import ask
 from kin.runner.supervise import Limits
 from kin.streams import Reading
 
@@ -32,6 +32,7 @@ def try_out(agent: Agent, model: str | None, environ: Mapping[str, str]) -> Trie
     """Run the trial; it costs one or two answers. Raises Invalid if the program is not installed, Interrupted on a signal."""
     with tempfile.TemporaryDirectory(prefix="kin-agents-") as work:
         git.git(work, "init", "-q", "--template=")
-        reading, ended = ask(agent, PROMPT, cwd=work, model=model, environ=environ, limits=LIMITS, mask=make_mask(environ, ()))
+        mask = make_mask(environ, ())
+        reading, ended, _ = ask(agent, PROMPT, cwd=work, model=model, environ=environ, limits=LIMITS, mask=mask)
         wrote = git.git(work, "status", "--porcelain", "--ignored").text
         return Tried(reading, ended.why != "cannot_start", not wrote, ended.seconds)

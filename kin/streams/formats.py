@@ -79,11 +79,8 @@ class ClaudeStream(StreamReader):
     def _assistant(self, message: Any) -> str:
         self.goes_on()
         if usage := at(message, "usage"):
-            name, used = text_at(message, "id"), _used(usage, _USAGE)
-            before = self._messages.get(name, (0, 0, 0))  # a message comes in pieces, each with its tokens so far
-            self._messages[name] = used
-            for unit, old, new in zip(self.tokens, before, used, strict=True):
-                self.tokens[unit] += new - old
+            self._messages[text_at(message, "id")] = _used(usage, _USAGE)  # it comes in pieces, each with its tokens so far
+            self._sum(self._messages.values())
         parts = at(message, "content")
         told = []
         for part in parts if isinstance(parts, list) else ():
@@ -124,6 +121,13 @@ def _used(usage: Any, names: tuple[str, ...]) -> tuple[int, int, int]:
     return fresh + written, out, cached
 
 
+def _whole(usage: Any, cached: str) -> dict[str, int]:
+    """What was used, where tokens in are told with those from the cache."""
+    read = count(at(usage, cached))
+    fresh = max(count(at(usage, "input_tokens")) - read, 0)
+    return {"in": fresh, "out": count(at(usage, "output_tokens")), "cached": read}
+
+
 def _reason(event: Mapping[str, Any]) -> str:
     """A result's subtype if it says more than its text."""
     subtype = text_at(event, "subtype")
@@ -154,18 +158,13 @@ class CodexStream(StreamReader):
                 return text_at(item, "message")  # a warning
             case "turn.completed":
                 if not any(self.tokens.values()):
-                    self._usage(event.get("usage"))
+                    self.tokens = _whole(event.get("usage"), "cached_input_tokens")
                 self.closed = True
             case "turn.failed":
                 self.closed, self.error = False, text_at(event, "error", "message") or self.error or "the turn failed"
             case "error":
                 return self.waits(None, text_at(event, "message"))
         return ""
-
-    def _usage(self, usage: Any) -> None:
-        cached = count(at(usage, "cached_input_tokens"))
-        fresh = max(count(at(usage, "input_tokens")) - cached, 0)
-        self.tokens = {"in": fresh, "out": count(at(usage, "output_tokens")), "cached": cached}
 
 
 class GeminiStream(StreamReader):
@@ -189,13 +188,8 @@ class GeminiStream(StreamReader):
             case "result":
                 self.closed = event.get("status") == "success"
                 self.error = "" if self.closed else text_at(event, "error", "message") or "it says that it failed"
-                self._usage(event.get("stats"))
+                self.tokens = _whole(event.get("stats"), "cached")
         return ""
-
-    def _usage(self, stats: Any) -> None:
-        cached = count(at(stats, "cached"))
-        fresh = max(count(at(stats, "input_tokens")) - cached, 0)
-        self.tokens = {"in": fresh, "out": count(at(stats, "output_tokens")), "cached": cached}
 
 
 class OpenCodeStream(StreamReader):

@@ -1,0 +1,88 @@
+"""One run of a client: started, its stream read as it comes, ended at a budget or where it would only wait.
+
+In a step (player.py), and outside of any run: for a trial of a client, and for a talk.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from kin.agents import Start, reader, start
+from kin.errors import Invalid
+from kin.model.agent import Agent
+from kin.model.spending import Cap, Used, passed, tokens_of
+from kin.runner.logs import StepLog
+from kin.runner.mask import Mask
+from kin.runner.signals import Cancel
+from kin.runner.supervise import Ended, Limits, Supervisor
+from kin.store.locks import lock_path, try_lock
+from kin.streams import Reading
+
+
+class Said(NamedTuple):
+    """What a client said, how its process ended, and the budget that it went beyond, if it did."""
+
+    reading: Reading
+    ended: Ended
+    over: Cap | None
+
+
+def let_run(
+    supervisor: Supervisor,
+    agent: Agent,
+    begun: Start,
+    *,
+    cwd: str,
+    limits: Limits,
+    caps: Mapping[str, Cap] = {},
+    log: StepLog | None = None,
+    tell: Callable[[str], None] = lambda words: None,
+) -> Said:
+    """Let a client run to its end. `tell` hears what it says, in words for people."""
+    stream = reader(agent)
+    reached: list[Cap] = []
+
+    def hear(channel: str, line: str) -> None:
+        if words := stream.feed(channel, line):
+            tell(words)
+        if reached:
+            supervisor.stop("budget")  # it goes on; one whose last line tells what it cost has ended by itself
+        elif stream.stuck:
+            supervisor.stop("limit")  # it would sleep until its service takes it again
+        elif cap := passed(caps, Used(stream.cost_usd or 0.0, 0.0, tokens_of(stream.tokens))):
+            reached.append(cap)
+
+    ended = supervisor.run(begun.argv, cwd=cwd, env=begun.env, stdin=begun.stdin, limits=limits, log=log, on_line=hear)
+    return Said(stream.end(ended.exit, ended.why != "exited"), ended, reached[0] if reached else None)
+
+
+def ask(
+    agent: Agent,
+    prompt: str,
+    *,
+    cwd: str,
+    model: str | None,
+    environ: Mapping[str, str],
+    limits: Limits,
+    mask: Mask,
+    usd: float | None = None,
+) -> Said:
+    """Start `agent`, which may only read, in `cwd` with this prompt and wait for its end. `usd` is the most that it may cost.
+
+    Raises Invalid if the program is not installed, Interrupted on a signal.
+    """
+    with tempfile.TemporaryDirectory(prefix="kin-agents-") as scratch, Cancel() as cancel:
+        home, file = os.path.join(scratch, "home"), os.path.join(scratch, "prompt.md")
+        for folder in (home, os.path.join(scratch, "locks")):
+            os.mkdir(folder, mode=0o700)
+        with open(file, "w", encoding="utf-8", errors="backslashreplace") as out:
+            out.write(mask(prompt))
+        named = {**environ, "TMPDIR": home, "KIN_RUN": os.path.basename(scratch)}
+        begun = start(agent, access="read", model=model, prompt=file, home=home, environ=named, usd=usd, cwd=cwd)
+        if (kids := try_lock(lock_path(scratch, "agent.kids"))) is None:
+            raise Invalid(f"{scratch} is locked by somebody else", "try again")
+        with kids, Supervisor(run=named["KIN_RUN"], kids=kids, cancel=cancel, mask=mask) as supervisor:
+            said = let_run(supervisor, agent, begun, cwd=cwd, limits=limits)
+        cancel.check()
+        return said
