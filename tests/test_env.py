@@ -135,7 +135,7 @@ def test_the_watcher_offers_to_look_when_an_entry_changes(project: Repo) -> None
         return [one["text"].partition(" looked")[0] for one in said if one["kind"] == "offer"]
 
     project.write(".kin/environments.yaml", "web: web-1\ndb: db-1\n")
-    assert offers() == ["nobody had db", "nobody had web"]
+    assert offers() == ["nobody had web", "nobody had db"]
     project.kin("env", "scan", "web", "--run", "true")
     assert offers() == ["nobody had db"]
     project.write(".kin/environments.yaml", "web: {host: web-1, user: me}  # was: nobody\n")

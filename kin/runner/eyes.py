@@ -16,6 +16,7 @@ from watchdog import events
 from watchdog.observers import Observer
 
 from kin import git
+from kin.store import remembered
 from kin.store.project import STORE, Project
 
 TICK, POLL = 30.0, 2.0
@@ -186,6 +187,7 @@ def watched(project: Project) -> dict[str, Callable[[str], bool]]:
         project.store: lambda name: name in ("tasks", "roles", *SETTINGS),
         os.path.join(project.store, "tasks"): lambda name: not name.startswith(".") and name.endswith((".yaml", ".yml")),
         project.gitdir: lambda name: name in GIT_STATE or name in MARKS,
+        project.common: lambda name: name == remembered.FILE,
         os.path.join(project.common, "run"): lambda name: not name.startswith("."),
     }
 

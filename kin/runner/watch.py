@@ -66,7 +66,8 @@ class May(NamedTuple):
 
 @dataclass
 class Watcher:
-    """One watcher's life. Between two looks it knows only what it has said and which runs it saw (`running`: by task)."""
+    """One watcher's life. Between two looks it knows only what it has said (`said`; `earlier`: before a look that is
+    not over) and which runs it saw (`running`: by task)."""
 
     project: Project
     environ: Mapping[str, str]
@@ -77,6 +78,7 @@ class Watcher:
     eyes: Eyes | None = None
     running: dict[str, str] = field(default_factory=dict)
     said: set[Happening] = field(default_factory=set)
+    earlier: set[Happening] = field(default_factory=set)
     failed: dict[str, Any] = field(default_factory=dict)
     quiet_since: float | None = None
 
@@ -93,6 +95,8 @@ class Watcher:
             self._say("note", f"{error}; nothing is started until that is mended")
             return HOUR
         began = time.monotonic()
+        self.earlier, self.said = self.earlier | self.said, set()
+        self._tell_events()
         for line in recover(self.project):
             self.emit(Happening("note", line))
         now = times.now()
@@ -102,11 +106,13 @@ class Watcher:
             for line in made:
                 self.emit(Happening("schedule", line))
             view = see(self.project, bodies=False, now=times.rfc3339(now))
-        self._offer()
+        for name in unscanned(self.project):
+            self._say("offer", f"nobody had {name} looked at since its entry changed; `kin env scan {name}`")
         choice = self.choose(view, settings)
         if self._disturbed(began):
             return 0.0
         busy = self._act(choice, view)
+        self.earlier = set()
         return self._due(view, settings, now, busy)
 
     def _hush(self) -> float | None:
@@ -114,21 +120,12 @@ class Watcher:
         what, now = at_work(self.project), time.monotonic()
         if not what:
             self.quiet_since = None
-            self.said -= {one for one in self.said if one.kind == "quiet"}
             return None
         self.quiet_since = self.quiet_since or now
         if now < self.quiet_since + HUSH:
             return self.quiet_since + HUSH - now
         self._say("quiet", f"git {what}; nothing is started meanwhile")
         return HOUR
-
-    def _offer(self) -> None:
-        """Offer to have machines looked at whose entries changed: once each, until somebody does."""
-        words = (f"nobody had {one} looked at since its entry changed; `kin env scan {one}`" for one in unscanned(self.project))
-        offers = {Happening("offer", text) for text in words}
-        self.said -= {one for one in self.said if one.kind == "offer"} - offers
-        for one in sorted(offers):
-            self._say(one.kind, one.text)
 
     def _may_fire(self) -> bool:
         """Whether the settings were agreed to: a task that a pulled schedule made would pass for one that was made here."""
@@ -220,17 +217,23 @@ class Watcher:
             shown, why = view.seen[task_id].shown, left.reason.splitlines()[:1] if left else []
             self.emit(Happening("end", ": ".join([shown, *why]), task_id, self.running[task_id]))
         self.running = now
-        self.said -= {one for one in self.said if one.kind == "note" and one.text not in view.warnings}
         for warning in view.warnings:
             self._say("note", warning)
 
     def _say(self, kind: str, text: str, task: str | None = None) -> None:
-        """Say what holds for longer, once."""
+        """Say what holds for longer, once: again only after a whole look at which it did not hold."""
         what = Happening(kind, text, task)
-        if what not in self.said:
-            self.said -= {one for one in self.said if (one.kind, one.task) == (kind, task) and kind not in ("note", "offer")}
-            self.said.add(what)
+        if what not in self.said | self.earlier:
             self.emit(what)
+        self.said.add(what)
+
+    def _tell_events(self) -> None:
+        """Say how well events work."""
+        if self.eyes is not None and self.eyes.polling:
+            self._say("polling", f"events do not work ({self.eyes.polling}); files are looked at every 2 s")
+        if self.eyes is not None and self.eyes.overflowed:
+            self.eyes.overflowed = False
+            self.emit(Happening("overflow", "events were lost; everything was looked at instead"))
 
     def _disturbed(self, began: float) -> bool:
         """Whether git began something while we looked: what was read may be a state that existed only in between."""
@@ -317,17 +320,9 @@ def watch(watcher: Watcher) -> None:
         try:
             watcher.emit(Happening("watching", f"watching {watcher.project.root}; what it starts outlives it"))
             while not watcher.cancel.level:
-                if watcher.eyes.polling:
-                    watcher._say("polling", f"events do not work ({watcher.eyes.polling}); files are looked at every 2 s")
-                if watcher.eyes.overflowed:
-                    watcher.eyes.overflowed = False
-                    watcher.emit(Happening("overflow", "events were lost; everything was looked at instead"))
                 try:
                     pause = watcher.look()
-                except (
-                    KinError,
-                    OSError,
-                ) as error:  # one look's trouble (a full disk, a folder gone in between) ends no watcher
+                except (KinError, OSError) as error:  # a full disk, a folder gone in between: it ends no watcher
                     watcher._say("note", f"{error}; it looks again")
                     pause = watcher.eyes.tick
                 watcher.rest(pause)

@@ -12,6 +12,9 @@ from kin.store import files
 from kin.store.locks import store_lock
 from kin.store.project import Project
 
+FILE = "watch.json"
+"""In the git common dir."""
+
 
 class Remembered(NamedTuple):
     """`starts`: when runs were started, seconds since the epoch; `fired`: by schedule the last time that was dealt with, RFC
@@ -46,4 +49,4 @@ def remember(project: Project, change: Callable[[Remembered], Remembered]) -> Re
 
 
 def _path(project: Project) -> str:
-    return os.path.join(project.common, "watch.json")
+    return os.path.join(project.common, FILE)
