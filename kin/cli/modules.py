@@ -1,7 +1,7 @@
 """The map of the code: `kin modules` lists it, proposes one, and says which module a path belongs to."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kin.cli.output import Call, Result
@@ -30,7 +30,7 @@ def modules_(call: Call) -> Result:
     return _listed(found, held.faults)
 
 
-def _listed(found: Iterable[Module], warnings: list[str]) -> Result:
+def _listed(found: Iterable[Module], warnings: Sequence[str] = ()) -> Result:
     rows = list(found)
 
     def lines(screen: Screen) -> Iterator[str]:
@@ -54,14 +54,12 @@ def _scan(call: Call) -> Result:
 
     found = propose(call.project)
     text = entries.text_of(call.project, MODULES, {one.name: _entry(one) for one in found})
+    said = text.rstrip("\n")
     if call["write"]:
+        said = f"{MODULES.shown}: {len(found)} modules; look at it before you commit it"
         try:
             files.add_file(call.project, os.path.join(call.project.store, MODULES.file), text)
         except FileExistsError:
-            raise Usage(
-                f"{MODULES.shown} is there already", "`kin modules scan` prints a proposal to compare it with"
-            ) from None
-    lines = (
-        [f"{MODULES.shown}: {len(found)} modules; look at it before you commit it"] if call["write"] else [text.rstrip("\n")]
-    )
-    return Result("module.list", [_entry(one) for one in found], lines, [one.name for one in found])
+            hint = "`kin modules scan` prints a proposal to compare it with"
+            raise Usage(f"{MODULES.shown} is there already", hint) from None
+    return _listed(found)._replace(lines=[said])

@@ -16,7 +16,6 @@ from kin.runner.begin import Asked
 from kin.runner.ending import Outcome
 from kin.runner.events import Emit, Event
 from kin.runner.many import run_many
-from kin.runner.pipeline import run_task
 from kin.runner.signals import Cancel
 from kin.store import config, entries, files, notes, records, tasks
 from kin.store.project import Project
@@ -79,6 +78,7 @@ def start(
     held = _status(project, phase.task) if phase.task else TaskStatus.cancelled
     old = phase.task if held not in (TaskStatus.done, TaskStatus.cancelled) else None
     task_id = None if phase.tasks else old or _make_task(project, phase)
+    ids = [task_id] if task_id else [one for one in phase.tasks if _status(project, one) != TaskStatus.done]
     began = False
 
     def hear(event: Event) -> None:
@@ -89,15 +89,10 @@ def start(
         emit(event)
 
     try:
-        allow([task_id] if task_id else phase.tasks)
-        if task_id is None:
-            open_ones = [one for one in phase.tasks if tasks.load(project, one)[0].status != TaskStatus.done]
-            outcomes = run_many(
-                project, open_ones, ASKED, environ=environ, emit=hear, slots=slots, more_ready=False, allow=lambda _: None
-            )
-        else:
-            with Cancel() as cancel:
-                outcomes = [run_task(project, task_id, ASKED, environ=environ, emit=hear, cancel=cancel)]
+        allow(ids)
+        outcomes = run_many(
+            project, ids, ASKED, environ=environ, emit=hear, slots=slots, more_ready=False, allow=lambda _: None
+        )
     finally:
         if task_id is not None and task_id != old and not began:
             files.remove_file(project, tasks.task_path(project, task_id))

@@ -158,6 +158,12 @@ def _kept(task_id: str, run: Run | None, known: Known, rules: Watch) -> Reason |
     return Reason("invalid", access) if access not in ("read", "write") else None
 
 
+def choose(project: Project, view: View, asking: Mapping[str, str], settings: Settings, *, leave: bool) -> Choice:
+    """What a watcher with leave to write, or without, would start of `asking` now."""
+    rules = settings.watch.model_copy(update={"allow_write": settings.watch.allow_write or leave})
+    return decide(view, asking, look_into(project, view, asking.keys(), settings), rules)
+
+
 def why_not(project: Project, view: View, task_id: str, environ: Mapping[str, str]) -> list[Reason]:
     """What `kin watch` makes of a task that asks to be started; nothing if it does not ask."""
     why = wanted(view).get(task_id)
@@ -169,9 +175,7 @@ def why_not(project: Project, view: View, task_id: str, environ: Mapping[str, st
         settings = config.load_settings(project, environ)
     except KinError as error:
         return [Reason("watch", f"`kin watch` starts nothing: {error}")]
-    leave = settings.watch.allow_write or bool(who and who.run == HAS_LEAVE)
-    rules = settings.watch.model_copy(update={"allow_write": leave})
-    choice = decide(view, {task_id: why}, look_into(project, view, [task_id], settings), rules)
+    choice = choose(project, view, {task_id: why}, settings, leave=bool(who and who.run == HAS_LEAVE))
     if task_id in choice.kept:
         return [Reason("watch", f"`kin watch` does not start it: {choice.kept[task_id].text}")]
     now = f"`kin watch` (pid {who.pid}) starts it" if who else "`kin watch` would start it, but does not run here"

@@ -23,7 +23,7 @@ from kin.runner import leave, schedules
 from kin.runner.begin import Asked, Plan
 from kin.runner.detach import start_detached
 from kin.runner.eyes import Eyes, at_work
-from kin.runner.reconcile import HAS_LEAVE, HOUR, Choice, Start, decide, lately, look_into, made_by, wanted
+from kin.runner.reconcile import HAS_LEAVE, HOUR, Choice, Start, choose, lately, made_by, wanted
 from kin.runner.signals import Cancel
 from kin.runner.watchdog import recover
 from kin.store import config, locks, records
@@ -137,8 +137,7 @@ class Watcher:
     def choose(self, view: View, settings: Settings) -> Choice:
         """What would be started now."""
         asking = {i: why for i, why in wanted(view).items() if not self._has_failed(i, view)}
-        rules = settings.watch.model_copy(update={"allow_write": settings.watch.allow_write or self.may.write})
-        return decide(view, asking, look_into(self.project, view, asking.keys(), settings), rules)
+        return choose(self.project, view, asking, settings, leave=self.may.write)
 
     def _act(self, choice: Choice, view: View) -> bool:
         """Start what was chosen, and say what was kept back. Whether others than kin's own slots held something up."""
