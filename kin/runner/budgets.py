@@ -27,8 +27,9 @@ def caps_for(p: Passage, index: int) -> dict[str, Cap]:
     A command uses time only: it needs no money, and keeps none from others.
     """
     units = UNITS if p.specs[index].run is None else ("minutes",)
-    named = {scope: {unit: budget[unit] for unit in units if budget[unit] is not None} for scope, budget in p.budget.items()}
-    wanted = {scope: budget for scope, budget in named.items() if budget}
+    scopes = p.settings.budget.scopes().items()
+    named = ((scope, {unit: budget[unit] for unit in units if budget[unit] is not None}) for scope, budget in scopes)
+    wanted = {scope: budget for scope, budget in named if budget}
     if not wanted:
         return {}
     own = used_by(p.run.steps)

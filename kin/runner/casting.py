@@ -36,6 +36,11 @@ def access_of(spec: StepSpec, role: Role) -> str:
     return spec.access or ("write" if spec.run is not None else role.access)
 
 
+def may_write(spec: StepSpec, store: str) -> bool:
+    """Whether a step may change files. Raises NotFound for a model's whose role the roster does not hold."""
+    return access_of(spec, role_of(spec, store)) == "write"
+
+
 def time_limit(spec: StepSpec, role: Role, settings: Settings) -> float:
     """Seconds that a step may take: what it says, else its role if a model plays it, else the project."""
     return spec.timeout or (role.timeout if spec.run is None else None) or settings.limits.step

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.model import times
 from kin.model.result import MAX_RESULT, Result, parse_result, result_of
-from kin.model.settings import StepSpec
 from kin.model.status import BlockedKind
-from kin.runner.passage import Passage
+from kin.runner.passage import Passage, Turn
 from kin.runner.supervise import Ended
 
 if TYPE_CHECKING:
@@ -61,8 +60,9 @@ class Played(NamedTuple):
     session: str | None = None
 
 
-def judge_command(p: Passage, spec: StepSpec, name: str, ended: Ended, result_file: str) -> Verdict:
+def judge_command(p: Passage, turn: Turn, ended: Ended, result_file: str) -> Verdict:
     """A command is believed its exit code; exit 0 is what its result says, if it left one."""
+    spec, name = turn.spec, turn.name
     if (broken := _broken(p, name, ended)) is not None:
         return Verdict(broken)
     try:
@@ -76,11 +76,12 @@ def judge_command(p: Passage, spec: StepSpec, name: str, ended: Ended, result_fi
             return Verdict(StepEnd("changes_requested", items=items, back_to=spec.back_to), summary, result)
         said = f"ended with exit {ended.exit}" if (ended.exit or 0) >= 0 else f"was ended by signal {-(ended.exit or 0)}"
         return Verdict(_failed(reason(p, name, said, ended)), summary)
-    return Verdict(_believed(p, spec, name, result) if result else StepEnd("done"), summary, result)
+    return Verdict(_believed(p, turn, result) if result else StepEnd("done"), summary, result)
 
 
-def judge_model(p: Passage, spec: StepSpec, name: str, who: str, agent: "Agent", ended: Ended, reading: "Reading") -> Verdict:
+def judge_model(p: Passage, turn: Turn, who: str, agent: "Agent", ended: Ended, reading: "Reading") -> Verdict:
     """A model is believed only if its client's closing line, its exit code and kin's own doing agree that it ended well."""
+    name = turn.name
     broken = _broken(p, name, ended)
     if broken is not None and ended.why not in _LIMITS:
         return Verdict(broken)
@@ -102,7 +103,7 @@ def judge_model(p: Passage, spec: StepSpec, name: str, who: str, agent: "Agent",
     except ValueError as error:
         return Verdict(_failed(reason(p, name, f"left a malformed result: {error}", None)), p.short(reading.final))
     if result is not None:
-        end = _believed(p, spec, name, result)
+        end = _believed(p, turn, result)
         return Verdict(end._replace(said=bool(result.summary.strip())), p.short(result.summary), result)
     final = p.short(reading.final)
     if final.rstrip(" \n\t*_`\")'").endswith("?"):
@@ -139,15 +140,15 @@ def _broken(p: Passage, name: str, ended: Ended) -> StepEnd | None:
     return None
 
 
-def _believed(p: Passage, spec: StepSpec, name: str, result: Result) -> StepEnd:
+def _believed(p: Passage, turn: Turn, result: Result) -> StepEnd:
     """What a result says."""
     if result.status == "changes_requested":
         items = tuple(str(i) for i in result.items) or (result.summary or "changes were asked for, without saying which",)
-        return StepEnd("changes_requested", items=items, back_to=result.back_to or spec.back_to)
+        return StepEnd("changes_requested", items=items, back_to=result.back_to or turn.spec.back_to)
     if result.status == "blocked" or result.question:
-        return _asks(p, name, result.question or result.summary or "no question was given")
+        return _asks(p, turn.name, result.question or result.summary or "no question was given")
     if result.status == "failed":
-        return _failed(f"step {name} says that it failed: {p.short(result.summary)}")
+        return _failed(f"step {turn.name} says that it failed: {p.short(result.summary)}")
     return StepEnd("done")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from kin import git
 from kin.runner.begin import Plan
-from kin.runner.casting import access_of, role_of
+from kin.runner.casting import may_write
 from kin.store import trust
 from kin.store.config import KIN_YAML
 from kin.store.project import Project
@@ -27,4 +27,4 @@ def unagreed(project: Project, plans: Sequence[Plan], environ: Mapping[str, str]
 
 def writes(project: Project, plan: Plan) -> bool:
     """Whether a step of the plan may change files, or one that the PM has yet to name."""
-    return plan.is_open or any(access_of(spec, role_of(spec, project.store)) == "write" for spec in plan.specs)
+    return plan.is_open or any(may_write(spec, project.store) for spec in plan.specs)

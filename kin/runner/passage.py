@@ -10,15 +10,14 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from kin.model import times
 from kin.model.record import Live, Run, StepRecord
 from kin.model.settings import Settings, StepSpec
 from kin.model.status import RunStatus
 from kin.model.task import Task
-from kin.runner.casting import Cast, role_of
+from kin.runner.casting import Cast, access_of, role_of
 from kin.runner.commit import State
 from kin.runner.events import Emit, Event
 from kin.runner.logs import StepLog, plain
@@ -45,6 +44,15 @@ def digest(*values: Any) -> str:
 def step_id(index: int, spec: StepSpec) -> str:
     """`<n>-<role>`, from 1."""
     return f"{index + 1}-{spec.role}"
+
+
+class Turn(NamedTuple):
+    """A step whose turn it is: its place in the run, its id, its definition, and whether it may `read` or `write`."""
+
+    index: int
+    name: str
+    spec: StepSpec
+    access: str
 
 
 def spec_digest(spec: StepSpec) -> str:
@@ -124,6 +132,11 @@ class Passage:
             self._roles[key] = role_of(spec, self.project.store)
         return self._roles[key]
 
+    def turn(self, index: int) -> Turn:
+        """The step at `index`."""
+        spec = self.specs[index]
+        return Turn(index, step_id(index, spec), spec, access_of(spec, self.role(spec)))
+
     def home(self, step: str, agent: str) -> str:
         """The private home of an agent in a step; it outlives this process if the session in it is to be taken up."""
         path = os.path.join(self.tmp, f"home-{step}-{agent}")
@@ -149,11 +162,6 @@ class Passage:
     def say(self, kind: str, step: str = "", text: str = "", seconds: float = 0.0) -> None:
         """Tell whoever looks on."""
         self.emit(Event(self.task.id, kind, step, text, seconds))
-
-    @cached_property
-    def budget(self) -> Mapping[str, Mapping[str, float | None]]:
-        """The budgets that hold for this run, by scope and unit."""
-        return self.settings.budget.scopes()
 
     def save(self, **changes: Any) -> None:
         """Change the record and make it durable. Keys of `Live` and of `Run` may be mixed."""

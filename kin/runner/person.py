@@ -4,7 +4,7 @@ but for the merge that an approval lets happen.
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from kin import git
@@ -13,13 +13,14 @@ from kin.faults import point
 from kin.model import times
 from kin.model.ready import as_owed
 from kin.model.record import PlanRecord, Run
+from kin.model.settings import StepSpec
 from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
 from kin.model.task import Note, NoteFor
 from kin.runner import claim
 from kin.runner.aside import set_aside
 from kin.runner.begin import Asked, plan_for
 from kin.runner.build import Clash, merge_ref
-from kin.runner.casting import access_of, role_of
+from kin.runner.casting import may_write
 from kin.runner.ending import Outcome, may_edit, owe
 from kin.runner.events import Emit, Event
 from kin.runner.finish import finish
@@ -120,11 +121,11 @@ def _open_parts(project: Project, task_id: str) -> list[str]:
     return [task.id for task in tasks.scan(project).tasks.values() if task.parent == task_id and task.status in OPEN]
 
 
-def _step_for(project: Project, specs: tuple, to: str | None) -> int:  # type: ignore[type-arg]
+def _step_for(project: Project, specs: Sequence[StepSpec], to: str | None) -> int:
     for index, spec in enumerate(specs):
         if to in (spec.role, step_id(index, spec)):
             return index
-        if to is None and access_of(spec, role_of(spec, project.store)) == "write":
+        if to is None and may_write(spec, project.store):
             return index
     known = ", ".join(step_id(i, s) for i, s in enumerate(specs))
     raise Usage(f"no step {f'is called {to}' if to else 'of this pipeline may write'}", f"`--to` names one of {known}")

@@ -16,7 +16,7 @@ from kin.model.record import PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.task import Task
-from kin.runner.casting import access_of, cast_all, role_of
+from kin.runner.casting import cast_all, may_write
 from kin.runner.ending import Outcome, block, may_edit, wait
 from kin.runner.passage import Passage, digest, now, step_id
 from kin.runner.proposals import as_child
@@ -148,12 +148,8 @@ def _faults_of_steps(p: Passage, steps: Sequence[Any], split: bool) -> Iterator[
             specs += new
     if len(specs) > MOST:
         yield f"it has {len(specs)} steps, at most {MOST}"
-    if specs and p.task.touches and not split and not any(_writes(s, p.project.store) for s in specs):
+    if specs and p.task.touches and not split and not any(may_write(s, p.project.store) for s in specs):
         yield "the task is to change files, and no step may write"
-
-
-def _writes(spec: StepSpec, store: str) -> bool:
-    return access_of(spec, role_of(spec, store)) == "write"
 
 
 def _checked(entry: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from kin.model.status import BlockedKind, StepStatus
 from kin.runner import worktree
 from kin.runner.begin import INTEGRATOR
 from kin.runner.build import Clash
-from kin.runner.casting import access_of, cast
+from kin.runner.casting import cast
 from kin.runner.ending import Outcome, block
 from kin.runner.judge import StepEnd
 from kin.runner.passage import Passage, step_id
@@ -48,13 +48,8 @@ def _earlier_step(p: Passage, index: int, role: str | None) -> int | None:
     before = range(index - 1, -1, -1)
     if role is not None:
         return next((i for i in before if p.specs[i].role == role), None)
-    writers = [i for i in before if _writes(p, i)]
+    writers = [i for i in before if p.turn(i).access == "write"]
     return next((i for i in writers if p.specs[i].run is None), writers[0] if writers else None)
-
-
-def _writes(p: Passage, index: int) -> bool:
-    spec = p.specs[index]
-    return access_of(spec, p.role(spec)) == "write"
 
 
 def _again(p: Passage, first: int, last: int, items: list[str], rounds: dict[str, str]) -> None:
@@ -66,7 +61,7 @@ def _again(p: Passage, first: int, last: int, items: list[str], rounds: dict[str
 
 def mend_gate(p: Passage, gate: str, reason: str) -> None:
     """Give a gate's no, once, to the model that wrote last. Raises SentBack if there is one; else a person must look."""
-    writer = next((i for i in range(len(p.specs) - 1, -1, -1) if p.cast[i] is not None and _writes(p, i)), None)
+    writer = next((i for i in range(len(p.specs) - 1, -1, -1) if p.cast[i] is not None and p.turn(i).access == "write"), None)
     if not p.plays or writer is None or _GATES in p.live.rounds:
         return
     said = "\n".join(reason.splitlines()[:-1])  # without what is meant for a person

@@ -14,9 +14,9 @@ from kin.model.spending import added
 from kin.model.status import BlockedKind, StepStatus
 from kin.runner import budgets, commit, salvage, worktree
 from kin.runner.aside import how_to_see
-from kin.runner.casting import access_of, time_limit
+from kin.runner.casting import time_limit
 from kin.runner.judge import Played, StepEnd, judge_command
-from kin.runner.passage import Passage, now, spec_digest, step_id
+from kin.runner.passage import Passage, Turn, now, spec_digest
 from kin.runner.prompts import prompt_for
 from kin.runner.proposals import keep
 from kin.store import notes
@@ -27,9 +27,9 @@ GO_ON = (
 )
 
 
-def _write_prompt(p: Passage, index: int, session: bool, path: str) -> None:
+def _write_prompt(p: Passage, turn: Turn, session: bool, path: str) -> None:
     """The whole prompt; for a client that takes up its session only what is new since it stopped."""
-    spec, name = p.specs[index], step_id(index, p.specs[index])
+    spec, name = turn.spec, turn.name
     if session:
         since = p.live.sessions[name]["at"]
         new = [n for _, n in notes.of_task(p.project, p.task.id) if n.at >= since and n.to in (None, spec.role)]
@@ -38,7 +38,7 @@ def _write_prompt(p: Passage, index: int, session: bool, path: str) -> None:
         items = p.live.items.get(name, [])
         listed = items if isinstance(items, list) else [items]
         role = p.role(spec)
-        text = prompt_for(p.project, p.task, spec, role, p.run.steps[:index], listed, name).text
+        text = prompt_for(p.project, p.task, spec, role, p.run.steps[: turn.index], listed, name).text
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(p.mask(text))
 
@@ -48,24 +48,24 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
 
     `who` is the agent that plays it; None for a command.
     """
-    spec = p.specs[index]
-    name = step_id(index, spec)
+    turn = p.turn(index)
+    spec, name = turn.spec, turn.name
     caps = budgets.caps_for(p, index)
     if (used_up := budgets.refusal(p, name, caps)) is not None:
         return used_up
     before = p.seen or commit.look(p.path)
     p.seen = None
     prompt = os.path.join(p.tmp, f"{name}.prompt.md")
-    _write_prompt(p, index, who is not None and p.session(index, who) is not None, prompt)
+    _write_prompt(p, turn, who is not None and p.session(index, who) is not None, prompt)
     p.say("step", name, spec.run or f"played by {who}")
     point("step.started")
     limit, left = time_limit(spec, p.role(spec), p.settings), budgets.seconds_left(caps)
     if who is None:
-        played = _command(p, index, prompt, min(limit, left))
+        played = _command(p, turn, prompt, min(limit, left))
     else:
         from kin.runner.player import perform
 
-        played = perform(p, index, who, prompt, caps, min(limit, left))
+        played = perform(p, turn, who, prompt, caps, min(limit, left))
     point("step.ended")
     verdict = played.verdict
     if verdict.result is not None and verdict.end.status in ("done", "changes_requested"):
@@ -74,27 +74,25 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     end = verdict.end
     if played.ended.why == "timeout" and left < limit:
         end = budgets.over(p, name, caps["minutes"])
-    end = _settle(p, index, before, end)
+    end = _settle(p, turn, before, end)
     point("step.settled")
-    _record(p, index, end, played)
+    _record(p, turn, end, played)
     p.say("step_end", name, end.reason if end.status in ("failed", "waiting") else end.status, played.ended.seconds)
     return end
 
 
-def _command(p: Passage, index: int, prompt: str, seconds: float) -> Played:
-    spec = p.specs[index]
-    name = step_id(index, spec)
+def _command(p: Passage, turn: Turn, prompt: str, seconds: float) -> Played:
+    spec, name = turn.spec, turn.name
     left = p.step_env(spec.role, name)["KIN_RESULT"]
     if os.path.lexists(left):
         os.unlink(left)
     ended = p.shell(spec.run or "", name, role=spec.role, cwd=p.path, seconds=seconds, stdin=prompt)
-    return Played(judge_command(p, spec, name, ended, left), ended, {"agent": "command"})
+    return Played(judge_command(p, turn, ended, left), ended, {"agent": "command"})
 
 
-def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepEnd:
+def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd) -> StepEnd:
     """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed."""
-    spec = p.specs[index]
-    name = step_id(index, spec)
+    name = turn.name
     try:
         after = commit.look(p.path)
     except Failed as error:
@@ -109,7 +107,7 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
         p.task.id,
         p.run.run,
         after=after,
-        resolving=p.integrates(index),
+        resolving=p.integrates(turn.index),
     )
     if found:
         kept = _salvage(p, name)
@@ -119,9 +117,9 @@ def _settle(p: Passage, index: int, before: commit.State, end: StepEnd) -> StepE
         return end._replace(reason=end.reason + _salvage(p, name))
     if end.status in ("blocked", "waiting"):
         return end  # it goes on here if its client takes up the session; else what is here is saved before it starts anew
-    if access_of(spec, p.role(spec)) == "read":
+    if turn.access == "read":
         return _drop_changes(p, name, before.head or p.target.oid, end, after)
-    message, trailers = f"kin: {p.task.id}-{spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
+    message, trailers = f"kin: {p.task.id}-{turn.spec.role}", {"Kin-Step": name, "Kin-Run": p.run.run}
     start = before.head or p.target.oid
     fds = (p.kids.fd,)  # a git that outlives a killed kin is waited for by whoever runs the task next (rule 15)
     done = commit.commit_step(p.path, p.branch_ref, start, message, trailers, after=after, target=target, fds=fds)
@@ -163,9 +161,8 @@ def _salvage(p: Passage, name: str) -> str:
     return f"; its work is kept: {how_to_see(saved.ref)}"
 
 
-def _record(p: Passage, index: int, end: StepEnd, played: Played) -> None:
-    spec = p.specs[index]
-    name = step_id(index, spec)
+def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:
+    index, name, spec, _ = turn
     done = end.status in ("done", "changes_requested")
     ended, facts, old = played.ended, dict(played.facts), p.run.steps[index]
     facts["tokens"] = added(old.tokens, facts.get("tokens"))
@@ -194,16 +191,16 @@ def _record(p: Passage, index: int, end: StepEnd, played: Played) -> None:
             "items": {k: v for k, v in p.live.items.items() if k != name},
         }
     if spec.run is None:
-        changes |= _model_changes(p, index, end, played)
+        changes |= _model_changes(p, turn, end, played)
     p.save(**changes)
 
 
-def _model_changes(p: Passage, index: int, end: StepEnd, played: Played) -> dict[str, object]:
+def _model_changes(p: Passage, turn: Turn, end: StepEnd, played: Played) -> dict[str, object]:
     """What the live record keeps of an agent: its session for a step that goes on, and until when it can play nothing."""
-    name, who = step_id(index, p.specs[index]), played.facts["agent"]
+    name, who = turn.name, played.facts["agent"]
     sessions = {k: v for k, v in p.live.sessions.items() if k != name}
     if played.session and end.status in ("blocked", "waiting", "cancelled"):
-        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(index), "at": now()}
+        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(turn.index), "at": now()}
     changes: dict[str, object] = {"sessions": sessions}
     if end.status == "waiting":
         changes["limited"] = {**p.live.limited, who: end.until}
