@@ -49,7 +49,7 @@ def step_id(index: int, spec: StepSpec) -> str:
 class Turn(NamedTuple):
     """A step whose turn it is: its place in the run, its id, its definition, and whether it may `read` or `write`."""
 
-    index: int
+    place: int
     name: str
     spec: StepSpec
     access: str

@@ -18,7 +18,7 @@ from kin.runner.supervise import Limits
 
 def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Cap], seconds: float) -> Played:
     """Let agent `who` play a step from the prompt's file, for at most `seconds`; what became of it."""
-    cast, name = p.cast[turn.index], turn.name
+    cast, name = p.cast[turn.place], turn.name
     assert cast is not None
     agent = cast.agents[who]
     usd = caps.get("usd")
@@ -29,7 +29,7 @@ def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Ca
         prompt=prompt,
         home=p.home(name, who),
         environ=p.environ,
-        session=p.session(turn.index, who),
+        session=p.session(turn.place, who),
         usd=usd.left if usd else None,
         cwd=p.path,
     )

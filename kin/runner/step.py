@@ -38,7 +38,7 @@ def _write_prompt(p: Passage, turn: Turn, session: bool, path: str) -> None:
         items = p.live.items.get(name, [])
         listed = items if isinstance(items, list) else [items]
         role = p.role(spec)
-        text = prompt_for(p.project, p.task, spec, role, p.run.steps[: turn.index], listed, name).text
+        text = prompt_for(p.project, p.task, spec, role, p.run.steps[: turn.place], listed, name).text
     with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(p.mask(text))
 
@@ -107,7 +107,7 @@ def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd) -> StepE
         p.task.id,
         p.run.run,
         after=after,
-        resolving=p.integrates(turn.index),
+        resolving=p.integrates(turn.place),
     )
     if found:
         kept = _salvage(p, name)
@@ -200,7 +200,7 @@ def _model_changes(p: Passage, turn: Turn, end: StepEnd, played: Played) -> dict
     name, who = turn.name, played.facts["agent"]
     sessions = {k: v for k, v in p.live.sessions.items() if k != name}
     if played.session and end.status in ("blocked", "waiting", "cancelled"):
-        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(turn.index), "at": now()}
+        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(turn.place), "at": now()}
     changes: dict[str, object] = {"sessions": sessions}
     if end.status == "waiting":
         changes["limited"] = {**p.live.limited, who: end.until}
