@@ -148,6 +148,12 @@ def test_edits_outside_of_the_worktree_are_refused_or_found_out(firm: Firm, tmp_
     assert "moved refs/heads/stolen" in outcome["reason"] if stolen else outcome["status"] == "done"
     assert len(firm.server.asked) == 4
 
+    rules = firm.project.read(".kin/kin.yaml")
+    firm.says(after(shell(f"echo x > x; echo '# gates: none' >> {root}/.kin/kin.yaml"), then=result(summary="done")))
+    outcome = firm.do("Change the rules", exit=None)
+    told = "kin.yaml" in outcome["reason"] and outcome["exit"] == 3
+    assert told if firm.project.read(".kin/kin.yaml") != rules else outcome["status"] == "done"
+
     firm.says(after(shell("mkdir -p .kin/tasks; echo evil > .kin/tasks/KIN-99.yaml; echo x > x"), then=result(summary="done")))
     outcome = firm.do("Plant a task", exit=1)
     assert outcome["blocked"] == "failed" and ".kin" in outcome["reason"]

@@ -93,6 +93,7 @@ class Live(NamedTuple):
     verdicts: Annotated[tuple[str, ...], Field("Hashes of (tree, gates) that passed", words)] = ()
     approved: Annotated[str | None, Field("The branch tip that a person approved", text)] = None
     approved_by: Annotated[str | None, Field("Who approved it", text)] = None
+    unruly: Annotated[str, Field("The model's step under which settings, roles or the task's file changed", text)] = ""
     crashes: Annotated[int, Field("Crashes in a row without a finished step", integer(0, 10**6))] = 0
     proposals: Annotated[tuple[dict[str, Any], ...], Field("By step: decisions and tasks that it proposes", _mappings)] = ()
     given: Annotated[dict[str, Any], Field("By proposal: the id of its file", mapping)] = {}

@@ -218,6 +218,8 @@ def review_reasons(p: Passage, built: Built) -> list[str]:
     reasons = []
     if mode_of(p.task, p.settings) == Mode.review:
         reasons.append("ready for review")
+    if p.live.unruly:
+        reasons.append(f"its file, .kin/kin.yaml or .kin/roles/ changed while {p.live.unruly} worked; look at them")
     # the merged tree, against what the target holds now: what the merge would change, deleted and renamed paths too
     changed = [path for _, path in git.changed_paths(p.project.root, built.old, built.new) if not path.startswith(".kin/")]
     touched = [path for path in changed if any(covers(glob, path) for glob in p.settings.protect)]

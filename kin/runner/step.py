@@ -16,10 +16,11 @@ from kin.runner import budgets, commit, salvage, worktree
 from kin.runner.aside import how_to_see
 from kin.runner.casting import time_limit
 from kin.runner.judge import Played, StepEnd, judge_command
-from kin.runner.passage import Passage, Turn, now, spec_digest
+from kin.runner.passage import Passage, Turn, digest, now, spec_digest
 from kin.runner.prompts import prompt_for
 from kin.runner.proposals import keep
-from kin.store import notes
+from kin.store import files, notes, tasks
+from kin.store.roles import role_texts
 
 _STATUS = {"done": StepStatus.done, "cancelled": StepStatus.pending, "waiting": StepStatus.pending}
 GO_ON = (
@@ -65,7 +66,10 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     else:
         from kin.runner.player import perform
 
+        rules = _rules(p)
         played = perform(p, turn, who, prompt, caps, min(limit, left))
+        if _rules(p) != rules:  # by whomever: that a person did it, the person says by approving the merge
+            p.save(unruly=name)
     point("step.ended")
     verdict = played.verdict
     if verdict.result is not None and verdict.end.status in ("done", "changes_requested"):
@@ -79,6 +83,13 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     _record(p, turn, end, played)
     p.say("step_end", name, end.reason if end.status in ("failed", "waiting") else end.status, played.ended.seconds)
     return end
+
+
+def _rules(p: Passage) -> str:
+    """What says how the work is judged, as the store has it now."""
+    paths = (os.path.join(p.project.store, "kin.yaml"), tasks.task_path(p.project, p.task.id))
+    texts = [files.read_stamped(path)[0].decode("utf-8", "replace") if os.path.isfile(path) else "" for path in paths]
+    return digest(texts, role_texts(p.project.store))
 
 
 def _command(p: Passage, turn: Turn, prompt: str, seconds: float) -> Played:
