@@ -404,11 +404,9 @@ def test_two_runs_never_keep_the_same_money_of_a_day(company: Company) -> None:
 
 
 def test_a_model_that_changes_the_rules_it_is_judged_by_merges_nothing_without_a_person(company: Company) -> None:
-    company.settings(mode="review", gates=("false",))
-    easier = 'sed -i \'s/mode: review/mode: auto/; s/- "false"/- "true"/\' $KIN_DIR/kin.yaml'
     done = company.says("done", said(result(summary="Made it")))
-    company.answers("claude", f"echo hello > hello.txt; {easier}; {done}")
-    assert "mode: review" in company.repo.read(".kin/kin.yaml")
+    company.answers("claude", f"echo hello > hello.txt; echo 'gates: [\"true\"]' >> $KIN_DIR/kin.yaml; {done}")
     outcome = company.run(exit=3)
-    assert "mode: auto" in company.repo.read(".kin/kin.yaml")
     assert "changed while 1-developer worked" in outcome["reason"] and status(company) == "review"
+    company.repo.kin("approve", "KIN-1")
+    assert status(company) == "done"
