@@ -7,7 +7,8 @@ import pytest
 from conftest import Repo, task_text
 
 from kin.model.globs import covers, matching
-from kin.store.modules import meeting
+from kin.model.module import MODULES, meeting
+from kin.store.entries import readable
 from kin.store.project import find
 from kin.store.tasks import scan
 
@@ -153,8 +154,9 @@ def test_tasks_of_one_module_do_not_run_together_unless_they_say_what_they_touch
     project.write(".kin/tasks/KIN-5.yaml", task_text("KIN-5", module="auth", touches="[docs/**]"))
     here = find(str(project.path), {})
     tasks = scan(here).tasks
-    assert sorted(meeting(here, tasks["KIN-1"], (t for i, t in tasks.items() if i != "KIN-1"))) == ["KIN-2", "KIN-4"]
-    assert meeting(here, tasks["KIN-5"], (t for i, t in tasks.items() if i != "KIN-5")) == []
+    known = readable(here, MODULES)
+    assert sorted(meeting(tasks["KIN-1"], (t for i, t in tasks.items() if i != "KIN-1"), known)) == ["KIN-2", "KIN-4"]
+    assert meeting(tasks["KIN-5"], (t for i, t in tasks.items() if i != "KIN-5"), known) == []
 
 
 @pytest.mark.parametrize(

@@ -209,7 +209,7 @@ class _Here:
         from kin.model.module import MODULES
         from kin.store import entries
 
-        known = {one.name: one.purpose for one in entries.load(self.project, MODULES).found.values()}
+        known = {one.name: one.purpose for one in entries.readable(self.project, MODULES)}
         named = {task.module: "" for task in self.tasks if task.module}
         return (Offer(*one) for one in sorted((named | known).items()))
 

@@ -40,6 +40,13 @@ def touched_by(task: Task, modules: Iterable[Module]) -> tuple[str, ...]:
     return task.touches or tuple(glob for module in modules if module.name == task.module for glob in module.paths)
 
 
+def meeting(task: Task, others: Iterable[Task], modules: Iterable[Module]) -> list[str]:
+    """The ids of those of `others` that may change the same files as `task`."""
+    modules = tuple(modules)
+    mine = touched_by(task, modules)
+    return [other.id for other in others if meet(mine, touched_by(other, modules))]
+
+
 def concerned(modules: Iterable[Module], task: Task, touched: Iterable[str]) -> list[Module]:
     """The task's own module, and those whose files it touches."""
     return [module for module in modules if module.name == task.module or meet(module.paths, touched)]

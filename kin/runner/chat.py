@@ -120,7 +120,7 @@ def _state(project: Project) -> Iterator[str]:
         yield f"{seen.task.id}  {seen.shown}{ready}  priority {seen.task.priority}  {seen.task.title}{needs}"
     if len(still_open) > MOST_TASKS:
         yield f"and {len(still_open) - MOST_TASKS} more: `kin list`"
-    for one in entries.load(project, MODULES).found.values():
+    for one in entries.readable(project, MODULES):
         yield f"module {one.name}: {', '.join(one.paths)}"
     held = sorted(decisions.scan(project)[0].values(), key=lambda one: one.created or "", reverse=True)
     for decision in held[:MOST_DECISIONS]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from kin.errors import Bug, KinError
+from kin.model.module import MODULES, meeting
 from kin.model.status import TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner import claim
@@ -24,8 +25,7 @@ from kin.runner.ending import Outcome
 from kin.runner.events import Emit, Event
 from kin.runner.pipeline import run_task
 from kin.runner.signals import ASKING, Cancel
-from kin.store import records, tasks
-from kin.store.modules import meeting
+from kin.store import entries, records, tasks
 from kin.store.project import Project
 from kin.store.view import Seen, see
 
@@ -177,7 +177,7 @@ def _must_wait(crew: Crew, seen: Seen) -> bool:
     ours = {*crew.waiting, *running, *crew.ended} - {seen.task.id}
     if any(ref in ours for ref in _holding_up(seen)):
         return True
-    return bool(meeting(crew.project, seen.task, running.values()))
+    return bool(meeting(seen.task, running.values(), entries.readable(crew.project, MODULES) if running else ()))
 
 
 def _holding_up(seen: Seen) -> list[str]:

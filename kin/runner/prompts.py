@@ -48,7 +48,7 @@ def prompt_for(
     if role.body:
         given = given._replace(
             decisions=list(decisions.scan(project)[0].values()),
-            modules=list(entries.load(project, MODULES).found.values()),
+            modules=entries.readable(project, MODULES),
             linked=linked.modules_of(project) if reads.get("modules") == "all" else (),
             failure=_failure(project, task),
         )

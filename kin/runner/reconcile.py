@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from kin import git
 from kin.errors import KinError
-from kin.model.globs import meet
-from kin.model.module import MODULES, Module, touched_by
+from kin.model.module import MODULES, Module, meeting
 from kin.model.ready import Reason
 from kin.model.record import Live, Run
 from kin.model.settings import Settings, Watch, plan_steps
@@ -127,7 +126,7 @@ def _collide(task: Task, other: Task, modules: Sequence[Module]) -> bool:
     """Whether two tasks may not run together: they may touch the same files, or one schedule made both."""
     if (schedule := made_by(task)) and schedule == made_by(other):
         return True
-    return meet(touched_by(task, modules), touched_by(other, modules))
+    return bool(meeting(task, [other], modules))
 
 
 def _kept(task_id: str, run: Run | None, known: Known, rules: Watch) -> Reason | None:
@@ -203,7 +202,7 @@ def look_into(project: Project, view: View, asking: Collection[str], settings: S
         {i for i in asking if os.path.exists(records.stop_mark(project, i))},
         len(lately(held)),
         claim.free_slots(project, settings.concurrency) if asking else 0,
-        tuple(entries.load(project, MODULES).found.values()) if asking else (),
+        entries.readable(project, MODULES) if asking else (),
     )
 
 

@@ -41,6 +41,11 @@ def load(project: Project, kind: Kind[T]) -> Entries[T]:
     return Entries(found, wrong)
 
 
+def readable(project: Project, kind: Kind[T]) -> tuple[T, ...]:
+    """The entries that can be read, in the file's order."""
+    return tuple(load(project, kind).found.values())
+
+
 def find(project: Project, kind: Kind[T], name: str) -> T:
     """An entry. Raises what is wrong with it or with the file, and NotFound if there is none."""
     found, wrong = load(project, kind)

@@ -31,10 +31,10 @@ def project_at(project: Project, link: Link, environ: Mapping[str, str]) -> Proj
 def modules_of(project: Project, environ: Mapping[str, str] = os.environ) -> list[Module]:
     """The modules of all linked projects that can be read, each under a name that says whose it is."""
     found: list[Module] = []
-    for link in entries.load(project, LINKS).found.values():
+    for link in entries.readable(project, LINKS):
         if not isinstance(there := project_at(project, link, environ), str):
-            held = entries.load(there, MODULES).found.values()
-            found += [one._replace(name=f"{one.name} of the linked project {link.name}") for one in held]
+            whose = f"of the linked project {link.name}"
+            found += [one._replace(name=f"{one.name} {whose}") for one in entries.readable(there, MODULES)]
     return found
 
 

@@ -178,9 +178,10 @@ def _more_reasons(project: Project, task: Task, graph: Graph, facts: Facts, slot
     others = [graph.tasks[i] for i in facts.runs if i in facts.running and i in graph.tasks]
     if not others:
         return slots
-    from kin.store.modules import meeting
+    from kin.model.module import MODULES, meeting
+    from kin.store import entries
 
-    touching = meeting(project, task, others)
+    touching = meeting(task, others, entries.readable(project, MODULES))
     return [*slots, *(Reason("touches", f"{other}, which runs, touches the same files", other) for other in touching)]
 
 
