@@ -96,7 +96,9 @@ def start(
     finally:
         if task_id is not None and task_id != old and not began:
             files.remove_file(project, tasks.task_path(project, task_id))
-    _renew(project, phase_id)
+    phase = find(project, phase_id)
+    if (now := stands(project, phase)) != phase.status:
+        _mark(project, phase_id, now)
     return outcomes
 
 
@@ -122,12 +124,6 @@ def _make_task(project: Project, phase: Phase) -> str:
     data: dict[str, Any] = {"title": f"Phase: {title}"[:200], "description": phase.goal, "labels": [f"phase:{phase.id}"]}
     made = {**data, "mode": "review", "pipeline": [{k: v for k, v in step.items() if v} for step in pipeline]}
     return tasks.add(project, made, today=times.rfc3339(times.now())[:10]).id
-
-
-def _renew(project: Project, phase_id: str) -> None:
-    phase = find(project, phase_id)
-    if (now := stands(project, phase)) != phase.status:
-        _mark(project, phase_id, now)
 
 
 def approve(project: Project, phase_id: str, *, by: str, environ: Mapping[str, str], emit: Emit) -> list[Outcome]:
