@@ -138,7 +138,7 @@ STEPS = made(
     reason=SPOKEN,
     summary=SPOKEN,
     exit=st.none() | st.integers(-64, 255),
-    tokens=st.none() | st.just({"in": "12", "out": "3"}),
+    tokens=st.none() | st.just({"in": 12, "out": 3}),
     cost_usd=st.none() | st.just(0.25),
 )
 LIVES = made(
@@ -168,7 +168,7 @@ RUNS = made(
     ).map(tuple),
     proposed=st.none()
     | st.fixed_dictionaries({"tasks": st.lists(st.fixed_dictionaries({"title": SPOKEN, "labels": st.lists(SPOKEN)}))}),
-    live=st.none() | LIVES,
+    live=LIVES,
 )
 
 
