@@ -5,7 +5,8 @@ import json
 import pytest
 from conftest import Repo, task_text
 
-from kin.model.record import Run, StepRecord, run_to_data
+from kin.model.fields import data_of
+from kin.model.record import Run, StepRecord
 from kin.model.status import RunStatus, StepStatus
 from kin.store.emit import document
 
@@ -15,7 +16,7 @@ def record(repo: Repo, task: str, day: str, *steps: StepRecord) -> None:
     run = Run(name, task, RunStatus.completed, f"{day}T10:00:00Z", steps=steps)
     folder = repo.path / ".kin/pipelines" / task
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.yaml").write_text(document(run_to_data(run), Run._fields))
+    (folder / f"{name}.yaml").write_text(document(data_of(run), Run._fields))
 
 
 def step(role: str, day: str, cost: float | None, tokens: tuple[int, int, int] | None, minutes: int = 1) -> StepRecord:

@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 from strategies import ODD_WORDS, PLAIN_WORDS, PROFILE, TEXTS
 
 from kin.errors import Invalid
-from kin.model.record import GateRecord, Live, Run, StepRecord, Waiting, run_from_data, run_to_data
+from kin.model.fields import data_of
+from kin.model.record import GateRecord, Live, Run, StepRecord, Waiting, run_from_data
 from kin.model.status import RunStatus, StepStatus, WaitFor
 from kin.model.task import TASK_KEYS
 from kin.store import emit
@@ -175,7 +176,7 @@ RUNS = made(
 @PROFILE
 @given(RUNS)
 def test_a_record_comes_back_as_it_was_written_and_fast(run: Run) -> None:
-    data = run_to_data(run)
+    data = data_of(run)
     text = emit.document(data)
     assert read_fast(text, RECORD_BOUNDS) == data
     assert run_from_data(data) == run

@@ -179,7 +179,7 @@ def _data_of_model(value: Any) -> dict[str, Any]:
     for declared in _tables(type(value))[0].values():
         held = getattr(value, declared.name)
         if declared.required or (held != declared.default and held is not None):
-            out[declared.name] = data_of(held)
+            out[declared.name.rstrip("_")] = data_of(held)  # `for` is no name in Python
     out.update({k: data_of(v) for k, v in (getattr(value, "extra", None) or {}).items()})
     return out
 

@@ -5,10 +5,10 @@ What lives (`Live`) holds paths, pids and sessions and never leaves the clone; `
 
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.fields import Field, build, choice, data_of, integer, list_of, mapping, nested, number, raw, text, words
+from kin.model.fields import Field, build, choice, integer, list_of, mapping, nested, number, raw, text, words
 from kin.model.status import RunStatus, StepStatus, WaitFor
 
-__all__ = ["GateRecord", "Live", "PlanRecord", "Run", "StepRecord", "Waiting", "committed", "run_from_data", "run_to_data"]
+__all__ = ["GateRecord", "Live", "PlanRecord", "Run", "StepRecord", "Waiting", "committed", "run_from_data"]
 
 
 def _mappings(plain: Any) -> tuple[dict[str, Any], ...]:
@@ -122,25 +122,18 @@ class Run(NamedTuple):
     proposed: Annotated[dict[str, Any] | None, Field("Decisions and tasks that steps proposed", raw)] = None
     live: Annotated[Live, Field("What never leaves the clone", nested(Live))] = Live()
 
+    @property
+    def waits_for(self) -> WaitFor | None:
+        """What it waits for; None if it does not wait."""
+        return self.waiting.for_ if self.waiting else None
+
     def holding(self, **changes: Any) -> "Run":
         """The run with changes in what never leaves the clone."""
         return self._replace(live=self.live._replace(**changes))
 
 
-def _respell(data: dict[str, Any]) -> dict[str, Any]:
-    return {("for" if k == "for_" else k): v for k, v in data.items()}
-
-
-def run_to_data(run: Run) -> dict[str, Any]:
-    """Plain data of a record as its file holds it."""
-    data: dict[str, Any] = data_of(run)
-    if "waiting" in data:
-        data["waiting"] = _respell(data["waiting"])
-    return data
-
-
 def run_from_data(data: dict[str, Any]) -> Run:
-    """The record that `run_to_data` wrote. Raises ValueError if it is none."""
+    """The record whose plain data (kin.model.fields.data_of) this is. Raises ValueError if it is none."""
     run, problems = build(Run, data)
     if run is None:
         raise ValueError("; ".join(p.message for p in problems))

@@ -288,7 +288,7 @@ def _put_down(crew: Crew, outcome: Outcome) -> None:
 def parts_of(project: Project, task_id: str) -> list[str]:
     """The parts for which a task's run waits that may start, in ready order; none if it waits for none."""
     live = records.live(project, task_id)
-    if live is None or live.waiting is None or live.waiting.for_ != WaitFor.tasks:
+    if live is None or live.waits_for != WaitFor.tasks:
         return []
     view = see(project, bodies=False)
     seen = (view.seen[one] for one in view.order)

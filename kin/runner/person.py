@@ -59,7 +59,7 @@ def approve(
     """
     with claim.claim_task(project, task_id):
         live = _waiting(project, task_id, "approve")
-        if live.waiting is not None and live.waiting.for_ == WaitFor.plan:
+        if live.waits_for == WaitFor.plan:
             agreed = agree(project, live, by)
             emit(Event(task_id, "end", text=agreed.reason))
             return agreed
@@ -95,7 +95,7 @@ def revise(
     with claim.claim_task(project, task_id):
         live = _resumable(project, task_id)
         plan = plan_for(project, task_id, Asked(), environ)
-        planned = live.waiting is not None and live.waiting.for_ == WaitFor.plan
+        planned = live.waits_for == WaitFor.plan
         index = plan.planners - 1 if planned and to is None else _step_for(project, plan.specs, to)
         spec = plan.specs[index]
         if index < plan.planners and (parts := _open_parts(project, task_id)):
@@ -179,7 +179,7 @@ def answer(project: Project, task_id: str, message: str, *, by: str) -> str:
         live = records.live(project, task_id)
         blocked = as_owed(task, live).blocked
         asks = blocked is not None and blocked.kind == BlockedKind.question
-        if not asks and not (live and live.waiting and live.waiting.for_ == WaitFor.question):
+        if not asks and not (live and live.waits_for == WaitFor.question):
             raise Usage(f"{task_id} asks nothing", f'`kin note {task_id} -m "..."` leaves a note')
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.answer))
         if live is not None:
@@ -264,7 +264,7 @@ def _may_approve(live: Run) -> bool:
     # one that was killed or interrupted after it was approved: the word was given already, and may be given again
     if live.status in (RunStatus.running, RunStatus.failed, RunStatus.cancelled):
         return bool(live.live.approved)
-    return bool(live.waiting and live.waiting.for_ in (WaitFor.review, WaitFor.merge, WaitFor.plan))
+    return live.waits_for in (WaitFor.review, WaitFor.merge, WaitFor.plan)
 
 
 def _resumable(project: Project, task_id: str) -> Run:

@@ -53,7 +53,7 @@ def stands(project: Project, phase: Phase) -> PhaseStatus:
     if all(status in (TaskStatus.done, TaskStatus.cancelled) for status in found):
         return PhaseStatus.rejected if phase.task else PhaseStatus.review
     live = records.live(project, phase.task) if phase.task else None
-    waits = live is not None and live.waiting is not None and live.waiting.for_ == WaitFor.review
+    waits = live is not None and live.waits_for == WaitFor.review
     return PhaseStatus.review if waits and live and live.status == RunStatus.waiting else PhaseStatus.active
 
 

@@ -80,7 +80,7 @@ def wanted(view: View) -> dict[str, str]:
 
 
 def _why(task: Task, run: Run | None, ready: bool) -> str:
-    waits = run.waiting.for_ if run and run.waiting and run.status == RunStatus.waiting else None
+    waits = run.waits_for if run and run.status == RunStatus.waiting else None
     if waits == WaitFor.merge and task.status in (TaskStatus.review, TaskStatus.todo):
         return "its merge was put off"
     if not ready:
@@ -189,7 +189,7 @@ def lately(held: Remembered) -> list[float]:
 def look_into(project: Project, view: View, asking: Collection[str], settings: Settings) -> Known:
     """What is known of the tasks that ask to be started."""
     runs = {i: run for i in asking if (run := view.runs.get(i)) is not None}
-    merging = {i for i, run in runs.items() if run.waiting and run.waiting.for_ == WaitFor.merge}
+    merging = {i for i, run in runs.items() if run.waits_for == WaitFor.merge}
     held = recall(project)
     arrived = arrivals(project, asking)
     landed = [i for i in asking if i not in runs and i in arrived and arrived[i].committed]  # a revert leaves it at HEAD

@@ -161,7 +161,7 @@ class Watcher:
         outcome = start_detached(self.project, start.task, asked, environ=self.environ)
         if outcome.run is not None:
             self.running[start.task] = outcome.run
-            if (run := view.runs.get(start.task)) and run.waiting and run.waiting.for_ == WaitFor.merge:
+            if (run := view.runs.get(start.task)) and run.waits_for == WaitFor.merge:
                 self._fail(start.task, view)  # if the same thing blocks it again, it is not tried in a circle
             self.emit(Happening("start", start.why, start.task, outcome.run))
             return False
@@ -246,7 +246,7 @@ class Watcher:
             after.append((due - now).total_seconds())
         starts = lately(recall(self.project))
         after += [starts[0] + HOUR - time.time()] if len(starts) >= settings.watch.max_starts_per_hour else []
-        waiting = any(run.waiting and run.waiting.for_ == WaitFor.merge for run in view.runs.values())
+        waiting = any(run.waits_for == WaitFor.merge for run in view.runs.values())
         after += [self.eyes.tick] if self.eyes and (busy or waiting) else []
         return min((seconds for seconds in after if seconds > 0), default=HOUR) + 0.01
 

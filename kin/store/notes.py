@@ -33,7 +33,7 @@ def add(project: Project, task: str, note: Note) -> str:
 
 def note_text(note: Note) -> str:
     """A note as its file holds it."""
-    return emit.document({"for" if key == "for_" else key: value for key, value in data_of(note).items()}, ORDER)
+    return emit.document(data_of(note), ORDER)
 
 
 def of_task(project: Project, task: str) -> list[tuple[str, Note]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from kin.errors import Invalid, Place
 from kin.model.fields import data_of
-from kin.model.record import Run, StepRecord, committed, run_from_data, run_to_data
+from kin.model.record import Run, StepRecord, committed, run_from_data
 from kin.store import files, reader
 from kin.store.project import Project
 
@@ -52,7 +52,7 @@ def live_text(run: Run) -> str:
     """The record's file. Of a hundred steps one changes at a time, so the others' lines are kept from the last writing."""
     from kin.store import emit  # views read records and never write one
 
-    data = run_to_data(run._replace(steps=()))
+    data = data_of(run._replace(steps=()))
     at = ORDER.index("steps")
     before = {key: data[key] for key in ORDER[:at] if key in data}
     after = {key: data[key] for key in ORDER[at:] if key in data}
