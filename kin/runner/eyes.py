@@ -111,29 +111,20 @@ class Eyes:
         alive = self._observer is not None and all(emitter.is_alive() for emitter in self._observer.emitters)
         if alive and there == self._watched:
             return
+        self._watched = {}
         try:
-            self._watch(there)
+            if self._observer is None:
+                self._observer = Observer()
+                self._observer.start()
+            self._observer.unschedule_all()
+            for folder in there:
+                self._observer.schedule(_Handler(self, self._project), folder, recursive=False, event_filter=KINDS)
+            self._watched = there
         except OSError as error:
             if error.errno == errno.ENOENT:  # it went in between; its going wakes us
                 return
-            self._give_up(error)
-
-    def _watch(self, there: dict[str, int]) -> None:
-        if self._observer is None:
-            self._observer = Observer()
-            self._observer.start()
-        self._observer.unschedule_all()
-        self._watched = {}
-        handler = _Handler(self, self._project)
-        for folder in there:
-            self._observer.schedule(handler, folder, recursive=False, event_filter=KINDS)
-        self._watched = there
-        self.wake()
-
-    def _give_up(self, error: OSError) -> None:
-        """Go on without events: the user's watches are used up, or this system has none."""
-        self.polling = error.strerror or str(error)
-        self._stop()
+            self.polling = error.strerror or str(error)  # the user's watches are used up, or this system has none
+            self._stop()
         self.wake()
 
     def _stop(self) -> None:

@@ -108,7 +108,8 @@ class Watcher:
             view = see(self.project, bodies=False, now=times.rfc3339(now))
         for name in unscanned(self.project):
             self._say("offer", f"nobody had {name} looked at since its entry changed; `kin env scan {name}`")
-        choice = self.choose(view, settings)
+        asking = {i: why for i, why in wanted(view).items() if not self._has_failed(i, view)}
+        choice = choose(self.project, view, asking, settings, leave=self.may.write)
         if self._disturbed(began):
             return 0.0
         busy = self._act(choice, view)
@@ -133,11 +134,6 @@ class Watcher:
         if new:
             self._say("kept", f"no schedule fires: {', '.join(new)} can start programs; `kin trust` shows them")
         return not new
-
-    def choose(self, view: View, settings: Settings) -> Choice:
-        """What would be started now."""
-        asking = {i: why for i, why in wanted(view).items() if not self._has_failed(i, view)}
-        return choose(self.project, view, asking, settings, leave=self.may.write)
 
     def _act(self, choice: Choice, view: View) -> bool:
         """Start what was chosen, and say what was kept back. Whether others than kin's own slots held something up."""

@@ -6,6 +6,7 @@ Whatever is wrong there (moved, gone, broken) is a reason for one task here to w
 import os
 from collections.abc import Iterable, Mapping
 
+from kin import git
 from kin.errors import KinError, NotFound
 from kin.model.link import LINKS, Link, split
 from kin.model.module import MODULES, Module
@@ -18,7 +19,7 @@ def project_at(project: Project, link: Link, environ: Mapping[str, str]) -> Proj
     """The linked project, or why it is not to be had here: a sentence without a subject."""
     root = os.path.join(project.root, os.path.expanduser(link.at))
     if "://" in link.at or (":" in link.at and not os.path.isdir(root)):
-        known = [clone for clone in trust.clones(environ) if clone_url(clone) == link.at]
+        known = [clone for clone in trust.clones(environ) if git.remote_url(clone, "origin") == link.at]
         root = os.path.dirname(known[0]) if known else ""
     if not os.path.isdir(root):
         return f"is not at {link.at}" if root else f"has no clone here that you trust, of {link.at}"
@@ -36,15 +37,6 @@ def modules_of(project: Project, environ: Mapping[str, str] = os.environ) -> lis
             whose = f"of the linked project {link.name}"
             found += [one._replace(name=f"{one.name} {whose}") for one in entries.readable(there, MODULES)]
     return found
-
-
-def clone_url(git_common: str) -> str:
-    """The URL of a clone's `origin`, "" if it has none."""
-    from kin import git
-
-    if not os.path.isdir(git_common):
-        return ""
-    return git.git(git_common, "config", "--get", "remote.origin.url", ok=(0, 1)).text
 
 
 def standing(project: Project, words: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
