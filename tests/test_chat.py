@@ -106,6 +106,7 @@ def test_what_cannot_be_read_or_written_is_said_and_nothing_is_written(company: 
 def test_without_an_agent_it_says_what_to_install(project: Repo) -> None:
     said = project.kin("chat", "-m", "Hello", exit=7).stderr
     assert "claude" in said and "install" in said
+    assert "not trusted" in project.kin("chat", "-m", "Hello", exit=3, env={"KIN_TRUST": ""}).stderr
     assert "kin chat -m" in project.kin("chat", exit=2).stderr
 
 

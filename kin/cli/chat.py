@@ -8,7 +8,7 @@ from kin.cli.editor import written
 from kin.cli.output import Call, Result
 from kin.cli.person import who
 from kin.cli.screen import Screen, clean, indent
-from kin.errors import Usage, Waits
+from kin.errors import Usage
 from kin.model import times
 from kin.model.ids import run_id
 from kin.store import chats
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 def chat_(call: Call) -> Result:
     """Say one thing, or talk at a terminal until Ctrl-D."""
-    from kin.runner.leave import unagreed
+    from kin.cli.consent import consent
 
-    new = {} if call["trust"] or call.environ.get("KIN_TRUST") == "1" else unagreed(call.project, [], call.environ)
-    if new:
-        raise Waits(f"this clone is not trusted: {', '.join(new)} can start programs", "look at them, then `kin trust`")
+    consent(call, [], steps=False, ask=False)
     message = written(call["message"])
     talk_id = chats.newest(call.project) if call["last"] else None
     talk_id = talk_id or run_id(times.stamp(times.now()), int.from_bytes(os.urandom(3), "big"))

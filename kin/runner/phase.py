@@ -170,12 +170,11 @@ def revise(project: Project, phase_id: str, message: str, *, by: str, to: str | 
     if phase.task and now in UNDER_WAY:
         steps = records.live(project, phase.task)
         person.revise(project, phase.task, message, by=by, to=to or (steps.steps[0].id if steps else None), environ=environ)
-    elif phase.tasks and now in (PhaseStatus.review, PhaseStatus.approved):
-        for one in phase.tasks:
+    elif now in (PhaseStatus.review, PhaseStatus.approved):
+        if phase.task:
+            person.reopen(project, phase.task)
+        for one in (phase.task,) if phase.task else phase.tasks:
             notes.add(project, one, Note(by, times.rfc3339(times.now()), message))
-    elif now == PhaseStatus.approved and phase.task:
-        person.reopen(project, phase.task)
-        notes.add(project, phase.task, Note(by, times.rfc3339(times.now()), message))
     else:
         raise Usage(f"phase {phase_id} is {now}; there is nothing to revise", f"`kin phase start {phase_id}`")
     _mark(project, phase_id, PhaseStatus.active)

@@ -8,7 +8,7 @@ import os
 import selectors
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -108,7 +108,8 @@ class Watcher:
             view = see(self.project, bodies=False, now=times.rfc3339(now))
         for name in unscanned(self.project):
             self._say("offer", f"nobody had {name} looked at since its entry changed; `kin env scan {name}`")
-        asking = {i: why for i, why in wanted(view).items() if not self._has_failed(i, view)}
+        refused = {i for i, state in self.failed.items() if state == self._state(i, view)}
+        asking = {i: why for i, why in wanted(view).items() if i not in refused}
         choice = choose(self.project, view, asking, settings, leave=self.may.write)
         if self._disturbed(began):
             return 0.0
@@ -158,11 +159,13 @@ class Watcher:
         if outcome.run is not None:
             self.running[start.task] = outcome.run
             if (run := view.runs.get(start.task)) and run.waits_for == WaitFor.merge:
-                self._fail(start.task, view)  # if the same thing blocks it again, it is not tried in a circle
+                self.failed[start.task] = self._state(
+                    start.task, view
+                )  # if the same thing blocks it again, it is not tried in a circle
             self.emit(Happening("start", start.why, start.task, outcome.run))
             return False
         if outcome.exit != Busy.exit:
-            self._fail(start.task, view)
+            self.failed[start.task] = self._state(start.task, view)
         self._say("kept", outcome.reason, start.task)
         return outcome.exit == Busy.exit
 
@@ -185,12 +188,6 @@ class Watcher:
     @staticmethod
     def _counted(held: Any) -> Any:
         return held._replace(starts=(*lately(held), time.time()))
-
-    def _has_failed(self, task_id: str, view: View) -> bool:
-        return task_id in self.failed and self.failed[task_id] == self._state(task_id, view)
-
-    def _fail(self, task_id: str, view: View) -> None:
-        self.failed[task_id] = self._state(task_id, view)
 
     def _state(self, task_id: str, view: View) -> Any:
         """What must change before a start that was refused is tried again."""
@@ -251,34 +248,29 @@ class Watcher:
         assert self.eyes is not None
         until = time.monotonic() + seconds
         first: float | None = None
-        with selectors.DefaultSelector() as selector:
+        with selectors.DefaultSelector() as selector, ExitStack() as opened:
             selector.register(self.cancel.fd, selectors.EVENT_READ, "cancel")
             selector.register(self.eyes.fd, selectors.EVENT_READ, "eyes")
-            fds: list[int] = []
-            try:
-                if self._register_ends(selector, fds):
+            if self._register_ends(selector, opened):
+                return
+            look_at = time.monotonic() + self.eyes.tick
+            while not self.cancel.level:
+                now = time.monotonic()
+                ready = self._ready_at(first)
+                if now >= min(until, ready):
                     return
-                look_at = time.monotonic() + self.eyes.tick
-                while not self.cancel.level:
-                    now = time.monotonic()
-                    ready = self._ready_at(first)
-                    if now >= min(until, ready):
-                        return
-                    pause = min(until, ready, look_at) - now
-                    shown = self.tick(self.running)
-                    woken = {key.data for key, _ in selector.select(min(pause, shown) if shown else pause)}
-                    if "end" in woken:
-                        return
-                    if time.monotonic() >= look_at:
-                        self.eyes.look()
-                        look_at = time.monotonic() + self.eyes.tick
-                    if "eyes" in woken:
-                        self.eyes.drain()
-                        self.eyes.mend()
-                        first = first or time.monotonic()
-            finally:
-                for fd in fds:
-                    os.close(fd)
+                pause = min(until, ready, look_at) - now
+                shown = self.tick(self.running)
+                woken = {key.data for key, _ in selector.select(min(pause, shown) if shown else pause)}
+                if "end" in woken:
+                    return
+                if time.monotonic() >= look_at:
+                    self.eyes.look()
+                    look_at = time.monotonic() + self.eyes.tick
+                if "eyes" in woken:
+                    self.eyes.drain()
+                    self.eyes.mend()
+                    first = first or time.monotonic()
 
     def _ready_at(self, first: float | None) -> float:
         """When what changed first at `first` has come to rest; never while git is at work."""
@@ -290,7 +282,7 @@ class Watcher:
         rest = max(self.eyes.changed + SETTLED, self.eyes.by_git + SETTLED_BY_GIT)
         return min(rest, max(first, self.eyes.by_git) + PATIENCE)
 
-    def _register_ends(self, selector: selectors.BaseSelector, fds: list[int]) -> bool:
+    def _register_ends(self, selector: selectors.BaseSelector, opened: ExitStack) -> bool:
         """The ends of running pipelines wake us: each frees a slot, and no file need change for that. True if one ended."""
         for task_id in self.running:
             path = locks.lock_path(self.project.common, task_id)
@@ -298,11 +290,10 @@ class Watcher:
                 return True
             who = locks.holder(path)
             if who is not None and who.pidns == locks.me("").pidns and hasattr(os, "pidfd_open"):
-                try:
-                    fds.append(os.pidfd_open(who.pid))
-                except ProcessLookupError:  # it ended since the lock was asked, or a child of the dead one still holds it
-                    continue
-                selector.register(fds[-1], selectors.EVENT_READ, "end")
+                with suppress(ProcessLookupError):  # it ended since the lock was asked, or a dead one's child still holds it
+                    fd = os.pidfd_open(who.pid)
+                    opened.callback(os.close, fd)
+                    selector.register(fd, selectors.EVENT_READ, "end")
         return False
 
 
