@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repo, wait_for
+from killing import killed
 from test_models import Company, result, said
 
 RESEARCH = json.dumps({"summary": "Three ways; the second fits", "decisions": [{"title": "Use the second way"}]})
@@ -93,6 +94,13 @@ def test_models_play_a_phase_and_what_they_found_is_remembered(project: Repo, tm
     project.kin("phase", "approve", "market")
     assert "title: Begin in Austria" in project.read(".kin/decisions/D-1.yaml")
     assert standing(project) == {"market": "approved"}
+
+
+def test_a_start_that_was_killed_leaves_no_second_task(phased: Repo) -> None:
+    assert killed(phased, "phase", "start", "research", point="phase.made") == -9
+    assert standing(phased)["research"] == "pending" and (phased.path / ".kin/tasks/KIN-3.yaml").exists()
+    phased.kin("phase", "start", "research", exit=3)
+    assert "task: KIN-3" in phased.read(".kin/phases.yaml") and not (phased.path / ".kin/tasks/KIN-4.yaml").exists()
 
 
 def test_without_trust_no_task_is_made(phased: Repo) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kin.errors import Busy, NotFound, Usage, Waits
+from kin.faults import point
 from kin.model import times
 from kin.model.phase import PHASES, Phase, PhaseStatus
 from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
@@ -21,6 +22,7 @@ from kin.store import config, entries, files, notes, records, tasks
 from kin.store.project import Project
 
 ASKED = Asked(started_by="phase")
+CLOSED = (TaskStatus.done, TaskStatus.cancelled)
 UNDER_WAY = (PhaseStatus.active, PhaseStatus.review)
 
 
@@ -50,7 +52,7 @@ def stands(project: Project, phase: Phase) -> PhaseStatus:
     found = [_status(project, one) for one in ((phase.task,) if phase.task else phase.tasks)]
     if phase.task and found == [TaskStatus.done]:
         return PhaseStatus.approved
-    if all(status in (TaskStatus.done, TaskStatus.cancelled) for status in found):
+    if all(status in CLOSED for status in found):
         return PhaseStatus.rejected if phase.task else PhaseStatus.review
     live = records.live(project, phase.task) if phase.task else None
     waits = live is not None and live.waits_for == WaitFor.review
@@ -75,9 +77,9 @@ def start(
     slots = config.load_settings(project).concurrency
     if claim.free_slots(project, slots) == 0:
         raise Busy(f"all {slots} slots are taken", "`kin status` shows by whom; try again then", slots=True)
-    held = _status(project, phase.task) if phase.task else TaskStatus.cancelled
-    old = phase.task if held not in (TaskStatus.done, TaskStatus.cancelled) else None
+    old = next((i for i in (phase.task, _left_by(project, phase)) if i and _status(project, i) not in CLOSED), None)
     task_id = None if phase.tasks else old or _make_task(project, phase)
+    point("phase.made")
     ids = [task_id] if task_id else [one for one in phase.tasks if _status(project, one) != TaskStatus.done]
     began = False
 
@@ -115,6 +117,14 @@ def _may_start(project: Project, phase_id: str) -> Phase:
         if stands(project, other) != PhaseStatus.approved:
             raise Waits(f"phase {other.id} comes before it and is {other.status}", f"`kin phase start {other.id}` first")
     return phase
+
+
+def _left_by(project: Project, phase: Phase) -> str | None:
+    """The task of a start that was killed before phases.yaml named it."""
+    label = f"phase:{phase.id}"
+    return next(
+        (i for i, task in tasks.scan(project).tasks.items() if label in task.labels and task.status not in CLOSED), None
+    )
 
 
 def _make_task(project: Project, phase: Phase) -> str:

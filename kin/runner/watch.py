@@ -154,14 +154,14 @@ class Watcher:
         """Start one. What refuses it for good is remembered, so that it is not tried again until something changes."""
         task = view.seen[start.task].task
         asked = Asked(started_by="schedule" if made_by(task) else "watch", allow=partial(self._allow, start))
-        remember(self.project, self._counted)  # before: a watcher that dies now must not start more than it may
+        # before: a watcher that dies now must not start more than it may
+        remember(self.project, lambda held: held._replace(starts=(*lately(held), time.time())))
         outcome = start_detached(self.project, start.task, asked, environ=self.environ)
         if outcome.run is not None:
             self.running[start.task] = outcome.run
             if (run := view.runs.get(start.task)) and run.waits_for == WaitFor.merge:
-                self.failed[start.task] = self._state(
-                    start.task, view
-                )  # if the same thing blocks it again, it is not tried in a circle
+                # if the same thing blocks it again, it is not tried in a circle
+                self.failed[start.task] = self._state(start.task, view)
             self.emit(Happening("start", start.why, start.task, outcome.run))
             return False
         if outcome.exit != Busy.exit:
@@ -184,10 +184,6 @@ class Watcher:
             raise Invalid(f"{', '.join(new)} can start programs and nobody agreed to them", "`kin trust` shows them")
         if leave.writes(self.project, plan) and not (self.may.write or plan.settings.watch.allow_write):
             raise Invalid(f"its steps may change files, by the settings of {plan.target.name}", "`kin watch --allow-write`")
-
-    @staticmethod
-    def _counted(held: Any) -> Any:
-        return held._replace(starts=(*lately(held), time.time()))
 
     def _state(self, task_id: str, view: View) -> Any:
         """What must change before a start that was refused is tried again."""
