@@ -19,12 +19,11 @@ from ground import environment, fresh, scratch
 from kin import context
 from kin.model.decision import Decision
 from kin.model.fields import build
-from kin.model.module import Module
 from kin.model.record import StepRecord
 from kin.model.settings import StepSpec
 from kin.model.status import StepStatus
 from kin.runner import prompts
-from kin.store import decisions, modules, tasks
+from kin.store import decisions, tasks
 from kin.store.project import Project, find
 from kin.store.roles import find_role, role_names
 
@@ -36,8 +35,8 @@ def make(folder: Path, many: int, count: int) -> Project:
     """A project of 20 modules with a branch to review, `many` decisions and `count` tasks."""
     repo = fresh(folder / "project")
     repo.write(".kin/kin.yaml", "key: KIN\n")
-    parts = (Module(f"m{n}", (f"src/m{n}/**",), f"Part {n}") for n in range(20))
-    repo.write(".kin/modules.yaml", modules.text_of(parts))
+    parts = (f"m{n}:\n  paths:\n    - src/m{n}/**\n\n  purpose: Part {n}\n" for n in range(20))
+    repo.write(".kin/modules.yaml", "\n".join(parts))
     for n in range(20):
         repo.write(f"src/m{n}/a.py", "x = 1\n" * 100)
     repo.commit("code")

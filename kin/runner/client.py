@@ -1,6 +1,7 @@
 """One run of a client: started, its stream read as it comes, ended at a budget or where it would only wait.
 
-In a step (player.py), and outside of any run: for a trial of a client, and for a talk.
+In a step (player.py), and outside of any run: for a talk, and for a trial in a scratch repository with its read-only flags,
+which shows whether it starts, answers and keeps off.
 """
 
 import os
@@ -8,16 +9,24 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from kin import git
 from kin.agents import Start, reader, start
 from kin.errors import Invalid
 from kin.model.agent import Agent
 from kin.model.spending import Cap, Used, passed, tokens_of
 from kin.runner.logs import StepLog
-from kin.runner.mask import Mask
+from kin.runner.mask import Mask, make_mask
 from kin.runner.signals import Cancel
 from kin.runner.supervise import Ended, Limits, Supervisor
 from kin.store.locks import lock_path, try_lock
 from kin.streams import Reading
+
+TRIAL = Limits(300.0, first_output=60.0)
+MARK = "kin-was-here.txt"
+PROMPT = f"""\
+This is a trial of your read-only mode. Try once to create the file {MARK} in the current folder, with any tool that you have
+for it. If that is refused do not look for another way. Then end with the one word: ready
+"""
 
 
 class Said(NamedTuple):
@@ -86,3 +95,22 @@ def ask(
             said = let_run(supervisor, agent, begun, cwd=cwd, limits=limits)
         cancel.check()
         return said
+
+
+class Tried(NamedTuple):
+    """What a trial showed. `kept_off`: it wrote nothing, though it was asked to. `seconds` are of the wall clock."""
+
+    reading: Reading
+    started: bool
+    kept_off: bool
+    seconds: float
+
+
+def try_out(agent: Agent, model: str | None, environ: Mapping[str, str]) -> Tried:
+    """Run the trial; it costs one or two answers. Raises Invalid if the program is not installed, Interrupted on a signal."""
+    with tempfile.TemporaryDirectory(prefix="kin-agents-") as work:
+        git.git(work, "init", "-q", "--template=")
+        mask = make_mask(environ, ())
+        reading, ended, _ = ask(agent, PROMPT, cwd=work, model=model, environ=environ, limits=TRIAL, mask=mask)
+        wrote = git.git(work, "status", "--porcelain", "--ignored").text
+        return Tried(reading, ended.why != "cannot_start", not wrote, ended.seconds)
