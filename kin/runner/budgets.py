@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from kin import git
 from kin.faults import point
-from kin.model.record import Run, StepRecord
+from kin.model.record import Run
 from kin.model.spending import UNITS, Cap, Used, exhausted, narrowest, used_by
 from kin.model.status import BlockedKind
 from kin.runner.judge import StepEnd
@@ -58,16 +58,13 @@ def _used_today(p: Passage, landed: list[Run]) -> Used:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     runs = {run.run: run for run in (*landed, *records.all_ended(p.project, midnight), *live, p.run)}
     today = now()[:10]
-    total = used_by(step for run in runs.values() for step in run.steps if _day_of(step) == today)
+    steps = (step for run in runs.values() for step in run.steps)
+    total = used_by(step for step in steps if (step.ended or step.started or "").startswith(today))
     for run in live:
         kept = run.live.reserved if run.run != p.run.run else {}
         if kept and locks.is_held(locks.lock_path(p.project.common, run.task)):
             total += Used(*(float(kept.get(unit, 0)) for unit in UNITS))
     return total
-
-
-def _day_of(step: StepRecord) -> str:
-    return (step.ended or step.started or "")[:10]
 
 
 def _landed_today(p: Passage) -> Iterator[Run]:
@@ -89,16 +86,12 @@ def seconds_left(caps: Mapping[str, Cap]) -> float:
 def refusal(p: Passage, name: str, caps: Mapping[str, Cap]) -> StepEnd | None:
     """Why the step is not even started: nothing is left of a budget. None if something is left of each."""
     cap = exhausted(caps)
-    return None if cap is None else _over(p, f"step {name} was not started", cap)
+    return None if cap is None else over(p, name, cap, "was not started")
 
 
-def over(p: Passage, name: str, cap: Cap) -> StepEnd:
+def over(p: Passage, name: str, cap: Cap, what: str = "was ended") -> StepEnd:
     """The end of a step that used up its budget."""
-    return _over(p, f"step {name} was ended", cap)
-
-
-def _over(p: Passage, what: str, cap: Cap) -> StepEnd:
     more = f"{2 * cap.limit or 1:g}" if cap.unit == "usd" else f"{cap.unit}={2 * cap.limit:.0f}"
     others = ", with what other runs keep for their steps" if cap.scope == "day" else ""
     hint = f"`kin run {p.task.id} --budget {more}`, say, allows this run more and goes on"
-    return StepEnd("failed", BlockedKind.budget, f"{what}: {cap} are used up{others}; {hint}")
+    return StepEnd("failed", BlockedKind.budget, f"step {name} {what}: {cap} are used up{others}; {hint}")

@@ -93,7 +93,10 @@ def revise(
     Returns the note's id and the step's. The next run goes on from the same branch, with the note in that step's prompt.
     """
     with claim.claim_task(project, task_id):
-        live = _resumable(project, task_id)
+        live = records.live(project, task_id)
+        if live is None or live.status == RunStatus.completed:
+            hint = f'`kin note {task_id} -m "..."` leaves a note for the next one'
+            raise NotFound(f"{task_id} has no run to revise", hint)
         plan = plan_for(project, task_id, Asked(), environ)
         planned = live.waits_for == WaitFor.plan
         index = plan.planners - 1 if planned and to is None else _step_for(project, plan.specs, to)
@@ -251,11 +254,8 @@ def _waiting(project: Project, task_id: str, verb: str) -> Run:
     task, _ = tasks.load(project, task_id)
     if task.status in (TaskStatus.cancelled, TaskStatus.done) and live is not None:
         raise Usage(f"{task_id} is {task.status}, so its waiting run is not to be had", f"`kin reopen {task_id}` first")
-    if (
-        live is None
-        or (verb == "approve" and not _may_approve(live))
-        or (verb != "approve" and live.status not in (RunStatus.waiting, RunStatus.running))
-    ):
+    under_way = live is not None and live.status in (RunStatus.waiting, RunStatus.running)
+    if live is None or not (_may_approve(live) if verb == "approve" else under_way):
         raise Usage(f"no run of {task_id} waits for you to {verb} it", "`kin inbox` shows what waits")
     return live
 
@@ -265,13 +265,6 @@ def _may_approve(live: Run) -> bool:
     if live.status in (RunStatus.running, RunStatus.failed, RunStatus.cancelled):
         return bool(live.live.approved)
     return live.waits_for in (WaitFor.review, WaitFor.merge, WaitFor.plan)
-
-
-def _resumable(project: Project, task_id: str) -> Run:
-    live = records.live(project, task_id)
-    if live is None or live.status == RunStatus.completed:
-        raise NotFound(f"{task_id} has no run to revise", f'`kin note {task_id} -m "..."` leaves a note for the next one')
-    return live
 
 
 def _put_away(project: Project, live: Run, why: str) -> str | None:

@@ -1,6 +1,6 @@
 """What the context builder needs for a step, read from the store and from git; what it makes of it is kin.context's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from kin import git
 from kin.context import LIMITS, Diff, Handover, Prompt, compose
@@ -71,13 +71,9 @@ def _failure(project: Project, task: Task) -> str:
 def _roster(project: Project, but: str) -> list[tuple[str, str]]:
     """Name and summary of every role, with what it may do, and the project's pipelines."""
     found = [role for name in role_names(project.store) if name != but and (role := load_role(project.store, name))]
-    named = [(f"pipeline {n}", ", ".join(s.role for s in steps)) for n, steps in _pipelines(project).items()]
+    pipelines = config.load_settings(project).pipelines.items()
+    named = [(f"pipeline {n}", ", ".join(s.role for s in steps)) for n, steps in pipelines if n != PLAN]
     return [*((role.name, f"{role.summary} ({role.access})") for role in found), *named]
-
-
-def _pipelines(project: Project) -> Mapping[str, Sequence[StepSpec]]:
-    """The project's own pipelines that a plan may name."""
-    return {name: steps for name, steps in config.load_settings(project).pipelines.items() if name != PLAN}
 
 
 def _diff(project: Project, task: Task) -> Diff | None:

@@ -142,7 +142,7 @@ def files_of(p: Passage) -> dict[str, bytes]:
             continue
         made = _file(p, one, one.id) if one.id else None
         if made is None or not _is_free(p, *made):
-            new_id = _next_id(p.project, one.folder)
+            new_id = tasks.new_id(p.project) if one.folder == "tasks" else numbers.new_ids(p.project, "D", "decisions")[0]
             made, given[one.key] = _file(p, one, new_id), new_id
         found[made[0]] = made[1]
         proposed[one.folder].append(given[one.key])
@@ -162,10 +162,6 @@ def _said_before(project: Project, one: Proposal, told: list[Decision]) -> str |
     gone = {*superseded(known.values()), one.data.get("supersedes")}
     holds = [decision for decision in known.values() if decision.id not in gone]
     return is_near_copy(f"{one.data['title']}\n{one.data.get('text', '')}", [*told, *holds])
-
-
-def _next_id(project: Project, folder: str) -> str:
-    return tasks.new_id(project) if folder == "tasks" else numbers.new_ids(project, "D", "decisions")[0]
 
 
 def _is_free(p: Passage, path: str, content: bytes) -> bool:
