@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from kin import errors
-from kin.cli.commands import COMMANDS, GLOBAL, GROUPS, Command, Opt
+from kin.cli.commands import COMMANDS, GLOBAL, GROUPS, Opt
+from kin.cli.help import usage
 from kin.model import agent, record, settings, status, task
 from kin.model.fields import fields_of
 from kin.store.findings import CODES
@@ -38,13 +39,11 @@ def _cell(text: str) -> str:
 def commands() -> str:
     """All commands by group."""
     listed = [c for group in GROUPS for c in COMMANDS.values() if c.group == group]
-    rows = [(f"`{c.name}{_arguments(c)}`", c.help, _options(c.options)) for c in listed]
+    rows = []
+    for c in listed:
+        rows.append((f"`{usage(c, c.name)}`", c.help, _options(c.options)))
+        rows += [(f"`{usage(a, f'{c.name} {a.name}')}`", a.help, "") for a in c.actions]
     return table(("command", "does", "options"), rows) + f"\nEverywhere: {_options(GLOBAL)}.\n"
-
-
-def _arguments(command: Command) -> str:
-    names = [(a.name.upper() + ("..." if a.many else ""), a.required) for a in command.args]
-    return "".join(f" {name}" if required else f" [{name}]" for name, required in names)
 
 
 def _options(options: Iterable[Opt]) -> str:

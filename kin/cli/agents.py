@@ -10,7 +10,7 @@ from typing import Any
 from kin.agents import candidates, environment, find_program, known, npm_version
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
-from kin.errors import NotFound, Usage, Waits
+from kin.errors import NotFound, Waits
 from kin.model.agent import Agent
 from kin.model.settings import Settings, StepSpec
 from kin.runner.client import Tried, try_out
@@ -24,17 +24,8 @@ EXITS = {"": 0, "limit": 6, "overload": 6, "login": 3}
 """Exit code of a trial by what went wrong; 7 for the rest."""
 
 
-def agents_(call: Call) -> Result:
-    """List the agents, or try one."""
-    match call["words"]:
-        case [] | ["list"]:
-            return _list(call)
-        case ["test", name]:
-            return _test(call, name)
-    raise Usage("expected `list`, or `test` and an agent's name", "`kin agents` lists them")
-
-
-def _list(call: Call) -> Result:
+def agents_list(call: Call) -> Result:
+    """All agents, found or not."""
     mine, here = _settings(call)
     agents = known(here)
     paths = {name: path for name, agent in agents.items() if (path := find_program(agent, call.environ))}
@@ -116,7 +107,9 @@ def _lines(rows: Sequence[Mapping[str, Any]], screen: Screen) -> Iterator[str]:
     yield "`kin agents test NAME` asks one a tiny question."
 
 
-def _test(call: Call, name: str) -> Result:
+def agents_test(call: Call) -> Result:
+    """Ask one a tiny question."""
+    name = call["agent"]
     mine, here = _settings(call)
     if (agent := known(here).get(name)) is None:
         raise NotFound(f"no agent is called '{name}'", f"one of {', '.join(known(here))}")

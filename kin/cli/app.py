@@ -11,13 +11,18 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from kin.cli.commands import COMMANDS, GLOBAL, Arg, Command, Opt
+from kin.cli.commands import COMMANDS, GLOBAL, Command, Opt
 from kin.cli.help import page
-from kin.cli.parse import VERSION, Parsed, defaults
+from kin.cli.parse import VERSION, Parsed, defaults, spread
 from kin.errors import Usage
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """typer's own class for every fault of a command line; it has no public name (typer 0.29 vendors click)."""
+
+WORDS = inspect.Parameter(
+    "loose_words", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[list[str] | None, typer.Argument()]
+)
+"""All that is no option: typer tells the two apart, kin.cli.parse says what the words mean."""
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -37,7 +42,7 @@ def parse_fully(words: Sequence[str]) -> Parsed | None:
     before: dict[str, Any] = {}
     app = typer.Typer(cls=_Group, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True, context_settings=_SETTINGS)(
-        _function("kin", _parameters((), (*GLOBAL, VERSION)), before.update)
+        _function("kin", [_option(o) for o in (*GLOBAL, VERSION)], before.update)
     )
     for command in [COMMANDS[w] for w in dict.fromkeys(words) if w in COMMANDS] or COMMANDS.values():
         _register(app, command)
@@ -47,7 +52,7 @@ def parse_fully(words: Sequence[str]) -> Parsed | None:
         raise _usage(error) from None
     if isinstance(found, tuple):
         command, values = found
-        return Parsed(command, defaults(command) | _said(before) | _said(values))
+        return spread(command, values.pop(WORDS.name) or (), _said(before) | _said(values))
     if found is None:
         about = COMMANDS["version" if before.get("version") else "help"]
         return Parsed(about, defaults(about) | {k: v for k, v in _said(before).items() if k != "version"})
@@ -55,7 +60,8 @@ def parse_fully(words: Sequence[str]) -> Parsed | None:
 
 
 def _register(app: typer.Typer, command: Command) -> None:
-    take = _function(command.name, _parameters(command.args, (*command.options, *GLOBAL)), lambda values: (command, values))
+    parameters = [WORDS, *(_option(o) for o in (*command.options, *GLOBAL))]
+    take = _function(command.name, parameters, lambda values: (command, values))
     app.command(command.name, cls=_One, help=command.help, context_settings=_SETTINGS)(take)
 
 
@@ -69,19 +75,6 @@ def _function(name: str, parameters: list[inspect.Parameter], take: Callable[[di
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return command
-
-
-def _parameters(args: Sequence[Arg], options: Sequence[Opt]) -> list[inspect.Parameter]:
-    return [_argument(a) for a in args] + [_option(o) for o in options]
-
-
-def _argument(arg: Arg) -> inspect.Parameter:
-    hint: Any = list[str] if arg.many else str
-    if not arg.required:
-        hint = hint | None
-    about = Annotated[hint, typer.Argument(help=arg.help, metavar=arg.name.upper(), show_default=False)]
-    default = inspect.Parameter.empty if arg.required else None
-    return inspect.Parameter(arg.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=about)
 
 
 def _option(option: Opt) -> inspect.Parameter:

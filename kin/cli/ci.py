@@ -43,17 +43,10 @@ def _publish(call: Call) -> Result:
     return report([outcome], told=True)
 
 
-def ci_(call: Call) -> Result:
-    """Write a host's workflows, list tasks for its matrix, or tell what a pull request does."""
-    actions = {"init": _init, "matrix": _matrix, "report": _report}
-    if call["action"] not in actions:
-        raise Usage(f"kin ci does not know '{call['action']}'", f"one of {', '.join(actions)}")
-    return actions[call["action"]](call)
-
-
-def _init(call: Call) -> Result:
-    host = (call["words"] or [job_of(call.environ).host])[0]
-    if host not in FOLDERS or len(call["words"]) > 1:
+def ci_init(call: Call) -> Result:
+    """Write a host's workflows; what is there stays."""
+    host = call["host"] or job_of(call.environ).host
+    if host not in FOLDERS:
         raise Usage("which host?", f"`kin ci init` and one of {', '.join(FOLDERS)}")
     source, made, kept = os.path.join(shipped(".kin-template"), "ci", host), [], []
     for folder, _, names in os.walk(source):
@@ -74,9 +67,9 @@ def _init(call: Call) -> Result:
     return Result("ci", {"host": host, "made": made, "kept": kept}, lines)
 
 
-def _matrix(call: Call) -> Result:
+def ci_matrix(call: Call) -> Result:
     """Ids among the first line's words (`kin:KIN-12`, `/kin run KIN-12`), else all that are ready."""
-    first = (" ".join(call["words"]).splitlines() or [""])[0]
+    first = (" ".join(call["ids"]).splitlines() or [""])[0]
     asked = [word.removeprefix("kin:") for word in first.split() if word not in ("/kin", "run")]
     ids = [tasks.resolve(call.project, word) for word in asked] if asked else list(see(call.project).ready)
     text = json.dumps(list(dict.fromkeys(ids)))
@@ -86,7 +79,7 @@ def _matrix(call: Call) -> Result:
     return Result("ci", json.loads(text), [text])
 
 
-def _report(call: Call) -> Result:
+def ci_report(call: Call) -> Result:
     """Markdown of what HEAD does to tasks, decisions and the bill, compared with `--base`."""
     cwd = call.project.root
     base = call["base"] and git.tip(cwd, call["base"])

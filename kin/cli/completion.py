@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from kin.cli.commands import COMMANDS, GLOBAL, PHASE_ACTIONS, SALVAGE_ACTIONS, SORTS, Command, Opt
+from kin.cli.commands import COMMANDS, GLOBAL, Command, Opt
 from kin.cli.help import TOPICS
 from kin.cli.output import Call, Result
 from kin.cli.parse import flags_of
@@ -142,16 +142,21 @@ def _flags(options: Iterable[Opt]) -> list[Offer]:
 
 
 def _values(option: Opt, environ: Mapping[str, str]) -> Iterable[Offer]:
-    return [Offer(choice) for choice in option.choices] or _offered(option.complete, environ)
+    return [Offer(choice) for choice in option.choices] or _offered(option.metavar.lower(), environ)
 
 
 def _arguments(command: Command, loose: list[str], word: str, environ: Mapping[str, str]) -> Iterable[Offer]:
+    if command.actions:
+        if not loose:
+            return (Offer(action.name, action.help) for action in command.actions)
+        named, *loose = loose
+        command = next((action for action in command.actions if action.name == named), command)
     arg = command.args[min(len(loose), len(command.args) - 1)] if command.args else None
     if arg is None or (not arg.many and len(loose) >= len(command.args)):
         return ()
-    if arg.complete == "set":
+    if command.name == "set":
         return _changes(loose, word, environ)
-    return (o for o in _offered(arg.complete, environ) if o.value not in loose)
+    return (o for o in _offered(arg.name, environ) if o.value not in loose)
 
 
 def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterator[Offer]:
@@ -161,10 +166,11 @@ def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterato
 
     field, equals, _ = word.partition("=")
     if equals:
-        source = {"labels": "label", "depends_on": "task", "parent": "task"}.get(field.rstrip("+-"), field.rstrip("+-"))
+        name = field.rstrip("+-")
+        source = {"labels": "label", "depends_on": "id", "parent": "id", "priority": "1-5"}.get(name, name)
         yield from (o._replace(value=f"{field}={o.value}") for o in _offered(source, environ))
         return
-    yield from (o for o in _offered("task", environ) if o.value not in loose)
+    yield from (o for o in _offered("id", environ) if o.value not in loose)
     if loose:
         yield from (Offer(f"{d.name}=", d.field.doc) for d in fields_of(Task) if d.name not in ("id", "blocked", "created"))
 
@@ -234,12 +240,20 @@ class _Here:
         return map(Offer, TaskStatus)
 
 
+def _sorts() -> Iterable[Offer]:
+    from kin.cli.listing import SORTS
+
+    return map(Offer, SORTS)
+
+
 def _offered(source: str, environ: Mapping[str, str]) -> Iterable[Offer]:
     return _SOURCES[source](_Here(environ)) if source in _SOURCES else ()
 
 
 _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
-    "task": _Here.open_tasks,
+    "id": _Here.open_tasks,
+    "ids": _Here.open_tasks,
+    "old": _Here.open_tasks,
     "label": lambda here: map(Offer, sorted({label for task in here.tasks for label in task.labels})),
     "module": _Here.modules,
     "status": _Here.statuses,
@@ -249,13 +263,12 @@ _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
     "role": _Here.roles,
     "step": _Here.roles,
     "pipeline": _Here.pipelines,
-    "priority": lambda here: (Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)),
-    "sort": lambda here: map(Offer, SORTS),
+    "1-5": lambda here: (Offer(str(n), about) for n, about in enumerate(("first", "", "default", "", "last"), 1)),
+    "order": lambda here: _sorts(),
     "salvage": _Here.salvages,
-    "setting": _Here.settings,
-    "agents": lambda here: map(Offer, ("test", *BUILT_IN_AGENTS)),
-    "phase_action": lambda here: (Offer(*action) for action in PHASE_ACTIONS.items()),
-    "salvage_action": lambda here: (Offer(*action) for action in SALVAGE_ACTIONS.items()),
+    "salvages": _Here.salvages,
+    "settings": _Here.settings,
+    "agent": lambda here: map(Offer, BUILT_IN_AGENTS),
     "shell": lambda here: map(Offer, SHELLS),
     "command": lambda here: [*(Offer(c.name, c.help) for c in COMMANDS.values()), *(Offer(*t) for t in TOPICS.items())],
 }

@@ -17,8 +17,8 @@ WIDEST = 60
 def config_(call: Call) -> Result:
     """All settings, or the named ones and what is below them."""
     everything = settings_here(call.project, call.environ)
-    found = [one for one in everything if not call["names"] or any(_is_below(one.name, word) for word in call["names"])]
-    for word in call["names"]:
+    found = [one for one in everything if not call["settings"] or any(_is_below(one.name, word) for word in call["settings"])]
+    for word in call["settings"]:
         if not any(_is_below(one.name, word) for one in found):
             raise Usage(f"no setting is called '{word}'", "`kin help settings` lists them")
     data = [

@@ -44,14 +44,12 @@ def decision_entry(one: Decision, replaced_by: str | None = None) -> dict[str, A
     return out | one.extra
 
 
-def decisions_(call: Call) -> Result:
-    """List the decisions that hold, or those that fit; or write them all as Markdown files."""
+def decisions_list(call: Call) -> Result:
+    """List the decisions that hold, or those that fit."""
     from kin.store.decisions import scan
 
     known, broken = scan(call.project)
     gone = superseded(known.values())
-    if call["action"]:
-        return _export(call, known, gone)
     paths = _lost_paths(call.project, known.values()) if call["stale"] else {}
     found = [one for one in known.values() if (call["all"] or one.id not in gone) and _fits(call, one, paths)]
     data = [decision_entry(one, gone.get(one.id)) | ({"lost": paths[one.id]} if paths else {}) for one in found]
@@ -112,10 +110,14 @@ def page(one: Decision, replaced_by: str | None, screen: Screen) -> list[str]:
     return [*lines, *(["", *indent(clean(one.text).splitlines())] if one.text else [])]
 
 
-def _export(call: Call, known: Mapping[str, Decision], gone: Mapping[str, str]) -> Result:
+def decisions_export(call: Call) -> Result:
     """One Markdown file a decision, in the form of architecture decision records; a file that kin did not write stays."""
-    if call["action"] != "export" or not call["adr"]:
-        raise Usage("what is to be done with the decisions?", "`kin decisions export --adr DIR` writes them as Markdown")
+    from kin.store.decisions import scan
+
+    if not call["adr"]:
+        raise Usage("export where?", "`kin decisions export --adr DIR` writes them as Markdown")
+    known, _ = scan(call.project)
+    gone = superseded(known.values())
     os.makedirs(folder := os.path.join(call.cwd, call["adr"]), exist_ok=True)
     written: list[str] = []
     for one in known.values():

@@ -5,19 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import clean
-from kin.errors import Usage
 
 if TYPE_CHECKING:
     from kin.model.environment import Environment
 
 
-def env_(call: Call) -> Result:
-    """List the environments, or have one looked at."""
-    action, names = call["action"] or "list", call["names"]
-    if action == "scan" and len(names) == 1:
-        return _scan(call, names[0])
-    if action != "list" or names:
-        raise Usage("it is `kin env list` or `kin env scan NAME`")
+def env_list(call: Call) -> Result:
+    """List the environments."""
     from kin.model.environment import ENVIRONMENTS
     from kin.store import entries
 
@@ -27,7 +21,7 @@ def env_(call: Call) -> Result:
     return Result("env.list", data, lines, list(held.found), held.faults)
 
 
-def _scan(call: Call, name: str) -> Result:
+def env_scan(call: Call) -> Result:
     """Make a task that looks at the machine, and run it."""
     from kin.cli.run import run_now
     from kin.model.environment import ENVIRONMENTS
@@ -36,7 +30,7 @@ def _scan(call: Call, name: str) -> Result:
     from kin.store import entries, tasks
     from kin.store.environments import mark_scanned
 
-    machine = entries.find(call.project, ENVIRONMENTS, name)
+    machine = entries.find(call.project, ENVIRONMENTS, call["name"])
     recovered = recover(call.project)
     task = tasks.add(call.project, _task(machine, call["run"]), today=strftime("%Y-%m-%d"))
     mark_scanned(call.project, machine)

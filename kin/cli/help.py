@@ -55,13 +55,17 @@ def _root() -> list[str]:
 
 def _command(command: Command) -> list[str]:
     lines = [f"kin {command.name}: {command.help}", "", f"Usage: {usage(command)}"]
-    if command.args:
-        lines += ["", "Arguments", *_columns((a.name.upper(), a.help) for a in command.args)]
+    if command.actions:
+        usual = "" if command.needs_action else " (default)"
+        rows = [(usage(a, named=a.name), a.help) for a in command.actions]
+        lines += ["", "Actions", *_columns([(rows[0][0], rows[0][1] + usual), *rows[1:]])]
+    if args := dict.fromkeys(arg for one in (command, *command.actions) for arg in one.args):
+        lines += ["", "Arguments", *_columns((a.metavar, a.help) for a in args)]
     if command.options:
         lines += ["", "Options", *_columns(map(_option, command.options))]
     lines += ["", "Options for every command", *_columns(map(_option, GLOBAL))]
     if command.more:
-        lines += ["", *command.more.splitlines()]
+        lines += ["", *command.more]
     if command.examples:
         lines += ["", "Examples"]
         width = max(len(line) for line, why in command.examples if why) if any(w for _, w in command.examples) else 0
@@ -69,19 +73,20 @@ def _command(command: Command) -> list[str]:
     return lines
 
 
-def usage(command: Command) -> str:
-    """The line behind `Usage:`."""
-    words = ["kin", command.name, *(["[OPTIONS]"] if command.options else [])]
+def usage(command: Command, named: str = "") -> str:
+    """The line behind `Usage:`, or with `named` that name and the arguments alone."""
+    words = [named] if named else ["kin", command.name, *(["[OPTIONS]"] if command.options else [])]
+    if command.actions:
+        words.append("ACTION" if command.needs_action else "[ACTION]")
     for arg in command.args:
-        word = arg.name.upper() + ("..." if arg.many else "")
+        word = arg.metavar + ("..." if arg.many else "")
         words.append(word if arg.required else f"[{word}]")
     return " ".join(words)
 
 
 def _option(option: Opt) -> tuple[str, str]:
-    value = option.metavar or "|".join(option.choices)
     short = f"-{option.short}, " if option.short else "    "
-    return f"{short}--{option.name} {value}".rstrip(), option.help
+    return f"{short}--{option.name} {option.metavar}".rstrip(), option.help
 
 
 def _columns(rows: Iterable[tuple[str, str]], width: int = 0) -> list[str]:

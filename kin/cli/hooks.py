@@ -1,6 +1,7 @@
 """`kin hooks`: a pre-commit hook that checks staged files of `.kin/`, for who asks for it; what was there is run before."""
 
 import os
+from collections.abc import Callable
 
 from kin import git
 from kin.cli.output import Call, Result
@@ -24,14 +25,20 @@ echo "kin is not on PATH: staged files of .kin/ were not checked" >&2
 """
 
 
-def hooks_(call: Call) -> Result:
-    """Install the hook, or take it away."""
-    actions = {"install": _install, "remove": _remove}
-    if call["action"] not in actions:
-        raise Usage(f"kin hooks does not know '{call['action']}'", "`kin hooks install` or `kin hooks remove`")
+def hooks_install(call: Call) -> Result:
+    """Install the hook."""
+    return _changed(call, _install)
+
+
+def hooks_remove(call: Call) -> Result:
+    """Take it away."""
+    return _changed(call, _remove)
+
+
+def _changed(call: Call, change: Callable[[Project, str, str], str]) -> Result:
     folder = git.hooks_folder(call.project.root)
-    line = actions[call["action"]](call.project, os.path.join(folder, "pre-commit"), os.path.join(folder, BEFORE))
-    return Result("hooks", {"hook": os.path.join(folder, "pre-commit")}, [line], brief=())
+    line = change(call.project, hook := os.path.join(folder, "pre-commit"), os.path.join(folder, BEFORE))
+    return Result("hooks", {"hook": hook}, [line], brief=())
 
 
 def _install(project: Project, hook: str, before: str) -> str:

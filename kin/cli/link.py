@@ -6,27 +6,14 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import clean
 from kin.errors import Invalid, Usage
 
-ACTIONS = ("list", "add", "rm", "check")
 
-
-def link_(call: Call) -> Result:
-    """List, add, remove or check links."""
-    action, names = call["action"] or "list", list(call["names"])
-    wants = {"list": 0, "check": 0, "add": 2, "rm": 1}.get(action)
-    if wants is None:
-        raise Usage(f"kin link does not know '{action}'", f"one of {', '.join(ACTIONS)}")
-    if len(names) != wants:
-        raise Usage(f"`kin link {action}` takes {wants} words", "`kin link add api ../api`, `kin link rm api`")
-    if action == "add":
-        return _add(call, *names)
-    return _remove(call, names[0]) if action == "rm" else _list(call, check=action == "check")
-
-
-def _add(call: Call, name: str, at: str) -> Result:
+def link_add(call: Call) -> Result:
+    """Link another project."""
     from kin.model.link import LINKS
     from kin.store import entries, linked
 
-    said = {"at": at, "relation": call["relation"] or ""}
+    name = call["name"]
+    said = {"at": call["at"], "relation": call["relation"] or ""}
     entry = {k: v for k, v in said.items() if v}
     found, wrong = LINKS.build({name: entry})
     if wrong:
@@ -37,20 +24,30 @@ def _add(call: Call, name: str, at: str) -> Result:
     return Result("link", {"name": name, **said}, [f"{name}  {LINKS.shown}"], [name], warnings)
 
 
-def _remove(call: Call, name: str) -> Result:
+def link_rm(call: Call) -> Result:
+    """Link a project no longer."""
     from kin.model.link import LINKS, split
     from kin.store import entries
     from kin.store.view import see
 
-    view = see(call.project, bodies=False)
+    name, view = call["name"], see(call.project, bodies=False)
     using = [i for i, seen in view.seen.items() if any((split(w) or ("",))[0] == name for w in seen.task.depends_on)]
     entries.drop(call.project, LINKS, name)
     warnings = [f"{', '.join(using)} depend on tasks of {name}"] if using else []
     return Result("link", {"name": name}, [f"{name}  removed"], [name], warnings)
 
 
+def link_list(call: Call) -> Result:
+    """All links and where each leads."""
+    return _list(call, check=False)
+
+
+def link_check(call: Call) -> Result:
+    """All links; exit 7 if one leads nowhere or its entry is wrong."""
+    return _list(call, check=True)
+
+
 def _list(call: Call, *, check: bool) -> Result:
-    """All links and where each leads; `check` is exit 7 if one leads nowhere or its entry is wrong."""
     from kin.model.link import LINKS
     from kin.store import entries, linked
 

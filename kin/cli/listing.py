@@ -4,7 +4,6 @@ import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kin.cli.commands import SORTS
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, cells, clean, fit, pad
 from kin.errors import Usage
@@ -15,6 +14,7 @@ from kin.model.task import STATUS_ALIASES, TASK_KEYS
 if TYPE_CHECKING:
     from kin.store.view import Seen, View
 
+SORTS = ("ready", "id", "priority", "created", "status", "title")
 COLUMNS = ("id", "status", "priority", "title")
 AT_REST = {"directory", "quiet", "verbose", "no_color"}
 """Options with which a list is what the index can tell by itself."""

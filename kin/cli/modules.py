@@ -10,24 +10,23 @@ from kin.errors import Usage
 from kin.model.module import Module
 
 
-def modules_(call: Call) -> Result:
-    """List the modules; `scan`: propose some; `which PATH`: those that a path belongs to."""
-    action = call["action"] or "list"
-    if action == "scan":
-        return _scan(call)
-    if action not in ("list", "which"):
-        raise Usage(f"'{action}' is nothing that can be done with modules", "list, scan, or which PATH")
+def modules_list(call: Call) -> Result:
+    """List the modules."""
+    from kin.model.module import MODULES
+    from kin.store import entries
+
+    held = entries.load(call.project, MODULES)
+    return _listed(held.found.values(), held.faults)
+
+
+def modules_which(call: Call) -> Result:
+    """Those that a path belongs to."""
     from kin.model.module import MODULES, which
     from kin.store import entries
     from kin.store.project import from_root
 
     held = entries.load(call.project, MODULES)
-    found = list(held.found.values())
-    if action == "which":
-        if not call["path"]:
-            raise Usage("which path?", "`kin modules which src/auth/login.py`")
-        found = which(found, from_root(call["path"], call.cwd, call.environ))
-    return _listed(found, held.faults)
+    return _listed(which(list(held.found.values()), from_root(call["path"], call.cwd, call.environ)), held.faults)
 
 
 def _listed(found: Iterable[Module], warnings: Sequence[str] = ()) -> Result:
@@ -46,7 +45,7 @@ def _entry(one: Module) -> dict[str, Any]:
     return one._asdict() | {"purpose": one.purpose or None, "paths": list(one.paths)}
 
 
-def _scan(call: Call) -> Result:
+def modules_scan(call: Call) -> Result:
     """A proposal on standard output, or with --write as the file if there is none yet: a person's map is never touched."""
     from kin.model.module import MODULES
     from kin.store import entries, files

@@ -1,13 +1,14 @@
 """The short way in front of typer: reads the usual forms of a command line in microseconds, from the same table.
 
-Whatever is not plain (an unknown word, a missing argument, `--`, a value that looks like an option) is not judged here: the
-answer is None, and typer, which takes 130 ms to load, parses the line or says what is wrong with it.
+Whatever is not plain (an unknown option, `--`, a value that looks like an option) is not judged here: the answer is None, and
+typer, which takes 130 ms to load, parses the line or says what is wrong with it.
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from kin.cli.commands import COMMANDS, GLOBAL, Command, Opt
+from kin.errors import Usage
 
 
 class Parsed(NamedTuple):
@@ -21,8 +22,8 @@ class _NotPlain(Exception):
     pass
 
 
-HELP = Opt("help", "Explain the command", "flag", "h")
-VERSION = Opt("version", "Print kin's version", "flag")
+HELP = Opt("help", "Explain the command", short="h")
+VERSION = Opt("version", "Print kin's version")
 
 
 def _spellings(options: Iterable[Opt]) -> dict[str, Opt]:
@@ -51,7 +52,7 @@ def flags_of(command: Command) -> dict[str, Opt]:
 
 
 def parse(words: Sequence[str]) -> Parsed | None:
-    """What the command line means, or None if typer must look at it. Nothing is printed and nothing raised."""
+    """What the command line means, or None if typer must look at it. Raises Usage for words too many or too few."""
     given: dict[str, Any] = {}
     position = 0
     try:
@@ -71,7 +72,7 @@ def parse(words: Sequence[str]) -> Parsed | None:
                 position += 1
         if "help" in given:
             return _about(command, given)
-        return Parsed(command, defaults(command) | given | _arguments(command, loose))
+        return spread(command, loose, given)
     except _NotPlain:
         return None
 
@@ -115,16 +116,27 @@ def _typed(option: Opt, value: str) -> Any:
     return value
 
 
-def _arguments(command: Command, loose: list[str]) -> dict[str, Any]:
-    """Spread the words that are no options over the command's arguments; only the last argument may be many."""
+def spread(command: Command, loose: Sequence[str], given: dict[str, Any]) -> Parsed:
+    """The call with the words that are no options spread over actions and arguments; the last argument may be many.
+
+    Raises Usage if they do not fit.
+    """
+    hint = f"`kin help {command.name}`"
+    if command.actions:
+        word, *loose = loose or [""] if command.needs_action else loose or [command.actions[0].name]
+        names = [action.name for action in command.actions]
+        if word not in names:
+            what = f"`kin {command.name}` cannot '{word}'" if word else f"what is `kin {command.name}` to do?"
+            raise Usage(what, f"one of {', '.join(names)}")
+        command = command.actions[names.index(word)]
     values: dict[str, Any] = {}
     for arg in command.args:
         if arg.many:
             values[arg.name], loose = tuple(loose), []
         elif loose:
-            values[arg.name], loose = loose[0], loose[1:]
+            values[arg.name], *loose = loose
         if arg.required and not values.get(arg.name):
-            raise _NotPlain
+            raise Usage(f"missing argument '{arg.metavar}'", hint)
     if loose:
-        raise _NotPlain
-    return values
+        raise Usage(f"got unexpected extra argument{'s' if loose[1:] else ''} ({' '.join(loose)})", hint)
+    return Parsed(command, defaults(command) | given | values)

@@ -3,25 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kin.cli.commands import PHASE_ACTIONS as ACTIONS
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.errors import Usage
 
 
-def phase_(call: Call) -> Result:
-    """List, start or judge phases."""
-    action = call["action"] or "list"
-    if action not in ACTIONS:
-        raise Usage(f"`kin phase {action}` is no command", f"one of {', '.join(ACTIONS)}")
-    if action == "list":
-        return _list(call)
-    if not call["phase"]:
-        raise Usage(f"which phase is it to {action}?", "`kin phase list` shows them")
-    return {"start": _start, "approve": _approve, "revise": _revise, "reject": _reject}[action](call, call["phase"])
-
-
-def _list(call: Call) -> Result:
+def phase_list(call: Call) -> Result:
+    """All phases and where they stand."""
     from kin.runner.phase import plan_of, stands
 
     data: list[dict[str, Any]] = []
@@ -38,7 +26,8 @@ def _list(call: Call) -> Result:
     return Result("phase.list", data, lines, [row["id"] for row in data])
 
 
-def _start(call: Call, phase_id: str) -> Result:
+def phase_start(call: Call) -> Result:
+    """Run a phase's roles or tasks."""
     from kin.cli.consent import consent
     from kin.cli.run import report
     from kin.cli.show_run import Display
@@ -52,11 +41,12 @@ def _start(call: Call, phase_id: str) -> Result:
         consent(call, [plan_for(call.project, task_id, ASKED, call.environ) for task_id in ids])
 
     with Display(call.screen, alone=False) as display:
-        outcomes = start(call.project, phase_id, environ=call.environ, emit=display.hear, allow=allow)
+        outcomes = start(call.project, call["phase"], environ=call.environ, emit=display.hear, allow=allow)
     return report(outcomes, said)
 
 
-def _approve(call: Call, phase_id: str) -> Result:
+def phase_approve(call: Call) -> Result:
+    """Agree to what a phase brought."""
     from kin.cli.consent import consent
     from kin.cli.person import who
     from kin.cli.run import report
@@ -64,33 +54,36 @@ def _approve(call: Call, phase_id: str) -> Result:
     from kin.runner.begin import plan_for
     from kin.runner.phase import ASKED, approve, find
 
-    if task := find(call.project, phase_id).task:
+    if task := find(call.project, call["phase"]).task:
         consent(call, [plan_for(call.project, task, ASKED, call.environ)], steps=False)
     with Display(call.screen, alone=True) as display:
-        outcomes = approve(call.project, phase_id, by=who(call), environ=call.environ, emit=display.hear)
-    return report(outcomes) if outcomes else _told(call, phase_id)
+        outcomes = approve(call.project, call["phase"], by=who(call), environ=call.environ, emit=display.hear)
+    return report(outcomes) if outcomes else _told(call)
 
 
-def _revise(call: Call, phase_id: str) -> Result:
+def phase_revise(call: Call) -> Result:
+    """Send it back with a note."""
     from kin.cli.person import who
     from kin.runner.phase import revise
 
     if not (call["message"] or "").strip():
-        raise Usage("revise needs words", f'`kin phase revise {phase_id} -m "..."`')
-    revise(call.project, phase_id, call["message"], by=who(call), to=call["to"], environ=call.environ)
-    return _told(call, phase_id, f"`kin phase start {phase_id}` goes on with your note")
+        raise Usage("revise needs words", f"`kin phase revise {call['phase']} -m '...'`")
+    revise(call.project, call["phase"], call["message"], by=who(call), to=call["to"], environ=call.environ)
+    return _told(call, f"`kin phase start {call['phase']}` goes on with your note")
 
 
-def _reject(call: Call, phase_id: str) -> Result:
+def phase_reject(call: Call) -> Result:
+    """Give it up."""
     from kin.cli.person import who
     from kin.runner.phase import reject
 
-    reject(call.project, phase_id, message=call["message"] or "", by=who(call))
-    return _told(call, phase_id, f"`kin phase start {phase_id}` starts it anew")
+    reject(call.project, call["phase"], message=call["message"] or "", by=who(call))
+    return _told(call, f"`kin phase start {call['phase']}` starts it anew")
 
 
-def _told(call: Call, phase_id: str, more: str = "") -> Result:
+def _told(call: Call, more: str = "") -> Result:
     from kin.runner.phase import find
 
+    phase_id = call["phase"]
     status = find(call.project, phase_id).status
     return Result("phase", {"id": phase_id, "status": status}, [f"{phase_id}  {status}" + (f"; {more}" if more else "")], ())

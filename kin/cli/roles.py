@@ -44,17 +44,8 @@ Check each acceptance criterion. Then answer.
 """
 
 
-def roles_(call: Call) -> Result:
-    """List the roles; `show R`: one of them, resolved; `new R`: begin a file for one."""
-    actions = {None: _list, "show": _show, "new": _new}
-    if call["action"] not in actions:
-        raise Usage(f"'{call['action']}' is nothing that can be done with roles", "`kin roles show R`, or `kin roles new R`")
-    if call["action"] and not call["name"]:
-        raise Usage("which role?", f"`kin roles {call['action']} developer`")
-    return actions[call["action"]](call)
-
-
-def _list(call: Call) -> Result:
+def roles_list(call: Call) -> Result:
+    """All roles and who would play them."""
     from kin.store.roles import find_role, role_names
 
     settings = _settings(call)
@@ -70,11 +61,11 @@ def _list(call: Call) -> Result:
     return Result("role.list", rows, lines, [row["name"] for row in rows])
 
 
-def _show(call: Call) -> Result:
+def roles_show(call: Call) -> Result:
     """Front matter as it holds here, who would play it, and the prompt."""
     from kin.store.roles import find_role
 
-    role = find_role(call.project.store, call["name"])
+    role = find_role(call.project.store, call["role"])
     data = _entry(call, role, _settings(call)) | {"prompt": role.body}
 
     def lines(screen: Screen) -> Iterator[str]:
@@ -91,14 +82,14 @@ def _words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _new(call: Call) -> Result:
+def roles_new(call: Call) -> Result:
     """A file in `.kin/roles/`: a copy of kin's own role of that name to change, else the frame of one."""
     from kin.model.settings import StepSpec, problems_in
     from kin.resources import shipped
     from kin.store.files import add_file
     from kin.store.roles import parse_role
 
-    name = call["name"]
+    name = call["role"]
     if wrong := problems_in(StepSpec, {"role": name}):
         raise Usage(wrong[0].message)
     text, path = TEMPLATE.format(name=name), os.path.join(".kin", "roles", f"{name}.md")

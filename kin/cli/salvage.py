@@ -4,35 +4,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kin import git
-from kin.cli.commands import SALVAGE_ACTIONS as ACTIONS
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, ago, cells, clean, pad
-from kin.errors import Usage
 from kin.model.ids import normalise
 from kin.model.times import now
 from kin.runner.kept import Salvaged, apply, base_of, drop, find, list_salvage
 from kin.store.config import quick
 
 
-def salvage_(call: Call) -> Result:
-    """List, show, apply or drop."""
-    action = call["action"] or "list"
-    if action not in ACTIONS:
-        raise Usage(f"salvage cannot '{action}'", f"one of {', '.join(ACTIONS)}")
-    if action == "list":
-        return _list(call)
-    names: Sequence[str] = call["names"]
-    if not names:
-        raise Usage(f"salvage {action} needs a name", "`kin salvage list` shows them")
-    if action == "drop":
-        return _drop(call, names)
-    if len(names) > 1:
-        raise Usage(f"salvage {action} takes one name", "`kin salvage list` shows them")
-    return _show(call, names[0]) if action == "show" else _apply(call, names[0])
-
-
-def _list(call: Call) -> Result:
-    wanted = {_task(call, word) for word in call["names"]}
+def salvage_list(call: Call) -> Result:
+    """What was kept, newest first."""
+    wanted = {_task(call, word) for word in call["ids"]}
     found = [one for one in list_salvage(call.project) if not wanted or one.task in wanted]
     moment = now()
     files = {one.name: _files(call, one) for one in found}
@@ -51,8 +33,9 @@ def _list(call: Call) -> Result:
     return Result("salvage.list", [_data(one, files[one.name]) for one in found], lines, [one.name for one in found])
 
 
-def _show(call: Call, word: str) -> Result:
-    one, project = _find(call, word), call.project
+def salvage_show(call: Call) -> Result:
+    """What one holds, as a diff."""
+    one, project = _find(call, call["salvage"]), call.project
     base = base_of(project, one)
     if call.screen.terminal and not call.screen.json:
         color = "--color" if call.screen.color else "--no-color"
@@ -61,17 +44,18 @@ def _show(call: Call, word: str) -> Result:
     return Result("salvage", _data(one, _files(call, one)) | {"base": base, "patch": text}, text.splitlines())
 
 
-def _apply(call: Call, word: str) -> Result:
-    one = _find(call, word)
+def salvage_apply(call: Call) -> Result:
+    """Bring one into this checkout, staged."""
+    one = _find(call, call["salvage"])
     paths = apply(call.project, one, call.cwd)
     count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
     lines = [f"{one.name}: {count} brought into this checkout, staged and not committed; the salvage stays"]
     return Result("salvage", _data(one, paths), lines, brief=())
 
 
-def _drop(call: Call, words: Sequence[str]) -> Result:
+def salvage_drop(call: Call) -> Result:
     """Typing its name is the yes; what is printed brings it back for as long as git keeps the commit."""
-    found = list({one.ref: one for one in (_find(call, word) for word in words)}.values())
+    found = list({one.ref: one for one in (_find(call, word) for word in call["salvages"])}.values())
     data = [_data(one, _files(call, one)) for one in found]
     for one in found:
         drop(call.project, one)
