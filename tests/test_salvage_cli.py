@@ -76,9 +76,9 @@ def test_dropping_deletes_just_the_named_one_and_tells_its_commit(project: Repo)
     ("words", "exit", "said"),
     [
         (("mend",), 2, "one of list, show, apply, drop"),
-        (("show",), 2, "needs a name"),
-        (("drop",), 2, "needs a name"),
-        (("apply", "a", "b"), 2, "one name"),
+        (("show",), 2, "missing argument 'SALVAGE'"),
+        (("drop",), 2, "missing argument 'SALVAGES'"),
+        (("apply", "a", "b"), 2, "unexpected extra argument (b)"),
         (("show", "KIN-9"), 8, "`kin salvage list`"),
     ],
 )

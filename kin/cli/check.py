@@ -10,7 +10,7 @@ from kin import git
 from kin.cli.annotate import github, gitlab
 from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
-from kin.cli.screen import Screen, clean
+from kin.cli.screen import Screen, clean, counted
 from kin.errors import NotFound, Usage
 from kin.store.check import Report, check
 from kin.store.findings import Finding
@@ -115,15 +115,11 @@ def _lines(report: Report, done: list[str], screen: Screen) -> Iterator[str]:
 
 def _summary(report: Report) -> str:
     warnings = len(report.findings) - report.errors
-    found = [_count(report.errors, "error")] if report.errors else []
-    found += [_count(warnings, "warning")] if warnings else []
-    said = f"{' and '.join(found) or 'Nothing is wrong'} in {_count(report.files, 'file')}."
+    found = [counted(report.errors, "error")] if report.errors else []
+    found += [counted(warnings, "warning")] if warnings else []
+    said = f"{' and '.join(found) or 'Nothing is wrong'} in {counted(report.files, 'file')}."
     fixable = {finding.where.path for finding in report.findings if finding.fixable} | {f".kin/{n}" for n in report.tidy}
-    return f"{said} `kin check --fix` tidies {_count(len(fixable), 'file')}." if fixable else said
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    return f"{said} `kin check --fix` tidies {counted(len(fixable), 'file')}." if fixable else said
 
 
 def _annotation(finding: Finding) -> str:

@@ -11,6 +11,7 @@ from kin.cli.consent import consent
 from kin.cli.job import cell, cost_of, shortened, told
 from kin.cli.output import Call, Result
 from kin.cli.run import report, starter
+from kin.cli.screen import counted
 from kin.cli.show_run import Display
 from kin.errors import Invalid, NotFound, Usage
 from kin.model.record import Run
@@ -126,4 +127,4 @@ def _parsed(cwd: str, revision: str, path: str, parse: Any) -> Any:
 def _bill(runs: Sequence[Run | None]) -> str:
     cost, number = cost_of(runs), sum(run is not None for run in runs)
     money = f"${cost.cost_usd:.2f}" + (f" and {cost.unknown} steps of unknown price" if cost.unknown else "")
-    return f"**Cost**: {number} {'run' if number == 1 else 'runs'}, {cost.tokens_in + cost.tokens_out:,} tokens, {money}"
+    return f"**Cost**: {counted(number, 'run')}, {cost.tokens_in + cost.tokens_out:,} tokens, {money}"

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, clean
+from kin.cli.screen import Screen, clean, counted
 from kin.model.circles import circles
 from kin.model.deps import Link, critical_path, needed_by, needs, waits_of
 from kin.model.ready import graph_of
@@ -76,7 +76,7 @@ def _line(seen: Seen | None, task_id: str, screen: Screen) -> str:
 
 def _told(chain: Sequence[str], rounds: Sequence[Way], screen: Screen) -> Iterator[str]:
     if len(chain) > 1:
-        number = f"{len(chain) - 1:,} open task{'' if len(chain) == 2 else 's'}"
+        number = counted(len(chain) - 1, "open task")
         shown = chain if len(chain) <= 12 else (*chain[:6], "...", *chain[-5:])
         yield f"{screen.paint('critical path', 'bold')} {number} before it: {' > '.join(shown)}"
     for way in rounds:

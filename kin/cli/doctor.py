@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, clean
+from kin.cli.screen import Screen, clean, counted
 from kin.runner.case import Case, Row
 from kin.runner.ci_checks import CHECKS
 from kin.runner.doctor import examine, mend
@@ -36,4 +36,4 @@ def _lines(rows: Sequence[Row], mended: Sequence[str], screen: Screen) -> Iterat
         yield "Nothing is broken."
     else:
         tail = "; `kin doctor --fix` mends what is safe to mend" if safe else ""
-        yield f"{found} {'finding' if found == 1 else 'findings'}{tail}."
+        yield f"{counted(found, 'finding')}{tail}."

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, clean
+from kin.cli.screen import Screen, clean, counted
 from kin.runner.renumber import Renumbered, renumber
 
 
@@ -22,7 +22,6 @@ def _lines(done: Renumbered, screen: Screen) -> Iterator[str]:
         else:
             yield clean(f"{change.file}  -> .kin/{change.new}")
     if done.mentions:
-        number = f"{len(done.mentions)} file{'' if len(done.mentions) == 1 else 's'}"
         names = ", ".join(map(clean, done.mentions[:5]))
-        yield f"Left as it was in the prose of {number} (`--prose` changes that too): {names}"
+        yield f"Left as it was in the prose of {counted(len(done.mentions), 'file')} (`--prose` changes that too): {names}"
     yield f"{done.old} is {done.new} now; commits and branches keep the old id."

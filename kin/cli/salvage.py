@@ -5,7 +5,7 @@ from typing import Any
 
 from kin import git
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, ago, cells, clean, pad
+from kin.cli.screen import Screen, ago, cells, clean, counted, pad
 from kin.model.ids import normalise
 from kin.model.times import now
 from kin.runner.kept import Salvaged, apply, base_of, drop, find, list_salvage
@@ -25,10 +25,8 @@ def salvage_list(call: Call) -> Result:
             return
         width = max(cells(clean(one.name)) for one in found)
         for one in found:
-            count = len(files[one.name])
-            what = f"{count} file{'' if count == 1 else 's'}"
             age = screen.paint(f"{ago(one.at, moment)} ago".rjust(12), "dim")
-            yield f"{pad(clean(one.name), width)}  {age}  {what}"
+            yield f"{pad(clean(one.name), width)}  {age}  {counted(len(files[one.name]), 'file')}"
 
     return Result("salvage.list", [_data(one, files[one.name]) for one in found], lines, [one.name for one in found])
 
@@ -48,9 +46,8 @@ def salvage_apply(call: Call) -> Result:
     """Bring one into this checkout, staged."""
     one = _find(call, call["salvage"])
     paths = apply(call.project, one, call.cwd)
-    count = f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
-    lines = [f"{one.name}: {count} brought into this checkout, staged and not committed; the salvage stays"]
-    return Result("salvage", _data(one, paths), lines, brief=())
+    said = f"{one.name}: {counted(len(paths), 'file')} brought into this checkout, staged and not committed; the salvage stays"
+    return Result("salvage", _data(one, paths), [said], brief=())
 
 
 def salvage_drop(call: Call) -> Result:

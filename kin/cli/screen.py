@@ -136,6 +136,11 @@ def indent(lines: Iterable[str], by: str = "  ") -> list[str]:
     return [by + line if line else line for line in lines]
 
 
+def counted(number: int, what: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def gist(text: str) -> str:
     """The first line of a reason, without the hint behind it: where the commands to type are listed anyway."""
     lines = text.strip().splitlines()
