@@ -143,6 +143,15 @@ def test_ctrl_c_cancels_and_leaves_the_task_as_it_was(project: Repo, tmp_path: P
     assert [line for line in project.status().splitlines() if "pipelines" not in line] == []
 
 
+def test_a_step_that_was_finished_when_the_signal_came_is_not_paid_for_again(project: Repo, tmp_path: Path) -> None:
+    once_it_ended = "while kill -0 $$; do :; done; kill -TERM $(cut -d' ' -f4 /proc/$PPID/stat)"
+    add(project, 1, f"echo 1 | tee -a {tmp_path}/paid > one.txt; trap '' TERM; ({once_it_ended}; sleep 1000) &")
+    project.kin("run", "KIN-1", exit=143)
+    assert status_of(project) == "todo"
+    project.kin("run", "KIN-1")
+    assert status_of(project) == "done" and project.read("one.txt") == (tmp_path / "paid").read_text() == "1\n"
+
+
 def test_a_signal_to_several_reaches_each_of_them(project: Repo, tmp_path: Path) -> None:
     for number in (1, 2):
         add(project, number, waiting_for(tmp_path, f"up{number}"))

@@ -254,6 +254,15 @@ def test_asked_to_stop_a_step_is_cancelled_with_term(desk: Desk) -> None:
     assert not (desk.folder / "started").exists()
 
 
+def test_a_step_that_ended_before_kin_asked_it_to_is_finished_though_something_of_it_lives(desk: Desk) -> None:
+    def ask(stream: str, text: str) -> None:
+        wait_for(lambda: is_dead(int(text)))
+        desk.cancel.ask(signal.SIGTERM)
+
+    ended = desk.sh("trap '' TERM; sleep 1000 & echo $$; exit 3", on_line=ask)
+    assert (ended.why, ended.exit) == ("exited", 3)
+
+
 def test_asked_twice_a_step_is_killed_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kin.runner.signals.SAME_PRESS", 0.0)
 

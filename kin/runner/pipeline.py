@@ -186,10 +186,12 @@ def _steps(p: Passage) -> Outcome | None:
     while True:
         if p.planners and (ended := go_on(p)) is not None:
             return ended
-        if (index := first_unfinished(p.run)) is None:
-            return None
+        index = first_unfinished(p.run)
         if p.cancel.level:
-            return cancel(p, f"cancelled before step {step_id(index, p.specs[index])}", 128 + p.cancel.number)
+            words = "after its last step" if index is None else f"before step {step_id(index, p.specs[index])}"
+            return cancel(p, f"cancelled {words}", 128 + p.cancel.number)
+        if index is None:
+            return None
         if p.run.steps[index].status != StepStatus.running:
             p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
         point("step.saved")

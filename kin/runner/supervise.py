@@ -48,9 +48,10 @@ class Limits(NamedTuple):
 class Ended(NamedTuple):
     """How a step ended.
 
-    `exit` is the exit code, negative for a signal, None if unknown. `why`: `exited`; `timeout`, `idle`, `first_output` (a
-    limit); `cancelled`; `lost` (the supervisor was killed); `cannot_start`; or what was given to `Supervisor.stop`. The tails
-    are the last 4,000 masked characters of each stream. `error` says more about `lost` and `cannot_start`.
+    `exit` is the exit code, negative for a signal, None if unknown. `why`: `exited`, before kin asked it to; `timeout`, `idle`,
+    `first_output` (a limit); `cancelled`; `lost` (the supervisor was killed); `cannot_start`; or what was given to
+    `Supervisor.stop`. The tails are the last 4,000 masked characters of each stream. `error` says more about `lost` and
+    `cannot_start`.
     """
 
     exit: int | None
@@ -100,7 +101,7 @@ class Supervisor:
         step = _Step(self._mask, limits, self._grace, log, on_line)
         try:
             self._send((list(argv), cwd, dict(env), stdin or ""))
-            status, error = self._wait(step)
+            status, error, unasked = self._wait(step)
         except _Gone:
             return self._lost(step, process)
         except BaseException:
@@ -111,7 +112,7 @@ class Supervisor:
             reap.end_leftovers(self._kids.path, self._run)
         if error:
             return step.end(None, "cannot_start", error)
-        return step.end(os.waitstatus_to_exitcode(status), step.ending or "exited")
+        return step.end(os.waitstatus_to_exitcode(status), "exited" if unasked else step.ending)
 
     def stop(self, why: str) -> None:
         """End the step that runs, as a limit would; for `on_line`. `why` becomes `Ended.why` (`budget`)."""
@@ -151,8 +152,8 @@ class Supervisor:
             self._selector.register(fd, selectors.EVENT_READ)
         return self._process
 
-    def _wait(self, step: "_Step") -> tuple[int, str]:
-        """Read and watch until the supervisor says that the step is gone; (wait status, error). Raises _Gone."""
+    def _wait(self, step: "_Step") -> tuple[int, str, bool]:
+        """Read and watch until the supervisor says that the step is gone, and give its answer. Raises _Gone."""
         watched = [self._cancel.fd, self._cancel.fd_at_once]
         for fd in watched:
             self._selector.register(fd, selectors.EVENT_READ)
@@ -236,7 +237,7 @@ class Supervisor:
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             raise _Gone from None
 
-    def _receive(self) -> tuple[int, str]:
+    def _receive(self) -> tuple[int, str, bool]:
         """The answer, which is short and comes in one piece."""
         try:
             raw = self._control.recv(65536)
@@ -244,7 +245,7 @@ class Supervisor:
             raw = b""
         if not raw:
             raise _Gone
-        answer: tuple[int, str] = marshal.loads(raw[4:])
+        answer: tuple[int, str, bool] = marshal.loads(raw[4:])
         return answer
 
     def _closed_within(self, seconds: float) -> bool:

@@ -7,7 +7,8 @@ imports next to nothing, so it is ready in some 15 ms and hard to break.
 
 CONTROL is a socket to the runner: messages are a 4-byte length and a marshalled value. The runner sends a step as a tuple
 (argv, cwd, environment, file for standard input or ""), or a signal's number for all that the step started; it is answered
-with (wait status, error) once nothing of the step is alive. End of file means that the runner is dead: all is killed at once.
+with (wait status, error, whether the agent ended before any such signal) once nothing of the step is alive. End of file means
+that the runner is dead: all is killed at once.
 OUT and ERR are the write ends of the pipes that the runner reads; KIDS is the run's kids lock, which agents inherit.
 
 macOS has neither subreaper nor /proc: the agent's process group is signalled, and kin.runner.reap looks for the rest.
@@ -36,7 +37,8 @@ def main(control: int, out: int, err: int) -> None:
     while (order := receive(control)) is not None:
         if isinstance(order, tuple):  # a signal's number here is for a step that ended meanwhile
             agent, error = start(order, out, err)
-            send(control, (see_off(agent, control, woken) if agent else 0, error))
+            status, unasked = see_off(agent, control, woken) if agent else (0, True)
+            send(control, (status, error, unasked))
 
 
 def become_reaper() -> int:
@@ -75,7 +77,7 @@ def read_exactly(fd: int, size: int) -> bytes:
     return got
 
 
-def send(control: int, message: tuple[int, str]) -> None:
+def send(control: int, message: tuple[int, str, bool]) -> None:
     """Answer the runner; if it is gone, the next receive says so."""
     body = marshal.dumps(message)
     try:
@@ -126,28 +128,29 @@ def find_program(name: str, env: dict[str, str]) -> str:
     return name
 
 
-def see_off(agent: int, control: int, woken: int) -> int:
-    """Wait until the agent and all that it started are gone; its wait status."""
+def see_off(agent: int, control: int, woken: int) -> tuple[int, bool]:
+    """Wait until the agent and all that it started are gone; its wait status, and whether it ended before it was asked to."""
     poller = select.poll()
     poller.register(control, select.POLLIN)
     poller.register(woken, select.POLLIN)
-    status, strays_until, killing = None, 0.0, False
+    status, unasked, strays_until, killing = None, True, 0.0, False
     while True:
         waits = bool(strays_until) and not killing
         ready = {fd for fd, _ in poller.poll(max(0.0, strays_until - time.monotonic()) * 1000 + 1 if waits else None)}
+        if woken in ready:
+            os.read(woken, 4096)  # before the children are looked at: one that dies afterwards wakes us again
+        found, left = reap(agent)  # before an order is followed: what ended by itself in the same moment is finished work
+        status = found if status is None else status
+        if not left:
+            return status or 0, unasked
         if control in ready:
             order = receive(control)
+            unasked &= status is not None
             killing |= order in (None, signal.SIGKILL)
             if order is None:
                 poller.unregister(control)
             elif isinstance(order, int) and not killing:
                 signal_all(agent, order)
-        if woken in ready:
-            os.read(woken, 4096)  # before the children are looked at: one that dies afterwards wakes us again
-        found, left = reap(agent)
-        status = found if status is None else status
-        if not left:
-            return status or 0
         if status is not None and not strays_until and not killing:
             strays_until = time.monotonic() + STRAY_GRACE
             signal_all(agent, signal.SIGTERM)
