@@ -33,7 +33,7 @@ def main(limit: float, what: str, how: str) -> None:
     else:
         argv = ["/bin/sh", "-c", env.pop("KIN_NOTIFY")]
     child, error = supervisor.start((argv, os.getcwd(), env, "/dev/stdin"), nowhere, nowhere)
-    status = supervisor.see_off(child, control, woken) if child else 0
+    status = supervisor.see_off(child, control, woken)[0] if child else 0
     said = error or (f"ended after {limit:g} s" if over else f"exit {os.waitstatus_to_exitcode(status)}")
     os.write(1, f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {what} {how}: {said}\n".encode())
 
