@@ -16,7 +16,8 @@ from kin.model.status import OPEN, RunStatus, WaitFor
 from kin.store import index, locks, records, view
 from kin.store.locks import lock_path, try_lock
 from kin.store.project import Project, find
-from kin.store.view import View, resting, see
+from kin.store.resting import resting
+from kin.store.view import View, see
 
 NOW = "2026-11-24T12:00:00Z"
 

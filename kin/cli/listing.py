@@ -1,11 +1,11 @@
-"""`kin list`: which tasks, in which order, as a table, JSON or CSV; and a task as every JSON document holds it."""
+"""Which tasks, in which order, as a table, JSON or CSV; and a task as every JSON document holds it."""
 
-import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, cells, clean, fit, pad
+from kin.cli.screen import Screen
+from kin.cli.table import COLUMNS, drawn, line_of, plain
 from kin.errors import Usage
 from kin.model.ids import normalise, sort_key
 from kin.model.status import OPEN, TaskStatus
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from kin.store.view import Seen, View
 
 SORTS = ("ready", "id", "priority", "created", "status", "title")
-COLUMNS = ("id", "status", "priority", "title")
-AT_REST = {"directory", "quiet", "verbose", "no_color"}
-"""Options with which a list is what the index can tell by itself."""
 
 
 def entry(seen: "Seen") -> dict[str, Any]:
@@ -38,33 +35,27 @@ def entry(seen: "Seen") -> dict[str, Any]:
     return out
 
 
-def list_(call: Call) -> Result:
-    """List tasks, the open ones unless asked otherwise."""
+def found(call: Call) -> Result:
+    """The tasks that the options of a `kin list` ask for, in the form that they ask for."""
     from kin.store.config import quick
-    from kin.store.view import resting, see
+    from kin.store.view import see
 
-    gc.disable()  # everything here lives until the process ends, and tens of thousands of tasks make no circles
     settings = quick(call.project)
     columns = _columns(call["columns"])
     form = call["format"] or "table"
-    given = {name for name, value in call.values.items() if value is not None and value is not False and value != ()}
-    if given <= AT_REST and (rows := resting(call.project)) is not None:
-        cells = [rows.ids, rows.statuses, rows.priorities, list(map(_line, rows.titles))]
-        lines = lambda screen: _drawn(cells, COLUMNS, list(rows.statuses), screen)  # noqa: E731
-        return Result("task.list", None, lines, list(rows.ids), settings.warnings)
     bodies = call.screen.json or form == "jsonl" or bool(call["search"]) or "description" in columns
     view = see(call.project, bodies=bodies)
-    found = select(view, call.values, settings.key)
+    seen = select(view, call.values, settings.key)
     warnings = (*settings.warnings, *view.warnings)
     if form == "csv":
-        return Result("task.list", lines=lambda screen: _csv(found, columns), warnings=warnings)
+        return Result("task.list", lines=lambda screen: _csv(seen, columns), warnings=warnings)
     if form == "jsonl":
-        return Result("task.list", lines=lambda screen: _json_lines(found), warnings=warnings)
+        return Result("task.list", lines=lambda screen: _json_lines(seen), warnings=warnings)
     return Result(
         "task.list",
-        lambda: map(entry, found),
-        lambda screen: _table(found, columns, screen),
-        [seen.task.id for seen in found],
+        lambda: map(entry, seen),
+        lambda screen: _table(seen, columns, screen),
+        [one.task.id for one in seen],
         warnings,
     )
 
@@ -164,79 +155,18 @@ def _cells(found: Sequence["Seen"], column: str) -> list[str]:
     if column == "status":
         return [seen.shown for seen in found]
     if column in ("ready", "run"):
-        return [_plain(getattr(seen, column)) for seen in found]
+        return [plain(getattr(seen, column)) for seen in found]
     if column == "stored_status":
         return [seen.task.status.value for seen in found]
     if column in TASK_KEYS:
         at = TASK_KEYS.index(column)
         values = [seen.task[at] for seen in found]
-        return list(map(_line, values))
-    return [_plain(seen.task.extra.get(column)) for seen in found]
-
-
-def _line(value: Any) -> str:
-    return value if type(value) is str and value.isprintable() else _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value if value.isprintable() else clean(" ".join(value.split()))
-    if type(value) is int:
-        return str(value)
-    if value is None or value is False:
-        return ""
-    if value is True:
-        return "yes"
-    if isinstance(value, (tuple, list)):
-        return ",".join(map(_plain, value))
-    if isinstance(value, dict):
-        return " ".join(f"{k}={_plain(v)}" for k, v in value.items())
-    return str(value)
+        return list(map(line_of, values))
+    return [plain(seen.task.extra.get(column)) for seen in found]
 
 
 def _table(found: Sequence["Seen"], columns: tuple[str, ...], screen: Screen) -> Iterable[str]:
-    """Plain lines, made a column at a time: a rich table of 10,000 rows takes 3.4 s, these take 15 ms."""
-    return _drawn([_cells(found, name) for name in columns], columns, [seen.status for seen in found], screen)
-
-
-def _drawn(texts: list[list[str]], columns: tuple[str, ...], statuses: Sequence[str], screen: Screen) -> Iterable[str]:
-    if not statuses:
-        return [screen.paint("No task.", "dim")] if screen.terminal else []
-    if screen.terminal:
-        for name, cell in zip(columns, texts, strict=True):
-            cell.insert(0, name.upper())
-    widths = _widths(texts, columns, screen.width)
-    forms, padded = zip(*map(_padded, texts, widths), strict=True)
-    if screen.color:
-        painted = [[form % text for text in column] for form, column in zip(forms, padded, strict=True)]
-        _paint(painted, columns, statuses, screen)
-        return map("  ".join, zip(*painted, strict=True))
-    return map(str.rstrip, map("  ".join(forms).__mod__, zip(*padded, strict=True)))
-
-
-def _widths(texts: Sequence[list[str]], columns: Sequence[str], width: int) -> list[int]:
-    """Each column as wide as its widest cell; on a terminal the title, else the last column, gives way to the others."""
-    widths = [max(map(len if "".join(cell).isascii() else cells, cell)) for cell in texts]
-    if width:
-        free = columns.index("title") if "title" in columns else len(columns) - 1
-        others = sum(widths) - widths[free] + 2 * (len(widths) - 1)
-        widths[free] = max(min(widths[free], width - others), 12)
-    return widths
-
-
-def _padded(texts: list[str], width: int) -> tuple[str, list[str]]:
-    """Cells that a `%` form pads, which is faster, or that are as wide as they must be."""
-    if "".join(texts).isascii() and max(map(len, texts)) <= width:
-        return f"%-{width}s", texts
-    return "%s", [pad(fit(text, width), width) for text in texts]
-
-
-def _paint(padded: list[list[str]], columns: Sequence[str], statuses: Sequence[str], screen: Screen) -> None:
-    """The heading bold, statuses in their colours."""
-    for name, texts in zip(columns, padded, strict=True):
-        if name == "status":
-            texts[1:] = [screen.status(status, text) for status, text in zip(statuses, texts[1:], strict=True)]
-        texts[0] = screen.paint(texts[0], "bold")
+    return drawn([_cells(found, name) for name in columns], columns, [seen.status for seen in found], screen)
 
 
 def _csv(found: Sequence["Seen"], columns: Sequence[str]) -> list[str]:

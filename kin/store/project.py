@@ -64,6 +64,13 @@ def from_root(path: str, cwd: str, environ: Mapping[str, str]) -> str:
     return os.path.relpath(os.path.join(os.path.realpath(cwd), path), find_repository(cwd, environ).root)
 
 
+def branch_here(project: Project) -> str | None:
+    """The branch that is checked out here, None if HEAD is detached; read from the file, since every list asks."""
+    with open(os.path.join(project.gitdir, "HEAD"), encoding="utf-8", errors="surrogateescape") as file:
+        text = file.read().strip()
+    return text.removeprefix("ref: refs/heads/") if text.startswith("ref: refs/heads/") else None
+
+
 def _walk_up(start: str) -> Project:
     folder = start
     while True:

@@ -6,6 +6,7 @@ what a command saw when it started.
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
@@ -16,6 +17,7 @@ from kin.model.status import OPEN, BlockedKind, TaskStatus, check_hand_move, may
 from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
 from kin.store import config, files, index, reader
 from kin.store.project import STORE, Project
+from kin.store.resting import settings_now
 
 
 class Broken(NamedTuple):
@@ -91,36 +93,22 @@ def scan(project: Project, *, bodies: bool = True) -> Scan:
             return None
 
     folder = os.path.join(project.store, "tasks")
-    found = index.scan(folder, index.cache_path(project.common, folder), parse_one, _arrange, bodies=bodies)
+    found = index.scan(folder, index.cache_path(project.common, folder), parse_one, partial(_arrange, project), bodies=bodies)
     return Scan(_from_rows(found.heads, found.bodies if bodies else {}), broken, found.arranged)
 
 
-class Resting(NamedTuple):
-    """What is seen of the open tasks while none of them runs: columns in ready order, and the targets that tasks name."""
-
-    ids: list[str]
-    statuses: list[str]
-    priorities: list[str]
-    titles: list[str]
-    bases: list[str]
-
-
-def resting(project: Project) -> Resting | None:
-    """The open tasks as the index knows them; None if a file has changed since, or cannot be read, or no index was worth it."""
-    folder = os.path.join(project.store, "tasks")
-    found = index.digest(folder, index.cache_path(project.common, folder))
-    return Resting(*found) if found is not None else None
-
-
-def _arrange(heads: dict[str, index.Row]) -> tuple[list[str], tuple[list[str], ...]]:
-    """The files' names in the order in which their tasks are ready, which depends on nothing but what they say."""
+def _arrange(project: Project, heads: dict[str, index.Row]) -> tuple[list[str], tuple[Any, ...]]:
+    """The files' names in the order in which their tasks are ready, which depends on nothing but what they say; a `Resting`."""
     names = {head[0]: name for name, head in heads.items()}
     tasks = _from_rows(heads, {})
     order = in_order(graph_of(tasks))
     shown = [task for task in map(tasks.__getitem__, order) if task.status in OPEN]
     columns = zip(*((t.id, t.status.value, str(t.priority), t.title) for t in shown), strict=True)
     bases = sorted({task.base for task in shown if task.base})
-    return [names[task_id] for task_id in order], (*(map(list, columns) if shown else ([], [], [], [])), bases)
+    settings = settings_now(project)  # before what it says is read: an edit in between makes it stale, never too new
+    quick = config.quick(project)
+    more = (bases, b"" if quick.warnings else settings, quick.base)
+    return [names[task_id] for task_id in order], (*(map(list, columns) if shown else ([], [], [], [])), *more)
 
 
 _STATUS, _BLOCKED, _MODE, _BODY = map(TASK_KEYS.index, ("status", "blocked", "mode", "description"))

@@ -15,7 +15,7 @@ from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, ready_ids,
 from kin.model.status import OPEN, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.store import config, index, locks, tasks
-from kin.store.project import STORE, Project
+from kin.store.project import STORE, Project, branch_here
 
 if TYPE_CHECKING:
     from kin.model.record import Run
@@ -88,17 +88,6 @@ def _linked(project: Project, graph: Graph) -> dict[str, str]:
 
 
 _plain = tuple.__new__  # half the time of Seen(...), ten thousand times a list
-
-
-def resting(project: Project) -> tasks.Resting | None:
-    """The open tasks as columns, if the index tells all that `see` would: no file changed, nothing runs or waits, and no
-    task's target is another branch than the one checked out here.
-    """
-    if (found := tasks.resting(project)) is None or found.bases:
-        return None
-    here, base = _branch_here(project), config.quick(project).base
-    held, live, warnings = _running(project)
-    return found if base in (None, here) and not (live or warnings or held.intersection(found.ids)) else None
 
 
 def _clock() -> str:
@@ -190,7 +179,7 @@ def _done_on_target(project: Project, found: Mapping[str, Task], base: str | Non
 
     Asked only where a target is not the branch that is checked out here: one `git grep` finds the few candidates.
     """
-    here = _branch_here(project)
+    here = branch_here(project)
     base = base or config.quick(project).base or here
     wanted: dict[str, set[str]] = {}
     for task in found.values():
@@ -198,13 +187,6 @@ def _done_on_target(project: Project, found: Mapping[str, Task], base: str | Non
         if target is not None and target != here and task.status in OPEN:
             wanted.setdefault(target, set()).add(task.id)
     return {task_id: target for target, ids in wanted.items() for task_id in _done_at(project, target, ids)}
-
-
-def _branch_here(project: Project) -> str | None:
-    """The branch that is checked out here, None if HEAD is detached; read from the file, since every list asks."""
-    with open(os.path.join(project.gitdir, "HEAD"), encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read().strip()
-    return text.removeprefix("ref: refs/heads/") if text.startswith("ref: refs/heads/") else None
 
 
 def _done_at(project: Project, target: str, ids: set[str]) -> Iterable[str]:
