@@ -257,6 +257,18 @@ def test_money_is_handed_down_and_what_was_used_counts(company: Company) -> None
     assert company.argv(1)[-2:] == ["--max", "0.4000"] and company.argv(2)[-2:] == ["--max", "0.1500"]
 
 
+def test_what_a_killed_step_had_used_counts(company: Company) -> None:
+    company.settings("budget:\n  usd: 0.4")
+    company.answers("claude", f"echo a > a.txt; {company.says('done', said(result(summary='done')))}")
+    for _ in range(2):
+        assert killed(company.repo, "run", "KIN-1", point="step.ended") == -9
+    outcome = company.run(exit=5)
+    assert len(company.prompts()) == 2 and company.argv(2)[-1] == "0.1500" and "0.4 USD are used up" in outcome["reason"]
+    company.run("KIN-1", "--budget", "1")
+    record = company.record()
+    assert "cost_usd: 0.75" in record and "in: 600" in record and "out: 120" in record
+
+
 def test_a_command_runs_also_when_the_money_is_used_up(company: Company) -> None:
     company.settings("budget:\n  usd: 0.1")
     company.task(pipeline="\n  - developer\n  - run: echo tested > tested.txt\n  - reviewer")

@@ -57,7 +57,7 @@ def sweep(project: Project) -> list[str]:
             continue
         try:
             words = _look_at(project, run)
-        except (KinError, OSError) as error:
+        except (KinError, OSError, ValueError) as error:
             # A broad catch on purpose: one pipeline's trouble never touches another (idea 7).
             words = f"{run.task}: could not be recovered: {error}"
         if words:
@@ -94,7 +94,9 @@ def bury(project: Project, run: Run) -> str | None:
         kind, reason = BlockedKind.crash, f"its process (pid {run.live.pid}) ended without a word{_where(run)}"
     claim.claim_kids(project, run.task, run.run, run.run).close()
     reason += f"; `kin run {run.task}` goes on from the last finished step"
-    dead = run.holding(crashes=run.live.crashes + (kind == BlockedKind.crash))
+    from kin.runner.player import with_spent
+
+    dead = with_spent(project, run).holding(crashes=run.live.crashes + (kind == BlockedKind.crash))
     dead = dead._replace(status=RunStatus.failed, reason=reason, ended=times.rfc3339(times.now()), waiting=None)
     records.save_live(project, dead)
     point("buried.saved")
