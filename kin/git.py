@@ -33,8 +33,8 @@ The last three are refused by git beside the GIT_LITERAL_PATHSPECS that we set.
 """
 
 
-ABSENT, GITLINK = "000000", "160000"
-"""File modes as git prints them: no such entry, and a commit of another repository (a submodule)."""
+ABSENT, GITLINK, LINK = "000000", "160000", "120000"
+"""File modes as git prints them: no such entry, a commit of another repository (a submodule), a symbolic link."""
 
 
 class Out(NamedTuple):

@@ -37,7 +37,8 @@ def publish_(call: Call) -> Result:
 
 def _publish(call: Call) -> Result:
     asked = Asked(base=call["base"], started_by=starter(call), push=True)
-    plan, oid = plan_of(call.project, call["file"], asked, call.environ)
+    wanted = call["task"] and tasks.resolve(call.project, call["task"])
+    plan, oid = plan_of(call.project, call["file"], asked, call.environ, wanted)
     consent(call, [plan], steps=False)
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
         outcome = publish(call.project, plan, oid, asked, environ=call.environ, emit=display.hear, cancel=cancel)

@@ -7,28 +7,39 @@ pipeline, settings and gates are this clone's, verdicts and approvals count for 
 import json
 from collections.abc import Mapping
 
+from kin import git
 from kin.errors import Busy, Invalid
 from kin.model.record import Run
 from kin.model.result import parse_result
 from kin.model.status import BlockedKind
 from kin.runner import claim, proposals
 from kin.runner.begin import Asked, Plan, begin_record, first_unfinished, plan_for
-from kin.runner.bundle import open_bundle
+from kin.runner.bundle import check_claims, open_bundle
 from kin.runner.ending import Outcome, block, cancel
 from kin.runner.events import Emit
 from kin.runner.finish import finish
 from kin.runner.passage import Passage
 from kin.runner.pipeline import passage_for
-from kin.runner.share import Share, installed, shared
+from kin.runner.share import Share, installed, read_run, run_ref, shared
 from kin.runner.signals import Cancel
 from kin.store import records
 from kin.store.project import Project
 
 
-def plan_of(project: Project, path: str, asked: Asked, environ: Mapping[str, str]) -> tuple[Plan, str]:
-    """The plan, by this clone's own files, of the task whose run the bundle holds, and the run's commit, brought here."""
+def plan_of(
+    project: Project, path: str, asked: Asked, environ: Mapping[str, str], wanted: str | None = None
+) -> tuple[Plan, str]:
+    """The plan, by this clone's own files, of the task whose run the bundle holds, and the run's commit, brought here.
+
+    Raises Invalid for a bundle that cannot be believed, or of another task than `wanted`.
+    """
     task_id, oid = open_bundle(project.root, path)
-    return plan_for(project, task_id, asked, environ), oid
+    if wanted not in (None, task_id):
+        raise Invalid(f"{path} holds a run of {task_id}, not of {wanted}", "look at the job that made it")
+    plan = plan_for(project, task_id, asked, environ)
+    check_claims(project.root, *read_run(project.root, task_id, oid), plan.target)
+    git.git(project.root, "update-ref", run_ref(task_id), oid)
+    return plan, oid
 
 
 def publish(
@@ -47,8 +58,6 @@ def publish(
         run = installed(project, task_id, oid, plan.target.oid)
         if run is None:
             return Outcome(task_id, None, "done", 0, reason=f"{task_id} is already done on {plan.target.name}")
-        if run.base != plan.target.name:
-            raise Invalid(f"the bundle is for {run.base}, {task_id} is for {plan.target.name}", "run it again")
         run, words = begin_record(project, plan, _without_verdicts(run), asked)
         if words:
             raise Invalid(f"the bundle's steps are not those of {task_id} here: {words}", "run it again")
@@ -58,7 +67,9 @@ def publish(
 
 
 def _without_verdicts(run: Run) -> Run:
-    return run._replace(gates=()).holding(verdicts=(), approved=None, approved_by=None, given={}, pending_edit=None)
+    return run._replace(gates=()).holding(
+        verdicts=(), approved=None, approved_by=None, given={}, pending_edit=None, budget={}, reserved={}
+    )
 
 
 def _through(p: Passage, share: Share, sent: Run) -> Outcome:
@@ -67,17 +78,16 @@ def _through(p: Passage, share: Share, sent: Run) -> Outcome:
     p.share = share
     proposed = p.live.proposals
     try:
-        p.save(proposals=())
+        said = (step._replace(summary=p.short(step.summary), reason=p.short(step.reason)) for step in p.run.steps)
+        p.save(proposals=(), steps=tuple(said))
         for entry in proposed:  # through the same sieve as from an agent
             proposals.keep(p, str(entry.get("step")), str(entry.get("role")), parse_result(json.dumps(entry)))
         if first_unfinished(p.run) is None:
             return finish(p)
-        reason = (edit or {}).get("blocked") or {}
-        if reason.get("kind") in list(BlockedKind):
-            return block(p, BlockedKind(reason["kind"]), str(reason.get("reason", "")))
-        return cancel(p, f"its steps are not finished: {sent.reason}", Busy.exit)
-    except ValueError as error:
-        raise Invalid(f"the bundle holds a malformed proposal: {error}", "run it again") from error
+        why = (edit or {}).get("blocked")
+        if isinstance(why, dict) and why.get("kind") in list(BlockedKind):
+            return block(p, BlockedKind(why["kind"]), p.short(str(why.get("reason", ""))))
+        return cancel(p, f"its steps are not finished: {p.short(sent.reason)}", Busy.exit)
     finally:
         p.close()
         share.leave(p.run)

@@ -15,6 +15,7 @@ from kin import git
 from kin.errors import Busy, Conflict, Invalid
 from kin.faults import point
 from kin.model import times
+from kin.model.ids import RUN_ID
 from kin.model.record import Run
 from kin.model.status import RunStatus, StepStatus
 from kin.runner import origin
@@ -184,22 +185,30 @@ def travelling(run: Run) -> Run:
     return run.holding(pid=None, worktree=None, sessions={})
 
 
+def read_run(cwd: str, task_id: str, oid: str) -> tuple[Run, str]:
+    """The run that commit `oid` holds, and the commit of its work. Raises Invalid if there is no run of this task in it."""
+    shown = f"{run_ref(task_id)}:{RECORD}"
+    raw, parents = git.blob(cwd, oid, RECORD), git.parents(cwd, oid)
+    if raw is None or not parents:
+        raise Invalid(f"{run_ref(task_id)} holds no run", f"`kin run {task_id} --restart` starts over")
+    run = records.parse(reader.decode(raw, shown, reader.RECORD_BOUNDS), shown)
+    # the run's id becomes the name of files: one like `../x` would be others' files
+    if run.task != task_id or run.branch != f"kin/{task_id}" or not RUN_ID.fullmatch(run.run):
+        raise Invalid(f"{shown} is the record of another task", f"`kin run {task_id} --restart` starts over")
+    return run, parents[0]
+
+
 def installed(project: Project, task_id: str, oid: str, target: str) -> Run | None:
     """Make the run of commit `oid` this clone's own, if it is further than what is here; what was here is set aside.
 
     The caller holds the task's lock. `target` is the target's tip: a run whose work it has is over. Returns the run.
     Raises Invalid if the commit holds no record of this task.
     """
-    cwd, shown = project.root, f"{run_ref(task_id)}:{RECORD}"
-    raw, parents = git.blob(cwd, oid, RECORD), git.parents(cwd, oid)
-    if raw is None or not parents:
-        raise Invalid(f"{run_ref(task_id)} holds no run", f"`kin run {task_id} --restart` starts over")
-    run, head = records.parse(reader.decode(raw, shown, reader.RECORD_BOUNDS), shown), parents[0]
-    if run.task != task_id or run.branch != f"kin/{task_id}":
-        raise Invalid(f"{shown} is the record of another task", f"`kin run {task_id} --restart` starts over")
+    cwd, (run, head) = project.root, read_run(project.root, task_id, oid)
     own = run.live.start != head
     record = git.blob(cwd, target, f".kin/pipelines/{task_id}/{run.run}.yaml")
-    if (own and git.is_ancestor(cwd, head, target)) or (record and records.parse(record.decode(), shown).status == "completed"):
+    is_over = record and records.parse(record.decode(), run.run).status == RunStatus.completed
+    if is_over or (own and git.is_ancestor(cwd, head, target)):
         return None
     here = records.live(project, task_id)
     if here and (here.run > run.run or (here.run == run.run and not _is_behind(cwd, here, head))):
