@@ -22,7 +22,7 @@ from kin.model.fields import build
 from kin.model.record import StepRecord
 from kin.model.settings import StepSpec
 from kin.model.status import StepStatus
-from kin.runner import prompts
+from kin.runner.steps import prompts
 from kin.store import decisions, tasks
 from kin.store.project import Project, find
 from kin.store.roles import find_role, role_names

@@ -22,9 +22,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from kin.runner.build import Built, build_merge
-from kin.runner.move import Moved, move
-from kin.runner.watchdog import recover
+from kin.runner.merge.build import Built, build_merge
+from kin.runner.merge.move import Moved, move
+from kin.runner.upkeep.watchdog import recover
 from kin.store.project import find
 
 RUN = "20261124T093200Z-7f3k"

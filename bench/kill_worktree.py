@@ -20,7 +20,7 @@ from pathlib import Path
 
 from kin import git
 from kin.model.settings import Settings
-from kin.runner import commit, salvage, worktree
+from kin.runner.tree import commit, salvage, worktree
 from kin.store.project import Project, find_repository
 
 FILES = 1500
@@ -30,7 +30,7 @@ SETTINGS = Settings(key="KIN")
 VICTIM = """
 import os, sys
 from kin.model.settings import Settings
-from kin.runner import commit, salvage, worktree
+from kin.runner.tree import commit, salvage, worktree
 from kin.store.project import find_repository
 project, tip, mode = find_repository(sys.argv[1], os.environ), sys.argv[2], sys.argv[3]
 print("go", flush=True)

@@ -19,11 +19,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kin.runner.logs import StepLog
-from kin.runner.mask import make_mask
-from kin.runner.reap import find_leftovers
-from kin.runner.signals import Cancel
-from kin.runner.supervise import Limits, Supervisor
+from kin.runner.process.logs import StepLog
+from kin.runner.process.mask import make_mask
+from kin.runner.process.reap import find_leftovers
+from kin.runner.process.signals import Cancel
+from kin.runner.process.supervise import Limits, Supervisor
 from kin.store.locks import is_held, lock_path, try_lock
 
 RUN = "20261124T093200Z-bench"
@@ -31,8 +31,8 @@ MARK = "sleep\x001717.17\x00"
 
 RUNNER = """
 import sys
-from kin.runner.signals import Cancel
-from kin.runner.supervise import Limits, Supervisor
+from kin.runner.process.signals import Cancel
+from kin.runner.process.supervise import Limits, Supervisor
 from kin.store.locks import lock_path, try_lock
 run, folder, agent = sys.argv[1:]
 kids = try_lock(lock_path(folder, "KIN-1.kids"), run=run)

@@ -311,8 +311,8 @@ def kill(folder: Path, tasks: int) -> Found:
 def notify(folder: Path, tasks: int) -> Found:
     """What a hook that hangs and a command that leaves a daemon add to a run, in its own process."""
     from kin.model.settings import Notify
-    from kin.runner.ending import Outcome
-    from kin.runner.notify import notify as tell
+    from kin.runner.runs.ending import Outcome
+    from kin.runner.runs.notify import notify as tell
     from kin.store.project import find
 
     repo = project(folder)
@@ -331,7 +331,7 @@ def notify(folder: Path, tasks: int) -> Found:
         log = repo.path / ".git/kin/logs/notify.log"
         wait_for(lambda: len(log.read_text().splitlines()) == 40, 120)
     left = subprocess.run(
-        ["pgrep", "-f", "kin.runner.notifier|^tail -f /dev/null$"], capture_output=True, text=True
+        ["pgrep", "-f", "kin.runner.process.notifier|^tail -f /dev/null$"], capture_output=True, text=True
     ).stdout.split()
     median, worst = statistics.median(took), max(took)
     return f"notify: {median:.1f} ms a receiver (worst {worst:.1f}), left {left}", median < 10 and not left

@@ -7,7 +7,7 @@ from pathlib import Path
 from conftest import Repo
 
 from kin.model.settings import Settings
-from kin.runner import commit, salvage, worktree
+from kin.runner.tree import commit, salvage, worktree
 from kin.store.project import Project, find_repository
 
 TASK, RUN = "KIN-12", "20261124T093200Z-7f3k"

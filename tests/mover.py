@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 
-from kin.runner.build import Built
-from kin.runner.move import move
-from kin.runner.recover import recover_moves
-from kin.runner.undo import undo
+from kin.runner.merge.build import Built
+from kin.runner.merge.move import move
+from kin.runner.merge.recover import recover_moves
+from kin.runner.merge.undo import undo
 from kin.store.project import find
 
 

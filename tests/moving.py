@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kin.runner.build import Built, build_merge
+from kin.runner.merge.build import Built, build_merge
 from kin.store.project import Project, find
 from tests.conftest import Repo, task_text
 

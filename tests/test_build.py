@@ -9,8 +9,8 @@ import pytest
 
 from kin import git
 from kin.errors import Invalid, NotFound
-from kin.runner.build import Built, Clash, build_merge, build_state, build_status, code_key
-from kin.runner.compose import CannotSign, NewCommit, write_commits
+from kin.runner.merge.build import Built, Clash, build_merge, build_state, build_status, code_key
+from kin.runner.merge.compose import CannotSign, NewCommit, write_commits
 from kin.store.project import Project, find
 from tests.conftest import Repo, task_text
 

@@ -17,7 +17,7 @@ from test_cli_tasks import data, here, put
 
 from kin.model.record import Live, Run, StepRecord, Waiting
 from kin.model.status import RunStatus, StepStatus, WaitFor
-from kin.runner.logs import StepLog
+from kin.runner.process.logs import StepLog
 from kin.store.locks import Held, lock_path, try_lock
 from kin.store.project import Project, find
 from kin.store.records import logs_folder, save_live, save_record

@@ -11,7 +11,7 @@ from desk import BRANCH, TRAILERS, Desk
 
 from kin import git
 from kin.errors import Failed
-from kin.runner import commit
+from kin.runner.tree import commit
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_a_broken_index_is_made_anew(desk: Desk) -> None:
 KILLED = """
 import sys, os
 sys.path.insert(0, sys.argv[1])
-from kin.runner import commit
+from kin.runner.tree import commit
 commit.commit_step(sys.argv[2], "refs/heads/kin/KIN-12", sys.argv[3], "kin: KIN-12-dev", {"Kin-Step": "1-dev"})
 """
 

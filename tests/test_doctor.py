@@ -14,10 +14,10 @@ from conftest import Repo, task_text, wait_for
 
 from kin.model.record import Live, Run
 from kin.model.status import RunStatus
-from kin.runner import probes
-from kin.runner.case import Case, Row
-from kin.runner.doctor import CHECKS, check_file_system, examine, mend
-from kin.runner.worktree import hide_store_config
+from kin.runner.tree.worktree import hide_store_config
+from kin.runner.upkeep import probes
+from kin.runner.upkeep.case import Case, Row
+from kin.runner.upkeep.doctor import CHECKS, check_file_system, examine, mend
 from kin.store import index, journal, locks, records, tasks
 from kin.store.project import Project, find
 

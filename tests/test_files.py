@@ -77,7 +77,7 @@ def test_an_edit_that_changes_nothing_writes_nothing(store: Project, path: str) 
 
 
 def test_what_a_kin_killed_in_mid_edit_left_goes_with_the_next_recovery(store: Project, path: str) -> None:
-    from kin.runner.watchdog import recover
+    from kin.runner.upkeep.watchdog import recover
 
     left = Path(path).with_name(files.TEMPORARY)
     left.write_text("half")

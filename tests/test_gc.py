@@ -10,7 +10,7 @@ from conftest import Repo, task_text
 
 from kin.model.record import Live, Run
 from kin.model.status import RunStatus
-from kin.runner import collect
+from kin.runner.upkeep import collect
 from kin.store import locks, records
 from kin.store.project import Project, find
 

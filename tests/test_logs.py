@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kin.runner.logs import LogLine, StepLog, follow, read_lines
-from kin.runner.mask import make_mask
+from kin.runner.process.logs import LogLine, StepLog, follow, read_lines
+from kin.runner.process.mask import make_mask
 from tests.conftest import wait_for
 
 mask = make_mask({"TOKEN": "hunter2-secret"}, ["TOKEN"])

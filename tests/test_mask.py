@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kin.runner.lines import FLOOD_AFTER, FLOOD_RATE, LONGEST_LINE, TAIL, Lines
-from kin.runner.mask import HIDDEN, make_mask
+from kin.runner.process.lines import FLOOD_AFTER, FLOOD_RATE, LONGEST_LINE, TAIL, Lines
+from kin.runner.process.mask import HIDDEN, make_mask
 from tests import strategies
 
 assert strategies  # its profile makes the examples the same ones each time

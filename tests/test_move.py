@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from kin.runner import checkout
-from kin.runner import move as move_module
-from kin.runner.build import Built, build_state, build_status
-from kin.runner.move import Moved, Pending, move
-from kin.runner.recover import recover_moves
-from kin.runner.undo import undo
+from kin.runner.merge import checkout
+from kin.runner.merge import move as move_module
+from kin.runner.merge.build import Built, build_state, build_status
+from kin.runner.merge.move import Moved, Pending, move
+from kin.runner.merge.recover import recover_moves
+from kin.runner.merge.undo import undo
 from tests.conftest import Repo, task_text
 from tests.moving import DECISION, MAIN, RECORD, RUN, TASK, build, litter, prepare, project_of, snapshot
 

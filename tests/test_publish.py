@@ -10,7 +10,7 @@ import pytest
 from conftest import Repo, task_text
 from hosts import Remote
 
-from kin.runner import bundle
+from kin.runner.runs import bundle
 
 REF = "refs/kin/runs/KIN-1"
 

@@ -11,8 +11,8 @@ import pytest
 from conftest import Repo, task_text, wait_for
 from hosts import Remote
 
-from kin.runner.share import Share
-from kin.runner.signals import Cancel
+from kin.runner.process.signals import Cancel
+from kin.runner.remote.share import Share
 from kin.store.project import find
 
 STEPS = "\n  - role: architect\n    run: {0}\n  - role: developer\n    run: {1}"

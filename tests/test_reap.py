@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kin.runner.reap import end_leftovers, find_leftovers
+from kin.runner.process.reap import end_leftovers, find_leftovers
 from kin.store.locks import Held, is_held, lock_path, try_lock
 from tests.conftest import wait_for
 
@@ -108,7 +108,9 @@ def test_the_session_of_a_person_who_set_the_variable_by_hand_is_left_alone(kids
 
 
 def test_kin_never_finds_itself_or_what_it_runs_in(kids: Held) -> None:
-    program = "import sys; from kin.runner.reap import *; print(find_leftovers(*sys.argv[1:]), end_leftovers(*sys.argv[1:]))"
+    program = (
+        "import sys; from kin.runner.process.reap import *; print(find_leftovers(*sys.argv[1:]), end_leftovers(*sys.argv[1:]))"
+    )
     done = subprocess.run(
         ["/bin/sh", "-c", '"$@"; echo outlived', "sh", sys.executable, "-c", program, kids.path, RUN],
         env={**os.environ, "KIN_RUN": RUN},
@@ -147,8 +149,8 @@ def test_a_stopped_supervisor_of_a_dead_runner_is_ended_with_the_daemons_it_was_
 
 RUNNER = """
 import os, signal, sys
-from kin.runner.signals import Cancel
-from kin.runner.supervise import Limits, Supervisor
+from kin.runner.process.signals import Cancel
+from kin.runner.process.supervise import Limits, Supervisor
 from kin.store.locks import lock_path, try_lock
 folder, run = sys.argv[1:]
 supervisor = Supervisor(run=run, kids=try_lock(lock_path(folder, "KIN-2.kids")), cancel=Cancel(), mask=str)

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import pytest
 
-from kin.runner import checkout
-from kin.runner.build import Built
-from kin.runner.move import Moved, move
-from kin.runner.recover import recover_moves
+from kin.runner.merge import checkout
+from kin.runner.merge.build import Built
+from kin.runner.merge.move import Moved, move
+from kin.runner.merge.recover import recover_moves
 from kin.store import locks
 from tests.conftest import Repo
 from tests.moving import DECISION, RECORD, TASK, build, litter, prepare, project_of, run_killed, snapshot

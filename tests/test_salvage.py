@@ -12,7 +12,7 @@ from desk import RUN, TASK, Desk
 
 from kin import git
 from kin.errors import Conflict, NotFound, Usage
-from kin.runner import kept, salvage
+from kin.runner.tree import kept, salvage
 
 REF = f"refs/kin/salvage/{TASK}/{RUN}-1-dev"
 
@@ -184,7 +184,7 @@ def test_it_needs_no_identity(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from kin.runner import kept, salvage
+from kin.runner.tree import kept, salvage
 salvage.salvage(sys.argv[2], "KIN-12", sys.argv[3], "1-dev", head=sys.argv[4])
 """
 

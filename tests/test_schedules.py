@@ -10,7 +10,7 @@ from conftest import KIN_YAML, Repo
 from killing import killed
 
 from kin.model.settings import check_settings
-from kin.runner.schedules import fire
+from kin.runner.watch.schedules import fire
 from kin.store.config import load_settings
 from kin.store.project import Project, find
 from kin.store.view import see

@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from kin.errors import Interrupted
-from kin.runner.signals import SAME_PRESS, Cancel
+from kin.runner.process.signals import SAME_PRESS, Cancel
 from tests.conftest import wait_for
 
 
@@ -51,7 +51,7 @@ def test_one_ctrl_c_that_comes_twice_is_one() -> None:
 
 
 def test_other_signals_do_not_add_up_to_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kin.runner.signals.SAME_PRESS", 0.0)
+    monkeypatch.setattr("kin.runner.process.signals.SAME_PRESS", 0.0)
     cancel = Cancel()
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGTERM):  # a session that ends sends both
         cancel.ask(number)
@@ -95,7 +95,7 @@ def test_no_descriptor_is_left() -> None:
 def test_what_was_ignored_from_the_start_stays_ignored() -> None:
     program = """
 import os, select, signal
-from kin.runner.signals import Cancel
+from kin.runner.process.signals import Cancel
 with Cancel() as cancel:
     os.kill(os.getpid(), signal.SIGHUP)
     os.kill(os.getpid(), signal.SIGTERM)

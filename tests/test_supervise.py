@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from kin.runner import supervise
-from kin.runner.logs import StepLog, read_lines
-from kin.runner.mask import make_mask
-from kin.runner.signals import Cancel
-from kin.runner.supervise import Ended, Limits, Supervisor
+from kin.runner.process import supervise
+from kin.runner.process.logs import StepLog, read_lines
+from kin.runner.process.mask import make_mask
+from kin.runner.process.signals import Cancel
+from kin.runner.process.supervise import Ended, Limits, Supervisor
 from kin.store.locks import is_held, lock_path, try_lock
 from tests.conftest import wait_for
 
@@ -264,7 +264,7 @@ def test_a_step_that_ended_before_kin_asked_it_to_is_finished_though_something_o
 
 
 def test_asked_twice_a_step_is_killed_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kin.runner.signals.SAME_PRESS", 0.0)
+    monkeypatch.setattr("kin.runner.process.signals.SAME_PRESS", 0.0)
 
     def press(stream: str, text: str) -> None:
         desk.cancel.ask(signal.SIGINT)
@@ -336,8 +336,8 @@ def start_runner(folder: Path, agent: str) -> "subprocess.Popen[bytes]":
     """A process that runs one Python agent under a supervisor; the agent's argument is the file `pids`."""
     program = """
 import sys
-from kin.runner.signals import Cancel
-from kin.runner.supervise import Limits, Supervisor
+from kin.runner.process.signals import Cancel
+from kin.runner.process.supervise import Limits, Supervisor
 from kin.store.locks import lock_path, try_lock
 run, folder, agent = sys.argv[1:]
 kids = try_lock(lock_path(folder, "KIN-1.kids"))
@@ -422,10 +422,10 @@ def flooded(folder: Path, command: str, seconds: float) -> tuple[int, list[str]]
     """Run a command in a runner of its own; that runner's peak of memory in kB, and the short lines of the log."""
     program = """
 import os, sys
-from kin.runner.logs import StepLog
-from kin.runner.mask import make_mask
-from kin.runner.signals import Cancel
-from kin.runner.supervise import Limits, Supervisor
+from kin.runner.process.logs import StepLog
+from kin.runner.process.mask import make_mask
+from kin.runner.process.signals import Cancel
+from kin.runner.process.supervise import Limits, Supervisor
 from kin.store.locks import lock_path, try_lock
 folder, command = sys.argv[1:]
 mask = make_mask({}, [])

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from kin.errors import NotFound, Usage
-from kin.runner.build import Built, Clash, build_state
-from kin.runner.move import Moved, Pending, move
-from kin.runner.recover import recover_moves
-from kin.runner.undo import landed, restored, undo
+from kin.runner.merge.build import Built, Clash, build_state
+from kin.runner.merge.move import Moved, Pending, move
+from kin.runner.merge.recover import recover_moves
+from kin.runner.merge.undo import landed, restored, undo
 from tests.conftest import Repo
 from tests.moving import DECISION, MAIN, RECORD, RUN, TASK, build, litter, prepare, project_of, run_killed, snapshot
 

@@ -169,7 +169,7 @@ def test_my_own_commits_count_as_mine_after_a_rebase_too(project: Repo) -> None:
 
 def test_what_starts_first_goes_by_order_slots_touches_and_the_hours_number(project: Repo) -> None:
     from kin.model.settings import Watch
-    from kin.runner.reconcile import Known, decide, wanted
+    from kin.runner.watch.reconcile import Known, decide, wanted
     from kin.store.arrivals import Arrival, Origin
     from kin.store.project import find
     from kin.store.view import see
@@ -239,7 +239,7 @@ def test_reverted_and_stopped_ones_need_a_persons_word(project: Repo, watch: Wat
 
 
 def test_what_landed_is_told_for_the_history_that_is_checked_out(project: Repo) -> None:
-    from kin.runner.landed import reverted_runs
+    from kin.runner.merge.landed import reverted_runs
     from kin.store.project import find
 
     save(project, 1)
@@ -274,7 +274,7 @@ def test_while_git_is_in_the_middle_of_something_nothing_is_started(project: Rep
 
 
 def test_a_merge_of_kins_own_is_not_taken_for_git_at_work(project: Repo) -> None:
-    from kin.runner.eyes import Eyes
+    from kin.runner.watch.eyes import Eyes
     from kin.store.project import find
 
     save(project, 1)

@@ -14,7 +14,7 @@ from desk import BRANCH, RUN, TASK, Desk
 
 from kin import git
 from kin.errors import Busy, Conflict, Invalid
-from kin.runner import salvage, worktree
+from kin.runner.tree import salvage, worktree
 from kin.store import locks
 from kin.store.project import find_repository
 
@@ -459,7 +459,7 @@ MAKE = """
 import os, sys
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
 from kin.model.settings import Settings
-from kin.runner import salvage, worktree
+from kin.runner.tree import salvage, worktree
 from kin.store.project import find_repository
 project, settings = find_repository(sys.argv[2], os.environ), Settings(key="KIN")
 made = worktree.ensure(project, settings, sys.argv[3], "r", sys.argv[4], os.environ)

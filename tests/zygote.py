@@ -143,7 +143,7 @@ def _load() -> None:
     import kin
 
     for module in pkgutil.walk_packages(kin.__path__, "kin."):
-        if module.name not in ("kin.__main__", "kin.runner.supervisor"):
+        if module.name not in ("kin.__main__", "kin.runner.process.supervisor"):
             importlib.import_module(module.name)
     for name in ("rich.live", "rich.console", "rich.text", "watchdog.observers", "ruamel.yaml", "filelock", "difflib"):
         importlib.import_module(name)

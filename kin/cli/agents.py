@@ -13,7 +13,7 @@ from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Waits
 from kin.model.agent import Agent
 from kin.model.settings import Settings, StepSpec
-from kin.runner.client import Tried, try_out
+from kin.runner.process.client import Tried, try_out
 from kin.store.config import load_settings, settings_from_text
 from kin.store.roles import load_role, role_names
 from kin.store.trust import not_agreed, texts_here

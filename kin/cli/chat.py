@@ -14,7 +14,7 @@ from kin.model.ids import run_id
 from kin.store import chats
 
 if TYPE_CHECKING:
-    from kin.runner.chat import Answer
+    from kin.runner.people.chat import Answer
 
 
 def chat_(call: Call) -> Result:
@@ -54,7 +54,7 @@ def _once(call: Call, talk_id: str, message: str) -> Result:
 
 def _run(call: Call, ids: Sequence[str]) -> Result:
     from kin.cli.run import run_now, starter
-    from kin.runner.begin import Asked
+    from kin.runner.runs.begin import Asked
 
     by = starter(call)
     return run_now(call, ids, Asked(started_by="chat" if by == "person" else by), more_ready=False)
@@ -62,7 +62,7 @@ def _run(call: Call, ids: Sequence[str]) -> Result:
 
 def _say(call: Call, talk_id: str, message: str) -> "Answer":
     """Keep what the person says, then what the PM answers: a talk that breaks off keeps the question."""
-    from kin.runner.chat import reply
+    from kin.runner.people.chat import reply
 
     if not message.strip():
         raise Usage("nothing was said", '`kin chat -m "What is next?"`')
@@ -75,7 +75,7 @@ def _say(call: Call, talk_id: str, message: str) -> "Answer":
 
 
 def _write(call: Call, talk_id: str, answer: "Answer") -> list[str]:
-    from kin.runner.chat import write
+    from kin.runner.people.chat import write
 
     ids = write(call.project, answer.tasks, call.environ)
     talk = chats.load(call.project, talk_id)

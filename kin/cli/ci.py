@@ -16,11 +16,11 @@ from kin.cli.show_run import Display
 from kin.errors import Invalid, NotFound, Usage
 from kin.model.record import Run
 from kin.resources import shipped
-from kin.runner.begin import Asked
-from kin.runner.host import job_of
-from kin.runner.publish import plan_of, publish
-from kin.runner.signals import Cancel
-from kin.runner.target import find_target
+from kin.runner.process.signals import Cancel
+from kin.runner.remote.host import job_of
+from kin.runner.remote.target import find_target
+from kin.runner.runs.begin import Asked
+from kin.runner.runs.publish import plan_of, publish
 from kin.store import decisions, files, records, tasks
 from kin.store.view import see
 

@@ -225,7 +225,7 @@ class _Here:
         return map(Offer, sorted({"default", "quick", *load_settings(self.project).pipelines}))
 
     def salvages(self) -> Iterator[Offer]:
-        from kin.runner.kept import list_salvage
+        from kin.runner.tree.kept import list_salvage
 
         return (Offer(one.name, one.subject) for one in list_salvage(self.project))
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from kin.cli.output import Call
 from kin.cli.screen import clean
 from kin.errors import Waits
-from kin.runner.begin import Plan
-from kin.runner.casting import access_of, flags_of, role_of
+from kin.runner.runs.begin import Plan
+from kin.runner.steps.casting import access_of, flags_of, role_of
 
 
 def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool = True) -> None:
@@ -18,7 +18,7 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool 
 
     Without `steps` only gates and set-up would run: that takes trust, but no leave to write. Without `ask` nobody is asked.
     """
-    from kin.runner.leave import unagreed, writes
+    from kin.runner.runs.leave import unagreed, writes
     from kin.store import trust
 
     project = call.project

@@ -15,11 +15,11 @@ def context_(call: Call) -> Result:
     """Print a step's prompt as it would be sent now; sizes go to standard error."""
     from kin.context import Prompt
     from kin.model.settings import StepSpec, problems_in
-    from kin.runner.casting import role_of
-    from kin.runner.mask import make_mask
-    from kin.runner.passage import step_id
-    from kin.runner.planning import course_of
-    from kin.runner.prompts import prompt_for
+    from kin.runner.process.mask import make_mask
+    from kin.runner.runs.planning import course_of
+    from kin.runner.steps.casting import role_of
+    from kin.runner.steps.passage import step_id
+    from kin.runner.steps.prompts import prompt_for
     from kin.store import records, tasks
     from kin.store.config import load_settings
 

@@ -7,7 +7,7 @@ from kin import git
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.cli.show import proposals
-from kin.runner.changed import BUT_KIN, files_between, range_of
+from kin.runner.steps.changed import BUT_KIN, files_between, range_of
 from kin.store.records import live
 from kin.store.tasks import resolve
 

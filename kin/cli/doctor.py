@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, counted
-from kin.runner.case import Case, Row
-from kin.runner.ci_checks import CHECKS
-from kin.runner.doctor import examine, mend
+from kin.runner.upkeep.case import Case, Row
+from kin.runner.upkeep.ci_checks import CHECKS
+from kin.runner.upkeep.doctor import examine, mend
 
 STYLES = {"ok": "green", "warn": "yellow", "bad": "red"}
 BROKEN = 7

@@ -25,8 +25,8 @@ def env_scan(call: Call) -> Result:
     """Make a task that looks at the machine, and run it."""
     from kin.cli.run import run_now
     from kin.model.environment import ENVIRONMENTS
-    from kin.runner.begin import Asked
-    from kin.runner.watchdog import recover
+    from kin.runner.runs.begin import Asked
+    from kin.runner.upkeep.watchdog import recover
     from kin.store import entries, tasks
     from kin.store.environments import mark_scanned
 

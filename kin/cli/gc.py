@@ -8,7 +8,7 @@ from kin.cli.screen import Screen, ago, clean
 from kin.errors import Usage
 from kin.model.fields import seconds
 from kin.model.times import now
-from kin.runner.collect import KINDS, Old, delete, find, in_words
+from kin.runner.upkeep.collect import KINDS, Old, delete, find, in_words
 
 USUALLY = "30d"
 PLURALS = {"salvage": "salvages", "log": "logs", "record": "left-over records", "temporary": "temporary folders"}

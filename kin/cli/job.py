@@ -15,9 +15,9 @@ from kin.cli.annotate import github
 from kin.cli.cost import Sum
 from kin.cli.output import Call, Result
 from kin.errors import KinError
-from kin.runner.host import job_of
-from kin.runner.store_at import store_at
-from kin.runner.target import find_target
+from kin.runner.remote.host import job_of
+from kin.runner.remote.store_at import store_at
+from kin.runner.remote.target import find_target
 
 if TYPE_CHECKING:
     from kin.model.record import Run

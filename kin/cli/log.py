@@ -10,7 +10,7 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Usage
 from kin.model.times import parse
-from kin.runner.logs import LogLine, follow, plain, read_lines, steps_of
+from kin.runner.process.logs import LogLine, follow, plain, read_lines, steps_of
 from kin.store.locks import is_held, lock_path
 from kin.store.project import Project
 from kin.store.records import live, logs_folder
@@ -40,7 +40,7 @@ def attach_(call: Call) -> Result:
     """Follow a run to its end, and end as `kin run` would have ended."""
     from kin.cli.show import find_task
     from kin.model.status import BLOCKED_EXIT, RunStatus, TaskStatus
-    from kin.runner.ending import WAIT_EXIT
+    from kin.runner.runs.ending import WAIT_EXIT
 
     log_(Call({**call.values, "follow": True, "step": None, "run": None, "raw": False}, call.environ, call.screen))
     seen, view = find_task(call, call["id"])

@@ -133,7 +133,7 @@ def why_(call: Call) -> Result:
     seen, view = find_task(call, call["id"], with_reasons=True)
     found = [*seen.reasons]
     if "auto" in seen.task.labels or _goes_on(view.runs.get(seen.task.id)):  # else it does not ask to be started
-        from kin.runner.reconcile import why_not
+        from kin.runner.watch.reconcile import why_not
 
         found += why_not(call.project, view, seen.task.id, call.environ)
     data = {

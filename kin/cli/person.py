@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from kin.cli.output import Call, Result
 from kin.cli.show_run import Display
 from kin.errors import KinError, Usage
-from kin.runner.ending import Outcome
+from kin.runner.runs.ending import Outcome
 
 if TYPE_CHECKING:
     from kin.model.task import Task
@@ -40,9 +40,9 @@ def _message(call: Call, *, needed: str = "") -> str:
 def approve_(call: Call) -> Result:
     """Approve what waits, and merge it; one task's trouble does not keep the others."""
     from kin.cli.run import report
-    from kin.runner.person import approve
-    from kin.runner.signals import Cancel
-    from kin.runner.watchdog import recover
+    from kin.runner.people.person import approve
+    from kin.runner.process.signals import Cancel
+    from kin.runner.upkeep.watchdog import recover
 
     ids = _ids(call)
     said = recover(call.project)
@@ -70,7 +70,7 @@ def approve_(call: Call) -> Result:
 def _agree_to_gates(call: Call, ids: list[str]) -> None:
     """Gates may have changed by a pull since the run; whoever approves has them run, so they are agreed to as for a run."""
     from kin.cli.consent import consent
-    from kin.runner.begin import Asked, plan_for
+    from kin.runner.runs.begin import Asked, plan_for
 
     plans = []
     for task_id in ids:
@@ -84,7 +84,7 @@ def _agree_to_gates(call: Call, ids: list[str]) -> None:
 
 def revise_(call: Call) -> Result:
     """Send the work back with a note."""
-    from kin.runner.person import revise
+    from kin.runner.people.person import revise
 
     (task_id,) = _ids(call)
     text = _message(call, needed="revise")
@@ -97,7 +97,7 @@ def revise_(call: Call) -> Result:
 
 def answer_(call: Call) -> Result:
     """Answer a question; with --decide the answer is remembered as a decision, too."""
-    from kin.runner.person import answer
+    from kin.runner.people.person import answer
     from kin.store import tasks
 
     (task_id,) = _ids(call)
@@ -131,15 +131,15 @@ def _decide(call: Call, task: "Task", text: str) -> str:
 
 def _run(call: Call, task_id: str) -> Result:
     from kin.cli.run import allowed, run_now, starter
-    from kin.runner.begin import Asked
+    from kin.runner.runs.begin import Asked
 
     return run_now(call, [task_id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False)
 
 
 def reject_(call: Call) -> Result:
     """Give a task's work up, keeping it aside."""
-    from kin.runner.aside import how_to_see
-    from kin.runner.person import reject
+    from kin.runner.people.person import reject
+    from kin.runner.tree.aside import how_to_see
 
     (task_id,) = _ids(call)
     kept = reject(call.project, task_id, message=_message(call), by=who(call))
@@ -149,8 +149,8 @@ def reject_(call: Call) -> Result:
 
 def reopen_(call: Call) -> Result:
     """Put tasks back to todo."""
-    from kin.runner.aside import how_to_see
-    from kin.runner.person import reopen
+    from kin.runner.people.person import reopen
+    from kin.runner.tree.aside import how_to_see
 
     data: list[dict[str, Any]] = []
     lines = []
@@ -163,8 +163,8 @@ def reopen_(call: Call) -> Result:
 
 def undo_(call: Call) -> Result:
     """Revert a task's merge: code and state go back, the task is todo again."""
-    from kin.runner.person import undo
-    from kin.runner.watchdog import recover
+    from kin.runner.people.person import undo
+    from kin.runner.upkeep.watchdog import recover
 
     (task_id,) = _ids(call)
     said = recover(call.project)

@@ -10,7 +10,7 @@ from kin.errors import Usage
 
 def phase_list(call: Call) -> Result:
     """All phases and where they stand."""
-    from kin.runner.phase import plan_of, stands
+    from kin.runner.people.phase import plan_of, stands
 
     data: list[dict[str, Any]] = []
     for phase in plan_of(call.project):
@@ -31,9 +31,9 @@ def phase_start(call: Call) -> Result:
     from kin.cli.consent import consent
     from kin.cli.run import report
     from kin.cli.show_run import Display
-    from kin.runner.begin import plan_for
-    from kin.runner.phase import ASKED, start
-    from kin.runner.watchdog import recover
+    from kin.runner.people.phase import ASKED, start
+    from kin.runner.runs.begin import plan_for
+    from kin.runner.upkeep.watchdog import recover
 
     said = recover(call.project)
 
@@ -51,8 +51,8 @@ def phase_approve(call: Call) -> Result:
     from kin.cli.person import who
     from kin.cli.run import report
     from kin.cli.show_run import Display
-    from kin.runner.begin import plan_for
-    from kin.runner.phase import ASKED, approve, find
+    from kin.runner.people.phase import ASKED, approve, find
+    from kin.runner.runs.begin import plan_for
 
     if task := find(call.project, call["phase"]).task:
         consent(call, [plan_for(call.project, task, ASKED, call.environ)], steps=False)
@@ -64,7 +64,7 @@ def phase_approve(call: Call) -> Result:
 def phase_revise(call: Call) -> Result:
     """Send it back with a note."""
     from kin.cli.person import who
-    from kin.runner.phase import revise
+    from kin.runner.people.phase import revise
 
     if not (call["message"] or "").strip():
         raise Usage("revise needs words", f"`kin phase revise {call['phase']} -m '...'`")
@@ -75,14 +75,14 @@ def phase_revise(call: Call) -> Result:
 def phase_reject(call: Call) -> Result:
     """Give it up."""
     from kin.cli.person import who
-    from kin.runner.phase import reject
+    from kin.runner.people.phase import reject
 
     reject(call.project, call["phase"], message=call["message"] or "", by=who(call))
     return _told(call, f"`kin phase start {call['phase']}` starts it anew")
 
 
 def _told(call: Call, more: str = "") -> Result:
-    from kin.runner.phase import find
+    from kin.runner.people.phase import find
 
     phase_id = call["phase"]
     status = find(call.project, phase_id).status

@@ -41,8 +41,8 @@ def _make(call: Call, task_id: str, live: "Run | None") -> Any:
     from kin.cli.run import run_alone, starter
     from kin.cli.show_run import Display
     from kin.errors import Usage
-    from kin.runner.begin import Asked, already, plan_for
-    from kin.runner.watchdog import recover
+    from kin.runner.runs.begin import Asked, already, plan_for
+    from kin.runner.upkeep.watchdog import recover
 
     asked = Asked(plan=True, restart=call["restart"], started_by=starter(call))
     plan = plan_for(call.project, task_id, asked, call.environ)

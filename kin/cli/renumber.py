@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, counted
-from kin.runner.renumber import Renumbered, renumber
+from kin.runner.upkeep.renumber import Renumbered, renumber
 
 
 def renumber_(call: Call) -> Result:

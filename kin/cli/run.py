@@ -9,8 +9,8 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.cli.show_run import Display, as_data, outcome_lines
 from kin.errors import KinError, Usage
-from kin.runner.begin import Asked, Plan, already, plan_for
-from kin.runner.ending import Outcome
+from kin.runner.runs.begin import Asked, Plan, already, plan_for
+from kin.runner.runs.ending import Outcome
 
 CLOSED = ("done", "cancelled")
 """Statuses of tasks of which nothing would be started."""
@@ -34,7 +34,7 @@ def _run(call: Call) -> Result:
     ids = list(dict.fromkeys(named))
     if call["dry_run"]:
         return _dry_run(call, ids or _ready(call))
-    from kin.runner.watchdog import recover
+    from kin.runner.upkeep.watchdog import recover
 
     said = recover(call.project)
     if not ids:
@@ -49,7 +49,7 @@ def _run(call: Call) -> Result:
 def do_(call: Call) -> Result:
     """Add a task and run it at once."""
     from kin.cli.tasks import add_task
-    from kin.runner.watchdog import recover
+    from kin.runner.upkeep.watchdog import recover
 
     said = recover(call.project)
     task = add_task(call, None if call["run"] else "quick")
@@ -59,7 +59,7 @@ def do_(call: Call) -> Result:
 def stop_(call: Call) -> Result:
     """End the live runs of tasks."""
     from kin.cli.person import who
-    from kin.runner.person import stop
+    from kin.runner.people.person import stop
     from kin.store import tasks
 
     stopped = [stop(call.project, tasks.resolve(call.project, word), by=who(call)) for word in call["ids"]]
@@ -69,7 +69,7 @@ def stop_(call: Call) -> Result:
 
 def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:
     """Run `ids` and report; one task in this process, several in one process each."""
-    from kin.runner.many import parts_of
+    from kin.runner.runs.many import parts_of
     from kin.store import records
 
     plans: list[Plan] = []
@@ -99,22 +99,22 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
 
 def _detached(call: Call, ids: Sequence[str], asked: Asked) -> list[Outcome]:
     """Start each in a process that outlives this one; it is on its way when this comes back."""
-    from kin.runner.detach import start_detached
+    from kin.runner.runs.detach import start_detached
 
     return [start_detached(call.project, task_id, asked, environ=call.environ) for task_id in ids]
 
 
 def run_alone(call: Call, task_id: str, asked: Asked, display: Display) -> Outcome:
     """Run one task in this process."""
-    from kin.runner.pipeline import run_task
-    from kin.runner.signals import Cancel
+    from kin.runner.process.signals import Cancel
+    from kin.runner.runs.pipeline import run_task
 
     with Cancel() as cancel:
         return run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel)
 
 
 def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_ready: bool) -> list[Outcome]:
-    from kin.runner.many import run_many
+    from kin.runner.runs.many import run_many
     from kin.store.config import load_settings
 
     def allow(task_id: str) -> None:
@@ -139,7 +139,7 @@ def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_r
 
 def report(outcomes: Sequence[Outcome], warnings: Sequence[str] = (), *, told: bool = False) -> Result:
     """The result of runs; a single one whose end the display has `told` needs no summary."""
-    from kin.runner.many import exit_of
+    from kin.runner.runs.many import exit_of
 
     code = outcomes[0].exit if len(outcomes) == 1 else exit_of(outcomes)
     return Result(
@@ -223,10 +223,10 @@ def _dry_run(call: Call, ids: Sequence[str]) -> Result:
 
 def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
     from kin.model.record import StepRecord
-    from kin.runner.casting import access_of, flags_of, role_of, time_limit
-    from kin.runner.finish import mode_of
-    from kin.runner.passage import step_id
-    from kin.runner.prompts import prompt_for
+    from kin.runner.runs.finish import mode_of
+    from kin.runner.steps.casting import access_of, flags_of, role_of, time_limit
+    from kin.runner.steps.passage import step_id
+    from kin.runner.steps.prompts import prompt_for
 
     steps = []
     for index, spec in enumerate(plan.specs):

@@ -8,7 +8,7 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, ago, cells, clean, counted, pad
 from kin.model.ids import normalise
 from kin.model.times import now
-from kin.runner.kept import Salvaged, apply, base_of, drop, find, list_salvage
+from kin.runner.tree.kept import Salvaged, apply, base_of, drop, find, list_salvage
 from kin.store.config import quick
 
 

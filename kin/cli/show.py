@@ -156,7 +156,7 @@ def proposals(run: "Run | None") -> list[dict[str, Any]]:
     """The decisions and tasks that a run under way will bring with its merge; `id` is None until that is built."""
     if run is None or not run.live.proposals:
         return []
-    from kin.runner.proposals import proposals_of
+    from kin.runner.steps.proposals import proposals_of
 
     kinds = {"decisions": "decision", "tasks": "task"}
     found = proposals_of(run)

@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.screen import Screen, clean, fit
-from kin.runner.ending import Outcome
-from kin.runner.events import Event
+from kin.runner.process.events import Event
+from kin.runner.runs.ending import Outcome
 
 if TYPE_CHECKING:
     from rich.live import Live

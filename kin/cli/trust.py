@@ -7,7 +7,7 @@ from kin import git
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import KinError
-from kin.runner.target import find_target
+from kin.runner.remote.target import find_target
 from kin.store import trust
 from kin.store.config import KIN_YAML, quick, settings_path
 from kin.store.files import read_text

@@ -10,8 +10,8 @@ from kin.cli.show_run import Display
 from kin.errors import Waits
 
 if TYPE_CHECKING:
-    from kin.runner.reconcile import Choice
-    from kin.runner.watch import Happening, May
+    from kin.runner.watch.reconcile import Choice
+    from kin.runner.watch.watcher import Happening, May
 
 _COLOURS = {"start": "green", "end": "cyan", "kept": "dim", "quiet": "dim", "polling": "yellow", "overflow": "yellow"}
 
@@ -20,8 +20,8 @@ def watch_(call: Call) -> Result:
     """Reconcile until stopped, or once."""
     if call["print_unit"]:
         return Result("unit", {"text": _unit(call)}, _unit(call).splitlines())
-    from kin.runner.signals import Cancel
-    from kin.runner.watch import May, Watcher, claim, watch
+    from kin.runner.process.signals import Cancel
+    from kin.runner.watch.watcher import May, Watcher, claim, watch
 
     env = call.environ
     may = May(
@@ -44,7 +44,7 @@ def watch_(call: Call) -> Result:
 
 def _agree(call: Call, may: "May") -> None:
     """The first watcher of a clone shows what it would start and asks; the yes is remembered. Raises Waits without one."""
-    from kin.runner.reconcile import choose, wanted
+    from kin.runner.watch.reconcile import choose, wanted
     from kin.store import trust
     from kin.store.config import load_settings
     from kin.store.view import see

@@ -1,0 +1,226 @@
+"""Computes what a run brings to its target, as commits that only `refs/kin/merge/<ID>` points at.
+
+No checkout, no index and no branch is touched: what is built here can be gated, shown, thrown away or moved (move.py).
+The chain is the contract's (docs/pipeline.md): the first parent holds the task as `todo`, so `git revert -m 1` gives it
+back; the state stands in a commit on the branch too, since `git pull --rebase` drops what a merge commit alone holds.
+"""
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from kin import git
+from kin.errors import NotFound
+from kin.model.status import TaskStatus
+from kin.runner.merge.compose import NewCommit, Written, sign_again, write_commits
+from kin.runner.merge.diffs import object_at
+from kin.runner.merge.taskfile import Standing, standing, task_path, with_standing
+from kin.store.project import Project
+
+_TODO, _DONE = Standing(TaskStatus.todo), Standing(TaskStatus.done)
+
+
+class Built(NamedTuple):
+    """Commits that wait to be moved to. `target` is a full ref, `old` its tip when this was built, `new` its next one.
+
+    `code` is `code_key(new)`; `branch_tip` the work that it merges, None if it brings no code.
+    """
+
+    target: str
+    old: str
+    new: str
+    code: str
+    task: str
+    run: str
+    branch_tip: str | None
+
+
+class Clash(NamedTuple):
+    """Paths that cannot be merged without a person or the integrator. Nothing was built."""
+
+    paths: tuple[str, ...]
+
+
+def merge_ref(task_id: str) -> str:
+    """The ref that holds a task's merge while it is gated: nothing else would hold it against `git gc` (rule 14)."""
+    return f"refs/kin/merge/{task_id}"
+
+
+def home(project: Project) -> str:
+    """A folder where git finds the repository: the checkout, or a bare repository itself."""
+    return project.root or project.git_common
+
+
+def code_key(cwd: str, treeish: str) -> str:
+    """The identity of a tree without its `.kin`: what a gate's verdict is bound to. Equal keys mean equal code."""
+    import hashlib
+
+    entries = git.git(cwd, "ls-tree", "-z", treeish).out.split(b"\0")
+    return hashlib.sha256(b"\0".join(e for e in entries if not e.endswith(b"\t.kin"))).hexdigest()
+
+
+def build_merge(
+    project: Project,
+    *,
+    target: str,
+    branch: str,
+    task_id: str,
+    title: str,
+    run_id: str,
+    whole: bytes | None,
+    extra: Mapping[str, bytes],
+    sign: bool,
+    old: str | None = None,
+) -> Built | Clash | None:
+    """Build the merge of commit `branch` into `target`, or say what conflicts; None if `target` has it already.
+
+    `whole` is the task's file in the working tree, used if `target` never held it; `extra` are files that kin made, by
+    their path below `.kin/`; `old` is the target's tip if that is not the branch here, but what the remote has.
+    Raises NotFound if the target or the task is nowhere, CannotSign.
+    """
+    cwd, path = home(project), task_path(task_id)
+    old = old or target_tip(cwd, target)
+    if git.is_ancestor(cwd, branch, old):
+        return None
+    tree = merged_tree(project, target, old, branch, f"refs/heads/kin/{task_id}")
+    if isinstance(tree, Clash):
+        return tree
+    base, text, added = _first_parent(cwd, old, task_id, run_id, whole)
+    done = {path: with_standing(text, _DONE, path)} | _below_kin(extra)
+    on_branch = git.blob(cwd, branch, path)
+    chain = []
+    if added or on_branch is None or standing(on_branch, path).status is not TaskStatus.todo:
+        # a rebase applies the state as a patch: it fits only on a commit that holds the task as `todo`
+        subject = f"kin: {task_id} meets {target.removeprefix('refs/heads/')}"
+        chain.append(NewCommit((branch, base.oid), _message(subject, task_id, run_id), {}, tree, base.kin))
+        chain.append(NewCommit((":1",), _message(f"kin: {task_id} is done", task_id, run_id), done))
+    else:
+        files = done | {path: with_standing(on_branch, _DONE, path)}
+        chain.append(NewCommit((branch,), _message(f"kin: {task_id} is done", task_id, run_id), files))
+    message = _message(f"kin: {task_id} {title}", task_id, run_id)
+    chain.append(NewCommit((base.oid, f":{len(chain)}"), message, done, tree, base.kin))
+    *_, second, merge = write_commits(cwd, merge_ref(task_id), chain)
+    new = sign_again(cwd, merge_ref(task_id), merge.oid, (base.oid, second.oid), message) if sign else merge.oid
+    return Built(target, old, new, code_key(cwd, new), task_id, run_id, branch)
+
+
+def build_state(
+    project: Project,
+    *,
+    target: str,
+    task_id: str,
+    run_id: str,
+    whole: bytes | None,
+    extra: Mapping[str, bytes],
+    sign: bool,
+    old: str | None = None,
+) -> Built:
+    """Build the commit by which a task without code becomes `done` on `target`, and the one before it that makes it `todo`."""
+    cwd, path = home(project), task_path(task_id)
+    old = old or target_tip(cwd, target)
+    base, text, _ = _first_parent(cwd, old, task_id, run_id, whole)
+    files = {path: with_standing(text, _DONE, path)} | _below_kin(extra)
+    return _state_commit(cwd, target, old, base.oid, task_id, run_id, "done", files, sign)
+
+
+def build_status(
+    project: Project,
+    *,
+    target: str,
+    task_id: str,
+    run_id: str,
+    status: str,
+    blocked: Mapping[str, str] | None,
+    whole: bytes | None,
+    extra: Mapping[str, bytes],
+    sign: bool,
+    old: str | None = None,
+) -> Built:
+    """Build the commit by which `target` tells of a task in `review` or `blocked` (`commit: true`)."""
+    cwd, path = home(project), task_path(task_id)
+    old = old or target_tip(cwd, target)
+    text = _known_text(cwd, old, task_id, whole)
+    wanted = Standing(TaskStatus(status), dict(blocked) if blocked else None)
+    files = {path: with_standing(text, wanted, path)} | _below_kin(extra)
+    return _state_commit(cwd, target, old, old, task_id, run_id, status, files, sign)
+
+
+def target_tip(cwd: str, target: str) -> str:
+    """The commit of a branch, given as a full ref; one that is only on `origin` is taken from there. Raises NotFound."""
+    name = target.removeprefix("refs/heads/")
+    tip = git.tip(cwd, target) or git.tip(cwd, f"refs/remotes/origin/{name}")
+    if tip is None:
+        raise NotFound(f"{name} has no commit", "commit once on it first, or name another --base")
+    return tip
+
+
+def merged_tree(project: Project, target: str, old: str, branch: str, branch_ref: str) -> str | Clash:
+    """The tree of both commits merged by git, or where they conflict outside `.kin/` (what is in there is never taken)."""
+    with _attributes_home(project, target, old, branch_ref) as (cwd, env):
+        words = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", old, branch)
+        out = git.git(cwd, *words, ok=(0, 1), env=env)
+    tree, *names = out.out.decode("utf-8", "surrogateescape").split("\0")
+    if not re.fullmatch("[0-9a-f]{40,64}", tree):
+        raise git.GitError(words, out)  # rule 12: exit 1 without a tree is a mistake, not a conflict
+    paths = tuple(sorted({name for name in names if name and name != ".kin" and not name.startswith(".kin/")}))
+    return Clash(paths) if paths else tree
+
+
+@contextmanager
+def _attributes_home(project: Project, target: str, old: str, branch_ref: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Where `merge-tree` finds .gitattributes: it reads them from the work tree of its folder and nowhere else (rule 13)."""
+    trees = {w.branch: w.path for w in reversed(git.worktrees(home(project))) if not w.bare and os.path.isdir(w.path)}
+    found = trees.get(target) or trees.get(branch_ref)
+    if found:
+        yield found, {}
+        return
+    with tempfile.TemporaryDirectory(prefix="kin-attributes-") as folder:
+        listed = git.git(home(project), "ls-tree", "-r", "-z", "--name-only", old).out.decode("utf-8", "surrogateescape")
+        for name in listed.split("\0"):
+            if os.path.basename(name) == ".gitattributes":
+                os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
+                with open(os.path.join(folder, name), "wb") as out:
+                    out.write(git.blob(home(project), old, name) or b"")
+        yield folder, {"GIT_DIR": project.git_common, "GIT_WORK_TREE": folder}
+
+
+def _known_text(cwd: str, old: str, task_id: str, whole: bytes | None) -> bytes:
+    held = git.blob(cwd, old, task_path(task_id))
+    text = held if held is not None else whole
+    if text is None:
+        raise NotFound(
+            f"{task_id} is neither in the working tree nor on the target", "commit it there first, or name another --base"
+        )
+    return text
+
+
+def _first_parent(cwd: str, old: str, task_id: str, run_id: str, whole: bytes | None) -> tuple[Written, bytes, bool]:
+    """The commit that holds the task as `todo`, its text there, and whether it had to be written on top of `old`."""
+    path = task_path(task_id)
+    held = git.blob(cwd, old, path)
+    if held is not None and standing(held, path).status is TaskStatus.todo:
+        return Written(old, object_at(cwd, old, ".kin")), held, False
+    text = with_standing(_known_text(cwd, old, task_id, whole), _TODO, path)
+    # no Kin-Task trailer: that one is for what brings the work (undo.py looks for it on the first-parent line)
+    commit = NewCommit((old,), f"kin: {task_id} is todo\n\nKin-Run: {run_id}\n", {path: text})
+    return write_commits(cwd, merge_ref(task_id), [commit])[0], text, True
+
+
+def _state_commit(
+    cwd: str, target: str, old: str, parent: str, task_id: str, run_id: str, status: str, files: Mapping[str, bytes], sign: bool
+) -> Built:
+    message = f"kin: {task_id} is {status}\n\nKin-State: {task_id} {status}\nKin-Run: {run_id}\n"
+    [new] = write_commits(cwd, merge_ref(task_id), [NewCommit((parent,), message, files)])
+    oid = sign_again(cwd, merge_ref(task_id), new.oid, (parent,), message) if sign else new.oid
+    return Built(target, old, oid, code_key(cwd, oid), task_id, run_id, None)
+
+
+def _below_kin(extra: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f".kin/{path}": content for path, content in extra.items()}
+
+
+def _message(subject: str, task_id: str, run_id: str) -> str:
+    return f"{subject}\n\nKin-Task: {task_id}\nKin-Run: {run_id}\n"

@@ -1,0 +1,309 @@
+"""A person's part: approve, revise, reject, reopen, answer, stop. What a person types changes files and commits nothing,
+but for the merge that an approval lets happen.
+"""
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from kin import git
+from kin.errors import Busy, Conflict, NotFound, Usage
+from kin.faults import point
+from kin.model import times
+from kin.model.ready import as_owed
+from kin.model.record import PlanRecord, Run
+from kin.model.settings import StepSpec
+from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
+from kin.model.task import Note, NoteFor
+from kin.runner.merge.build import Clash, merge_ref
+from kin.runner.merge.landed import reopened
+from kin.runner.merge.move import Moved
+from kin.runner.merge.undo import undo as revert
+from kin.runner.process.events import Emit, Event
+from kin.runner.process.signals import Cancel
+from kin.runner.remote.target import find_target
+from kin.runner.runs import claim
+from kin.runner.runs.begin import Asked, plan_for
+from kin.runner.runs.ending import Outcome, may_edit, owe
+from kin.runner.runs.finish import finish
+from kin.runner.runs.pipeline import passage_for
+from kin.runner.runs.planning import agree
+from kin.runner.steps.casting import may_write
+from kin.runner.steps.passage import step_id
+from kin.runner.tree.aside import set_aside
+from kin.runner.upkeep.watchdog import sweep
+from kin.store import config, files, locks, notes, records, tasks
+from kin.store.project import Project
+from kin.store.splice import Set
+
+__all__ = ["Stopped", "answer", "approve", "reject", "reopen", "revise", "stop", "undo"]
+
+STOP_WAIT = 30.0
+"""Seconds that `kin stop` gives a run to end by itself; agents get 5 of them."""
+
+
+def approve(
+    project: Project,
+    task_id: str,
+    *,
+    by: str,
+    environ: Mapping[str, str],
+    emit: Emit,
+    cancel: Cancel,
+) -> Outcome:
+    """Approve the waiting run's work, as it stands on its branch now, and take it to its end. Needs no slot: no agent starts.
+
+    The approval is bound to the branch's tip; that of a plan to the plan, and the next run goes on with it. Raises Usage if
+    nothing waits for one.
+    """
+    with claim.claim_task(project, task_id):
+        live = _waiting(project, task_id, "approve")
+        if live.waits_for == WaitFor.plan:
+            agreed = agree(project, live, by)
+            emit(Event(task_id, "end", text=agreed.reason))
+            return agreed
+        plan = plan_for(project, task_id, Asked(), environ)
+        with claim.claim_kids(project, task_id, live.run, None) as kids:
+            p = passage_for(project, plan, live, environ, emit, cancel, kids)
+            path = live.live.worktree
+            p.path = path if path and git.is_worktree(path) else ""
+            tip = git.tip(project.root, p.branch_ref)
+            own = tip is not None and not git.is_ancestor(project.root, tip, p.target.oid)
+            changes = {"approved": tip if own else "no code", "approved_by": by, "pid": os.getpid()}
+            p.save(status=RunStatus.running, waiting=None, ended=None, **changes)
+            point("approved.saved")
+            try:
+                return finish(p)
+            finally:
+                p.close()
+
+
+def revise(
+    project: Project,
+    task_id: str,
+    message: str,
+    *,
+    by: str,
+    to: str | None,
+    environ: Mapping[str, str],
+) -> tuple[str, str]:
+    """Send the work back with a note: the step `to` (by default the first that may write) and all after it run again.
+
+    Returns the note's id and the step's. The next run goes on from the same branch, with the note in that step's prompt.
+    """
+    with claim.claim_task(project, task_id):
+        live = records.live(project, task_id)
+        if live is None or live.status == RunStatus.completed:
+            hint = f'`kin note {task_id} -m "..."` leaves a note for the next one'
+            raise NotFound(f"{task_id} has no run to revise", hint)
+        plan = plan_for(project, task_id, Asked(), environ)
+        planned = live.waits_for == WaitFor.plan
+        index = plan.planners - 1 if planned and to is None else _step_for(project, plan.specs, to)
+        spec = plan.specs[index]
+        if index < plan.planners and (parts := _open_parts(project, task_id)):
+            ways = f"`kin set {' '.join(parts)} status=cancelled` first, or revise those"
+            raise Usage(f"{task_id} was split into {', '.join(parts)}, which a new plan would make once more", ways)
+        note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
+        point("revise.noted")
+        steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
+        held = live.live._replace(approved=None, approved_by=None, rounds={}, pending_edit=None, word="go")
+        held = held._replace(plan=PlanRecord()) if index < plan.planners else held
+        if held.integrates:  # what is revised may conflict no more; if it does, there is another attempt
+            steps, held = steps[: len(plan.specs) - 1], held._replace(integrates=None)
+        words = f"revised by {by}"
+        records.save_live(
+            project, live._replace(status=RunStatus.cancelled, steps=steps, waiting=None, reason=words, live=held)
+        )
+        point("revise.saved")
+        _to_todo(project, task_id)
+        return note, step_id(index, spec)
+
+
+def _open_parts(project: Project, task_id: str) -> list[str]:
+    return [task.id for task in tasks.scan(project).tasks.values() if task.parent == task_id and task.status in OPEN]
+
+
+def _step_for(project: Project, specs: Sequence[StepSpec], to: str | None) -> int:
+    for index, spec in enumerate(specs):
+        if to in (spec.role, step_id(index, spec)):
+            return index
+        if to is None and may_write(spec, project.store):
+            return index
+    known = ", ".join(step_id(i, s) for i, s in enumerate(specs))
+    raise Usage(f"no step {f'is called {to}' if to else 'of this pipeline may write'}", f"`--to` names one of {known}")
+
+
+def reject(project: Project, task_id: str, *, message: str, by: str) -> str | None:
+    """Give the work up: the task is cancelled, the worktree removed, the branch kept. Returns the ref that keeps it."""
+    with claim.claim_task(project, task_id):
+        live = _rejectable(project, task_id)
+        kept = _put_away(project, live, "rejected")
+        if message:
+            notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review))
+        words = f"rejected by {by}" + (f": {message}" if message else "")
+        _end_by_hand(project, live, words)
+        if tasks.load(project, task_id)[0].status != TaskStatus.cancelled:
+            tasks.change(project, task_id, [Set(("status",), TaskStatus.cancelled.value)])
+        point("rejected.cancelled")
+        records.drop_live(project, live)
+        return kept
+
+
+def _rejectable(project: Project, task_id: str) -> Run:
+    """The run to give up: one that waits, or one that a killed `reject` or an interrupted approval left half-way."""
+    live = records.live(project, task_id)
+    task, _ = tasks.load(project, task_id)
+    half_way = task.status in (TaskStatus.review, TaskStatus.cancelled)
+    if live is not None and live.status in (RunStatus.cancelled, RunStatus.failed) and half_way:
+        return live
+    return _waiting(project, task_id, "reject")
+
+
+def reopen(project: Project, task_id: str) -> str | None:
+    """Make a done, cancelled or blocked task `todo`; its next run starts fresh. Returns the ref that keeps earlier work."""
+    with claim.claim_task(project, task_id):
+        task, _ = tasks.load(project, task_id)
+        check_hand_move(task_id, task.status, TaskStatus.todo)
+        live = records.live(project, task_id)
+        kept = None
+        if live is not None:
+            kept = _put_away(project, live, "reopened")
+            records.drop_live(project, live)
+        reopened(project, task)
+        tasks.change(project, task_id, [Set(("status",), TaskStatus.todo.value)])
+        return kept
+
+
+def answer(project: Project, task_id: str, message: str, *, by: str) -> str:
+    """Answer a question: a note that the step reads when it goes on. Returns the note's id."""
+    with claim.claim_task(project, task_id):
+        task, _ = tasks.load(project, task_id)
+        live = records.live(project, task_id)
+        blocked = as_owed(task, live).blocked
+        asks = blocked is not None and blocked.kind == BlockedKind.question
+        if not asks and not (live and live.waits_for == WaitFor.question):
+            raise Usage(f"{task_id} asks nothing", f'`kin note {task_id} -m "..."` leaves a note')
+        note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.answer))
+        if live is not None:
+            records.save_live(project, live.holding(pending_edit=None, word="go"))
+        _to_todo(project, task_id)
+        return note
+
+
+class Stopped(NamedTuple):
+    """What `kin stop` ended: the run, and the pid it had."""
+
+    task: str
+    run: str | None
+    pid: int
+
+
+def stop(project: Project, task_id: str, *, by: str) -> Stopped:
+    """End the live run of a task; it stays resumable and the task is blocked, kind manual. Raises Usage if none runs."""
+    path = locks.lock_path(project.common, task_id)
+    who = locks.holder(path)
+    if who is None or not locks.is_held(path):
+        raise Usage(f"{task_id} is not being run", "`kin status` shows what is")
+    if who.host != locks.me("").host or who.pidns != locks.me("").pidns:
+        raise Busy(f"{task_id} is run by pid {who.pid} on {who.host}, which cannot be signalled from here", "stop it there")
+    files.write_own(records.stop_mark(project, task_id), f"{by}\n")
+    try:
+        return _stop(project, task_id, who, by)
+    finally:
+        files.remove_own(records.stop_mark(project, task_id))
+
+
+def _stop(project: Project, task_id: str, who: locks.Holder, by: str) -> Stopped:
+    path = locks.lock_path(project.common, task_id)
+    for number, seconds in ((signal.SIGTERM, STOP_WAIT), (signal.SIGKILL, 10.0)):
+        _signal(who, number)
+        if locks.wait_until(lambda: None if locks.is_held(path) else True, seconds):
+            break
+    else:
+        raise Busy(f"pid {who.pid} does not end", f"`kin why {task_id}` shows who holds its lock")
+    sweep(project)
+    with claim.claim_task(project, task_id):
+        live = records.live(project, task_id)
+        if live is not None:
+            live = live.holding(word="stop")
+            records.save_live(project, live)
+        task, _ = tasks.load(project, task_id)
+        if live is not None and task.status in (TaskStatus.todo, TaskStatus.blocked, TaskStatus.draft):
+            reason = f"stopped by {by}; `kin run {task_id}` goes on from the last finished step"
+            block = {"kind": BlockedKind.manual.value, "reason": reason}
+            if may_edit(project, task_id):
+                tasks.set_status(project, task_id, TaskStatus.blocked, block)
+            else:
+                owe(project, live, {"status": TaskStatus.blocked.value, "blocked": block})
+        return Stopped(task_id, live.run if live else None, who.pid)
+
+
+def _signal(who: locks.Holder, number: int) -> None:
+    """Signal the process that a lock's file names, unless its pid means another one by now."""
+    if locks.is_alive(who):
+        try:
+            os.kill(who.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def _waiting(project: Project, task_id: str, verb: str) -> Run:
+    """The run that waits for a person's word. Raises Usage if there is none."""
+    live = records.live(project, task_id)
+    task, _ = tasks.load(project, task_id)
+    if task.status in (TaskStatus.cancelled, TaskStatus.done) and live is not None:
+        raise Usage(f"{task_id} is {task.status}, so its waiting run is not to be had", f"`kin reopen {task_id}` first")
+    under_way = live is not None and live.status in (RunStatus.waiting, RunStatus.running)
+    if live is None or not (_may_approve(live) if verb == "approve" else under_way):
+        raise Usage(f"no run of {task_id} waits for you to {verb} it", "`kin inbox` shows what waits")
+    return live
+
+
+def _may_approve(live: Run) -> bool:
+    # one that was killed or interrupted after it was approved: the word was given already, and may be given again
+    if live.status in (RunStatus.running, RunStatus.failed, RunStatus.cancelled):
+        return bool(live.live.approved)
+    return live.waits_for in (WaitFor.review, WaitFor.merge, WaitFor.plan)
+
+
+def _put_away(project: Project, live: Run, why: str) -> str | None:
+    target = git.tip(project.root, f"refs/heads/{live.base}") or git.tip(project.root, "HEAD") or ""
+    kept = set_aside(project, live.task, live.run, why, path=live.live.worktree, target=target, live=live)
+    if (built := git.tip(project.root, merge_ref(live.task))) is not None:
+        git.delete_ref(project.root, merge_ref(live.task), built)  # nobody will move to that merge any more
+    return kept
+
+
+def _end_by_hand(project: Project, live: Run, words: str) -> None:
+    ended = live._replace(status=RunStatus.cancelled, reason=words, ended=times.rfc3339(times.now()), waiting=None)
+    records.save_live(project, ended)
+    point("rejected.saved")
+    records.save_record(project, ended)
+
+
+def _to_todo(project: Project, task_id: str) -> None:
+    task, _ = tasks.load(project, task_id)
+    if task.status in (TaskStatus.review, TaskStatus.blocked):
+        tasks.set_status(project, task_id, TaskStatus.todo)
+
+
+def undo(project: Project, task_id: str, *, base: str | None, environ: Mapping[str, str]) -> tuple[Moved, str]:
+    """Revert the task's merge or state commit on its target; the task is todo there again. Returns the branch, too.
+
+    Raises Conflict, with nothing moved, if the revert conflicts or something in a checkout blocks it.
+    """
+    git.require(project.root, environ)
+    with claim.claim_task(project, task_id):
+        task, _ = tasks.load(project, task_id)
+        target = find_target(project, task.base or base or config.quick(project).base)
+        done = revert(project, task_id, target.ref)
+        if isinstance(done, Moved):
+            return done, target.name
+        if isinstance(done, Clash):
+            listed = "".join(f"\n  {path}" for path in done.paths)
+            raise Conflict(
+                f"undoing {task_id} conflicts with later work in:{listed}", "revert it by hand with git", paths=done.paths
+            )
+        listed = "".join(f"\n  {path}" for path in done.paths)
+        raise Conflict(f"undoing {task_id} is blocked: {done.reason}{listed}", "mend that and try again", paths=done.paths)

@@ -1,0 +1,1 @@
+"""Other clones, the remote and the host of a CI job."""

@@ -1,0 +1,107 @@
+"""Pull requests through the host's own client, if it is on PATH and logged in; else the page where a person opens one."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+from kin.runner.remote.host import job_of
+
+LIMIT = 120.0
+"""Seconds that a client may take."""
+_REQUEST = re.compile(r"https?://[^\s\"]+/(?:pull|pulls|merge_requests)/\d+")
+
+
+class Client(NamedTuple):
+    """A host's client, each call as arguments with {head}, {base}, {title}, {body} and {url}, and where its pages lie.
+
+    Only gh reads the text from its standard input.
+    """
+
+    program: str
+    find: tuple[str, ...]
+    create: tuple[str, ...]
+    update: tuple[str, ...]
+    page: str
+
+
+_GH = Client(
+    "gh",
+    ("pr", "list", "--state=open", "--head={head}", "--base={base}", "--json=url"),
+    ("pr", "create", "--head={head}", "--base={base}", "--title={title}", "--body-file=-"),
+    ("pr", "edit", "{url}", "--title={title}", "--body-file=-"),
+    "/compare/{base}...{head}?expand=1",
+)
+_GLAB = Client(
+    "glab",
+    ("mr", "list", "--source-branch={head}", "--target-branch={base}", "--output=json"),
+    ("mr", "create", "--source-branch={head}", "--target-branch={base}", "--title={title}", "--description={body}", "--yes"),
+    ("mr", "update", "{head}", "--title={title}", "--description={body}"),
+    "/-/merge_requests/new?merge_request%5Bsource_branch%5D={head}&merge_request%5Btarget_branch%5D={base}",
+)
+_TEA = Client(
+    "tea",
+    ("pulls", "list", "--state=open", "--fields=url,head", "--output=simple"),
+    ("pulls", "create", "--head={head}", "--base={base}", "--title={title}", "--description={body}"),
+    (),
+    "/compare/{base}...{head}",
+)
+_CLIENTS = {"github": _GH, "gitlab": _GLAB, "gitea": _TEA, "woodpecker": _TEA}
+
+
+def pull_request(
+    cwd: str, remote: str, environ: Mapping[str, str], *, head: str, base: str, title: str, body: str
+) -> tuple[str, str | None]:
+    """Open the pull request of branch `head`, or bring its text up to date: words for a person, and its address.
+
+    `remote` is the remote's URL. Whatever fails leaves a link to the page where it is opened by hand.
+    """
+    site, client = web_page(remote), client_for(remote, environ)
+    words = {"head": head, "base": base, "title": title, "body": body}
+    program = shutil.which(client.program, path=environ.get("PATH"))
+    said = "" if program else f"{client.program} is not on PATH"
+    if program and site:
+        found, said = _call([program, *_filled(client.find, words)], cwd, environ, "")
+        line = next((line for line in found.splitlines() if client is not _TEA or head in line.split()), "")
+        url = (_REQUEST.findall(line) or [None])[0]
+        if not said and (url is None or client.update):
+            call = client.create if url is None else client.update
+            out, said = _call([program, *_filled(call, words | {"url": url or ""})], cwd, environ, body)
+            url = url or (_REQUEST.findall(out) or [None])[-1]
+        if url:
+            return f"pull request: {url}" + (f" ({said})" if said else ""), url
+    if not site:
+        return "", None
+    page = site + client.page.format(head=quote(head), base=quote(base))
+    return f"open a pull request: {page}" + (f" ({said})" if program else ""), None
+
+
+def client_for(remote: str, environ: Mapping[str, str]) -> Client:
+    """The client of the host that the job or the remote's address tells."""
+    host = re.sub(r"^https?://|/.*", "", web_page(remote))
+    return _CLIENTS.get(job_of(environ).host) or (_GLAB if "gitlab" in host else _GH if host == "github.com" else _TEA)
+
+
+def web_page(remote: str) -> str:
+    """The repository's page, of an address that git fetches from; no password or token of it. "" for a folder."""
+    found = re.fullmatch(r"(?:(?:https?|ssh|git)://)?(?:[^@/]*@)?([^/:@]+\.[^/:@]+)(?::\d+)?[:/](.+?)(?:\.git)?/?", remote)
+    return f"https://{found[1]}/{found[2].lstrip('/')}" if found and not os.path.exists(remote) else ""
+
+
+def _filled(words: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
+    return [word.format(**values) for word in words]
+
+
+def _call(argv: list[str], cwd: str, environ: Mapping[str, str], text: str) -> tuple[str, str]:
+    """Standard output, and what went wrong, if anything did."""
+    try:
+        done = subprocess.run(
+            argv, cwd=cwd, env=dict(environ), input=text, capture_output=True, text=True, timeout=LIMIT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", f"{os.path.basename(argv[0])}: {error}"
+    said = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[0]
+    return done.stdout, f"{os.path.basename(argv[0])}: {said}" if done.returncode else ""

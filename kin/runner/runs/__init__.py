@@ -1,0 +1,1 @@
+"""A run from its claim to its end: begun, planned, sent back, finished, told."""

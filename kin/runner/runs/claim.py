@@ -1,0 +1,80 @@
+"""Claiming a task: a slot, the task's lock and its children's lock, held by this process for as long as it lives."""
+
+import re
+from collections.abc import Mapping
+
+from kin.errors import Busy
+from kin.runner.process.reap import end_leftovers
+from kin.store import config, locks
+from kin.store.project import Project, state_folder
+
+
+def _slot_paths(project: Project, slots: int) -> list[str]:
+    return [locks.lock_path(project.common, f"slot-{n}") for n in range(1, slots + 1)]
+
+
+def free_slots(project: Project, slots: int) -> int:
+    """How many of the clone's slots no live process holds. A count of `running` records would not see the dead."""
+    return sum(not locks.is_held(path) for path in _slot_paths(project, slots))
+
+
+def claim_slot(project: Project, slots: int, *, wait: float = 0.0, cancel: int | None = None) -> locks.Held | None:
+    """Take a slot, waiting up to `wait` seconds for one to come free; None if others hold all of them."""
+    paths = _slot_paths(project, slots)
+    if wait:
+        try:
+            return locks.wait_any(paths, wait, what="every slot", cancel=cancel)
+        except Busy:
+            return None
+    return next((held for path in paths if (held := locks.try_lock(path))), None)
+
+
+def claim_machine_slot(environ: Mapping[str, str], *, wait: float = 0.0, cancel: int | None = None) -> locks.Held | None:
+    """Take one of the slots that all of the person's clones share, if their own settings limit them (`concurrency`).
+
+    None if there is no limit. Raises Busy if others hold all of them.
+    """
+    limit = config.user_settings(environ).get("concurrency")
+    if limit is None:
+        return None
+    slots = config.machine_slots(limit)
+    paths = [locks.lock_path(state_folder(environ), f"machine-{n}") for n in range(1, slots + 1)]
+    try:
+        return locks.wait_any(paths, wait, what=f"each of this machine's {slots} slots", cancel=cancel)
+    except Busy as error:
+        raise Busy(error.message, "`kin run --wait` queues; config.yaml says how many there are", slots=True) from None
+
+
+def slot_number(slot: locks.Held) -> int:
+    """Which slot this is, from 1: it keeps parallel runs off each other's ports."""
+    match = re.search(r"slot-(\d+)$", slot.path)
+    return int(match.group(1)) if match else 0
+
+
+def task_busy(project: Project, task_id: str) -> Busy:
+    """The error that says who runs `task_id`, and how to look at it or end it."""
+    who = locks.holder(locks.lock_path(project.common, task_id))
+    by = f" by pid {who.pid} since {who.since}" if who else ""
+    hint = f"`kin log -f {task_id}` shows it, `kin stop {task_id}` ends it"
+    return Busy(f"{task_id} is being run{by}", hint, holder=who._asdict() if who else None)
+
+
+def claim_task(project: Project, task_id: str) -> locks.Held:
+    """Take the task's lock. Raises Busy if the task is being run."""
+    held = locks.try_lock(locks.lock_path(project.common, task_id))
+    if held is None:
+        raise task_busy(project, task_id)
+    return held
+
+
+def claim_kids(project: Project, task_id: str, run: str, dead: str | None) -> locks.Held:
+    """Take the lock that all children of `run` inherit, after ending what an earlier, dead run left behind.
+
+    Only who holds the task's lock may call this. `dead` is the earlier run if it died: many clients close inherited
+    descriptors, so a free lock does not prove that nothing of it lives, and its marker is searched for too.
+    """
+    path = locks.lock_path(project.common, f"{task_id}.kids")
+    before = locks.holder(path)
+    if dead or locks.is_held(path):
+        end_leftovers(path, dead or (before.run if before else ""), 10.0)
+    return locks.wait_lock(path, 5.0, run=run, what=f"the agent that an earlier run of {task_id} left behind")

@@ -1,0 +1,96 @@
+"""A run that outlives whoever started it: a session of its own, no terminal, no open streams, followed by `kin log -f`.
+
+The caller learns the run's id, or why nothing runs, over a pipe; then the pipe closes and nothing binds the two.
+"""
+
+import json
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from kin.errors import KinError
+from kin.runner.process.events import Event
+from kin.runner.process.signals import ASKING, Cancel
+from kin.runner.runs.begin import Asked
+from kin.runner.runs.ending import Outcome
+from kin.runner.runs.pipeline import run_task
+from kin.store.project import Project
+
+__all__ = ["start_detached"]
+
+
+def start_detached(project: Project, task_id: str, asked: Asked, *, environ: Mapping[str, str]) -> Outcome:
+    """Start a run of `task_id` in a process of its own and come back once it has its record.
+
+    The outcome's run is None if nothing runs (`exit` and `reason` say why), or if it queues for a slot (`asked.wait`).
+    """
+    hear, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(hear)
+        _leave(project, task_id, asked, environ, tell)
+    os.close(tell)
+    with os.fdopen(hear, "rb") as pipe:
+        line = pipe.readline()
+    os.waitpid(pid, 0)  # the one in between, which has left already
+    if not line:
+        return Outcome(task_id, None, "unknown", 70, reason=f"it did not start; {_log_path(project)} may say why")
+    return Outcome(*json.loads(line))
+
+
+def _log_path(project: Project) -> str:
+    return os.path.join(project.common, "logs", "detached.log")
+
+
+def _leave(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> NoReturn:
+    """Become a process that belongs to nobody and run the task. Never returns into the caller."""
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)  # so that it can never get a terminal again, and init collects it
+        _close_streams(project, tell)
+        for number in ASKING:
+            signal.signal(number, signal.SIG_DFL)
+        _run(project, task_id, asked, {**environ, "KIN_NONINTERACTIVE": "1"}, tell)
+    except BaseException:
+        traceback.print_exc()  # into the log that stands for standard error; there is nobody left to raise to
+    finally:
+        os._exit(0)
+
+
+def _close_streams(project: Project, tell: int) -> None:
+    """Give the standard streams new ends and close all else: a caller's pipe that we kept would never end for its reader."""
+    os.makedirs(os.path.dirname(_log_path(project)), mode=0o700, exist_ok=True)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    log = os.open(_log_path(project), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for source, stream in ((nowhere, 0), (nowhere, 1), (log, 2)):
+        os.dup2(source, stream)
+    os.closerange(3, tell)
+    os.closerange(tell + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
+
+
+def _run(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> None:
+    told = False
+
+    def say(outcome: Outcome | tuple[Any, ...]) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            with suppress(BrokenPipeError):  # who started us was killed meanwhile: the run goes on
+                os.write(tell, json.dumps(list(outcome)).encode() + b"\n")
+            os.close(tell)
+
+    def emit(event: Event) -> None:
+        if event.kind == "start":
+            say(Outcome(task_id, event.text, "in_progress", 0, reason=f"`kin log -f {task_id}` follows it"))
+
+    if asked.wait:
+        say(Outcome(task_id, None, "todo", 0, reason=f"queued; `kin log -f {task_id}` follows it"))
+    with Cancel() as cancel:
+        try:
+            say(run_task(project, task_id, asked, environ=environ, emit=emit, cancel=cancel))
+        except KinError as error:
+            say(Outcome(task_id, None, "unknown", error.exit, reason=str(error)))

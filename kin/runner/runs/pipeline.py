@@ -1,0 +1,236 @@
+"""One task through its pipeline in this process: claim, record, worktree, steps, gates, merge.
+
+The data flow is the code: `run_task` begins, `_steps` plays until all are finished or one blocks, `finish` takes the work to
+its end. Whatever stops the process, the record says where to go on.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
+
+from kin import git
+from kin.errors import Busy, Conflict, KinError
+from kin.faults import point
+from kin.model.record import Run
+from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
+from kin.runner.merge.landed import landed_run
+from kin.runner.process.events import Emit
+from kin.runner.process.mask import make_mask
+from kin.runner.process.signals import Cancel
+from kin.runner.remote.share import Share, installed, run_ref, shared
+from kin.runner.runs import claim
+from kin.runner.runs.begin import (
+    Asked,
+    Plan,
+    already,
+    back_to_last_step,
+    begin_record,
+    clear_the_way,
+    environment_for,
+    first_unfinished,
+    make_ready,
+    next_agent,
+    plan_for,
+    restored_work,
+)
+from kin.runner.runs.bundle import write_bundle
+from kin.runner.runs.ending import Outcome, block, cancel, complete, pay_owed_edit, wait
+from kin.runner.runs.finish import finish
+from kin.runner.runs.planning import go_on
+from kin.runner.runs.rounds import SentBack, begin_merge, give_up, send_back
+from kin.runner.steps import gates
+from kin.runner.steps.casting import credentials
+from kin.runner.steps.judge import StepEnd
+from kin.runner.steps.passage import Passage, now, step_id
+from kin.runner.steps.step import play
+from kin.runner.tree.worktree import mark_ready
+from kin.store import locks, records
+from kin.store.project import Project
+
+__all__ = ["passage_for", "run_task"]
+
+
+def run_task(
+    project: Project,
+    task_id: str,
+    asked: Asked,
+    *,
+    environ: Mapping[str, str],
+    emit: Emit,
+    cancel: Cancel,
+) -> Outcome:
+    """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran; Busy if others hold all slots."""
+    plan = plan_for(project, task_id, asked, environ)
+    if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
+        return answer
+    slots = plan.settings.concurrency
+    slot = claim.claim_slot(project, slots, wait=asked.wait, cancel=cancel.fd)
+    if slot is None:
+        raise Busy(f"all {slots} slots are taken", "`kin status` shows by whom; `--wait` queues", slots=True)
+    with slot:
+        machine = claim.claim_machine_slot(environ, wait=asked.wait, cancel=cancel.fd)
+        with machine or nullcontext(), claim.claim_task(project, task_id):
+            point("claimed")
+            if asked.bundle and (left := git.tip(project.root, run_ref(task_id))):
+                installed(project, task_id, left, plan.target.oid)  # what an earlier job had finished, if it was fetched
+            share = shared(project, task_id, plan.target, environ, cancel, emit) if asked.push else nullcontext()
+            with share as held:
+                return _claimed(project, task_id, asked, environ, emit, cancel, slot, held)
+
+
+def _claimed(
+    project: Project,
+    task_id: str,
+    asked: Asked,
+    environ: Mapping[str, str],
+    emit: Emit,
+    cancel: Cancel,
+    slot: locks.Held,
+    share: Share | None,
+) -> Outcome:
+    """With the task's lock held: read everything again, since it may have changed before the lock was ours."""
+    plan = plan_for(project, task_id, asked, environ)
+    live = records.live(project, task_id)
+    if live is not None:
+        pay_owed_edit(project, live)
+        live = records.live(project, task_id)
+    if (answer := already(project, plan, live, asked)) is not None:
+        return answer
+    if asked.allow is not None:
+        asked.allow(plan)
+    run, words = begin_record(project, plan, live, asked)
+    dead = live.run if live and live.status == RunStatus.running else None
+    with claim.claim_kids(project, task_id, run.run, dead) as kids:
+        p = passage_for(project, plan, run, environ, emit, cancel, kids)
+        p.slot, p.share, p.bundle, p.plays = claim.slot_number(slot), share, asked.bundle, True
+        try:
+            clear_the_way(p, live, words)
+            return _through(p, live, restored_work(p) if asked.restore else p.target.oid)
+        finally:
+            p.close()
+            _send(p)
+
+
+def _send(p: Passage) -> None:
+    """What the run has finished, however it ended, goes where others can go on with it."""
+    if p.share is not None:
+        p.share.leave(p.run)
+    if p.bundle and p.live.start is not None and p.run.status != RunStatus.completed:
+        write_bundle(p, p.bundle)
+
+
+def _through(p: Passage, old: Run | None, base: str) -> Outcome:
+    """From the record to the end. What stops a run that has one blocks its task with the reason: it is never left hanging."""
+    try:
+        make_ready(p, old, base)
+        ended = _set_up(p)
+        while ended is None:
+            with suppress(SentBack):
+                ended = _steps(p) or finish(p)
+        return ended
+    except (KinError, OSError) as error:
+        tip = git.tip(p.project.root, p.target.ref)
+        if tip and (done := landed_run(p.project.root, tip, p.run.run, p.live.start)) is not None:
+            return complete(p, done)  # what failed came after the merge, which is not taken back by a failure's record
+        kind = BlockedKind.conflict if isinstance(error, Conflict) else BlockedKind.failed
+        said = f"{error.filename or 'this system'}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return block(p, kind, f"{p.short(said)}; `kin run {p.task.id}` tries again")
+
+
+def passage_for(
+    project: Project,
+    plan: Plan,
+    run: Run,
+    environ: Mapping[str, str],
+    emit: Emit,
+    cancel: Cancel,
+    kids: locks.Held,
+) -> Passage:
+    """The run under way, from a plan and a record; the caller holds the task's locks and closes it."""
+    mine = len(run.steps)  # a run that starts over has no step of the integrator, which its plan may still name
+    return Passage(
+        project=project,
+        settings=plan.settings,
+        target=plan.target,
+        task=plan.task,
+        text=plan.text,
+        specs=plan.specs[:mine],
+        cast=plan.cast[:mine],
+        planners=plan.planners,
+        plan_only=plan.plan_only,
+        run=run,
+        environ=environment_for(environ),
+        emit=emit,
+        cancel=cancel,
+        kids=kids,
+        mask=make_mask(environ, (*plan.settings.secrets, *credentials(plan.cast))),
+    )
+
+
+def _set_up(p: Passage) -> Outcome | None:
+    """Run `setup` in a worktree that is new; again if the run was killed in it."""
+    if p.fresh is None:
+        return None
+    if p.settings.setup is not None:
+        p.say("step", "setup", p.settings.setup)
+        failed = gates.set_up(p, p.path, "setup")
+        if p.cancel.level:
+            return cancel(p, "cancelled during the set-up", 128 + p.cancel.number)
+        if failed is not None:
+            return block(p, BlockedKind.failed, str(failed))
+        p.say("step_end", "setup", "done")
+    mark_ready(p.fresh)
+    return None
+
+
+def _steps(p: Passage) -> Outcome | None:
+    """Play steps until none is left; the outcome if one ends the run."""
+    while True:
+        if p.planners and (ended := go_on(p)) is not None:
+            return ended
+        index = first_unfinished(p.run)
+        if p.cancel.level:
+            words = "after its last step" if index is None else f"before step {step_id(index, p.specs[index])}"
+            return cancel(p, f"cancelled {words}", 128 + p.cancel.number)
+        if index is None:
+            return None
+        if p.run.steps[index].status != StepStatus.running:
+            p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
+        point("step.saved")
+        if p.integrates(index) and not begin_merge(p, index):
+            p.save(steps=p.with_step(index, status=StepStatus.skipped))
+            continue
+        who = next_agent(p, index)
+        if who is None and p.cast[index] is not None:
+            return _wait_for_agents(p, index)
+        end = play(p, index, who)
+        if p.share is not None and not p.share.keep(p.run):
+            return cancel(p, p.share.lost, Busy.exit)
+        if (ended := _after(p, index, end)) is not None:
+            return ended
+
+
+def _after(p: Passage, index: int, end: StepEnd) -> Outcome | None:
+    """What a step's end means for the run: None if it goes on."""
+    if end.status == "cancelled":
+        return cancel(p, end.reason, 128 + p.cancel.number)
+    if end.status == "waiting":
+        if next_agent(p, index) is None:
+            return _wait_for_agents(p, index, end.reason)
+        p.say("note", text=f"{end.reason} until {end.until}; the next agent that the project names begins it anew")
+        back_to_last_step(p)
+    elif end.status == "changes_requested":
+        if (stuck := send_back(p, index, end)) is not None:
+            return block(p, BlockedKind.failed, stuck)
+    elif end.status != "done":
+        if p.integrates(index) and end.kind in (BlockedKind.failed, BlockedKind.no_work):
+            return give_up(p, end)
+        return block(p, end.kind, end.reason)
+    return None
+
+
+def _wait_for_agents(p: Passage, index: int, reason: str = "") -> Outcome:
+    """Pause until the first agent that may play the step is free again."""
+    cast = p.cast[index]
+    until = min(str(p.live.limited[name]) for name in (cast.agents if cast else ()))
+    words = reason or f"step {step_id(index, p.specs[index])} waits for its agents"
+    return wait(p, WaitFor.limit, f"{words}; `kin run {p.task.id}` goes on from {until}", until=until)

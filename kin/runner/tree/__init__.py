@@ -1,0 +1,1 @@
+"""A task's own checkout, and what is saved of the work in it."""

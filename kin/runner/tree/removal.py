@@ -1,0 +1,138 @@
+"""Removing a worktree, with nothing lost: what is not merged or saved stays, and a removal cut short is finished later.
+
+Never `--force`, never `git worktree prune`: a worktree that is only unmounted would lose what it holds (rule 28).
+"""
+
+import os
+import shutil
+import stat
+from collections.abc import Collection
+
+from kin import git
+from kin.errors import Conflict, Invalid
+from kin.faults import point
+from kin.model.ids import TASK_ID
+from kin.runner.tree.registry import REMOVING, admin_of, clear_locks, git_lock, is_anothers, is_lived_in
+from kin.runner.tree.salvage import save_stray
+from kin.store.project import Project
+
+
+def clear(project: Project, path: str, gitdir: str, fds: Collection[int]) -> None:
+    """Remove a worktree's files, then its registration: killed in between, it is still known as kin's and cleared again.
+
+    Not `git worktree remove` on the files: it refuses submodules, and killed half-way it cannot be called again.
+    """
+    if not is_anothers(path, gitdir):
+        if os.path.lexists(path):
+            remove_folder(path)
+        point("worktree.folder_removed")
+        git.git(project.git_common, "worktree", "unlock", path, ok=range(256))
+        git.git(project.git_common, "worktree", "remove", path, ok=range(256), fds=fds)
+    if os.path.isdir(gitdir):
+        remove_folder(gitdir)  # half made: git does not list it
+    point("worktree.removed")
+
+
+def remove_folder(path: str) -> None:
+    """Delete a folder and all below it. Raises Invalid if the system does not let us."""
+    try:
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            # Package caches make their folders read-only, so that nothing in them can be deleted by accident.
+            os.chmod(path, stat.S_IRWXU)
+            for folder, names, _ in os.walk(path):
+                for name in names:
+                    if not os.path.islink(os.path.join(folder, name)):
+                        os.chmod(os.path.join(folder, name), stat.S_IRWXU)
+            shutil.rmtree(path)
+    except OSError as error:
+        raise Invalid(
+            f"{error.filename or path} cannot be deleted: {error.strerror}", "is a program still using it?"
+        ) from error
+
+
+def clear_if_known(project: Project, path: str, fds: Collection[int]) -> None:
+    """Clear the worktree at `path` if git knows it, half-made or not; whatever is in it is not missed."""
+    if gitdir := admin_of(project, path):
+        clear(project, path, gitdir, fds)
+
+
+def _discard_throwaways(project: Project, path: str, fds: Collection[int]) -> None:
+    """Remove what a killed kin left of the task's throw-away worktrees; their names begin with the task's."""
+    root, task = os.path.split(path)
+    for name in os.listdir(root) if os.path.isdir(root) else ():
+        if name.startswith(f"{task}-") and not TASK_ID.fullmatch(name):
+            clear_if_known(project, os.path.join(root, name), fds)
+
+
+def discard(project: Project, path: str) -> None:
+    """Remove a task's worktree whose work the caller has saved. Raises Conflict for work in submodules: no salvage holds it.
+
+    A folder whose `.git` is gone or is another's could not be saved in the ordinary way; it is saved here.
+    """
+    task = os.path.basename(path)
+    with git_lock(project, task) as fds:
+        _discard_throwaways(project, path, fds)
+        gitdir = admin_of(project, path)
+        if gitdir is None:
+            return
+        if not is_anothers(path, gitdir):
+            if reason := _unsaved_submodule(path, gitdir):
+                raise Conflict(f"the worktree of {task} stays: {reason}", "push it from there first")
+            if is_lived_in(path, gitdir) and not git.is_worktree(path):
+                save_stray(project.git_common, path, task, "discarded")
+        clear(project, path, gitdir, fds)
+
+
+def remove(project: Project, path: str, ref: str, target: str) -> str | None:
+    """Remove the worktree and delete its branch if everything in both is in commit `target`; else why they were kept."""
+    tip = git.tip(project.git_common, ref)
+    name = ref.removeprefix("refs/heads/")
+    if tip and not git.is_ancestor(project.git_common, tip, target):
+        return f"{name} has commits that are not merged"
+    with git_lock(project, name) as fds:
+        _discard_throwaways(project, path, fds)
+        gitdir = admin_of(project, path)
+        if gitdir and (reason := _remove_worktree(project, path, gitdir, target, fds)):
+            return reason
+    if tip and (elsewhere := git.checkouts_of(project.git_common, ref)):
+        return f"{name} is checked out in {elsewhere[0]}, so the branch stays"
+    if tip and not git.delete_ref(project.git_common, ref, tip):
+        return f"{name} could not be deleted: it moved, or a hook forbids it"
+    point("worktree.branch_deleted")
+    return None
+
+
+def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds: Collection[int]) -> str | None:
+    begun = os.path.join(gitdir, REMOVING)
+    if os.path.isdir(path) and not os.path.exists(begun) and not is_anothers(path, gitdir):
+        clear_locks(path)
+        found = git.status(path, submodules=True)
+        if found.entries:
+            return f"the worktree has uncommitted files: {found.entries[0].path}"
+        if found.head and not git.is_ancestor(path, found.head, target):
+            return "the worktree's HEAD has commits that are not merged"
+        if reason := _unsaved_submodule(path, gitdir):
+            return reason
+        with open(begun, "w", encoding="ascii"):
+            pass
+        point("worktree.removing")
+    clear(project, path, gitdir, fds)
+    return None
+
+
+def _unsaved_submodule(path: str, gitdir: str) -> str | None:
+    """Which submodule has work that its remotes lack: its repository goes with the worktree (rule 25)."""
+    modules = os.path.join(gitdir, "modules")
+    for folder, names, files in os.walk(modules):
+        if "HEAD" not in files or "objects" not in names:
+            continue
+        names[:] = [name for name in names if name == "modules"]
+        out = git.git(folder, "rev-list", "--max-count=1", "--branches", "HEAD", "--not", "--remotes", ok=(0, 128))
+        if out.code or out.out:
+            return f"the submodule {os.path.relpath(folder, modules)} has commits that were not pushed"
+    if os.path.isdir(modules) and git.is_worktree(path):
+        changed = [e.path for e in git.status(path, submodules=True).entries if e.inside]
+        return f"the submodule {changed[0]} has changed files" if changed else None
+    return None

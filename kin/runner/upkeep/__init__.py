@@ -1,0 +1,1 @@
+"""What died, is broken, old or left over: found, and put right."""

@@ -1,0 +1,120 @@
+"""The watchdog: what died is put right. It touches only the dead, after reading them again under their lock.
+
+Liveness is the lock, not a heartbeat: a busy machine never makes a live run look dead. One broken record never stops the sweep.
+"""
+
+import os
+from contextlib import suppress
+from datetime import timedelta
+
+from kin import git
+from kin.errors import KinError
+from kin.faults import point
+from kin.model import times
+from kin.model.record import Run
+from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, TaskStatus
+from kin.runner.merge.landed import landed_run
+from kin.runner.merge.recover import recover_moves
+from kin.runner.merge.refs import drop_stale
+from kin.runner.runs import claim
+from kin.runner.runs.ending import may_edit, outcome, pay_owed_edit, put_status, retire
+from kin.runner.runs.notify import notify
+from kin.store import config, files, locks, records, tasks, trust
+from kin.store.project import Project
+
+__all__ = ["recover", "sweep"]
+
+STALE_AFTER = timedelta(hours=2)
+"""A record that says `running` and names no process is given up after this."""
+
+
+def recover(project: Project) -> list[str]:
+    """Bring the project to a state in which each task is where it was, or further; a line for each thing that was done.
+
+    Idempotent, and may itself be killed. What cannot be recovered now is said and left for the next time.
+    """
+    _drop_ref_locks(project)
+    return recover_moves(project) + sweep(project)
+
+
+def _drop_ref_locks(project: Project) -> None:
+    """Locks on merge refs that a killed git left; only the holder of a task's lock writes its ref."""
+    folder = os.path.join(project.git_common, "refs", "kin", "merge")
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        task_id = name.removesuffix(".lock")
+        if task_id != name and (held := locks.try_lock(locks.lock_path(project.common, task_id))) is not None:
+            with held:
+                drop_stale(os.path.join(folder, name))
+
+
+def sweep(project: Project) -> list[str]:
+    """Put right every run whose process is gone, and pay what git's state put off."""
+    files.clear_temporaries(project)
+    runs, said = records.all_live(project)
+    for run in runs:
+        owed = bool(run.live.pending_edit)
+        if run.status not in (RunStatus.running, RunStatus.completed) and not owed:
+            continue
+        try:
+            words = _look_at(project, run)
+        except (KinError, OSError, ValueError) as error:
+            # A broad catch on purpose: one pipeline's trouble never touches another (idea 7).
+            words = f"{run.task}: could not be recovered: {error}"
+        if words:
+            said.append(words)
+    return said
+
+
+def _look_at(project: Project, run: Run) -> str | None:
+    held = locks.try_lock(locks.lock_path(project.common, run.task))
+    if held is None:
+        return None
+    with held:
+        again = records.live(project, run.task)
+        if again is None or again.run != run.run:
+            return None
+        if again.status not in (RunStatus.running, RunStatus.completed):
+            pay_owed_edit(project, again)
+            return None
+        return bury(project, again)
+
+
+def bury(project: Project, run: Run) -> str | None:
+    """Put a dead run right; the caller holds its task's lock. Words for what was done."""
+    tip = git.tip(project.root, f"refs/heads/{run.base}")
+    landed = landed_run(project.root, tip, run.run, run.live.start) if tip else None
+    if run.status == RunStatus.completed or landed:
+        retire(project, run)
+        return f"{run.task}: was merged; cleaned up after it"
+    if run.live.pid is None:
+        if times.parse(run.started) + STALE_AFTER > times.now():
+            return None
+        kind, reason = BlockedKind.stale, "Stale pipeline (no PID recorded)"
+    else:
+        kind, reason = BlockedKind.crash, f"its process (pid {run.live.pid}) ended without a word{_where(run)}"
+    claim.claim_kids(project, run.task, run.run, run.run).close()
+    reason += f"; `kin run {run.task}` goes on from the last finished step"
+    from kin.runner.steps.player import with_spent
+
+    dead = with_spent(project, run).holding(crashes=run.live.crashes + (kind == BlockedKind.crash))
+    dead = dead._replace(status=RunStatus.failed, reason=reason, ended=times.rfc3339(times.now()), waiting=None)
+    records.save_live(project, dead)
+    point("buried.saved")
+    if may_edit(project, run.task):
+        records.save_record(project, dead)
+    put_status(project, dead, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
+    _tell(project, dead, kind)
+    return f"{run.task}: {reason}"
+
+
+def _tell(project: Project, dead: Run, kind: BlockedKind) -> None:
+    """Tell those who want to know, if the texts that name them were agreed to: recovery comes before anybody is asked."""
+    with suppress(KinError):  # settings that are broken name nobody
+        if not trust.not_agreed(project, trust.texts_here(project)) or os.environ.get("KIN_TRUST") == "1":
+            end = outcome(dead, TaskStatus.blocked, BLOCKED_EXIT[kind], blocked=kind.value)
+            notify(project, config.load_settings(project).notify, end, tasks.load(project, dead.task)[0].title, os.environ)
+
+
+def _where(run: Run) -> str:
+    running = next((s.id for s in run.steps if s.status == "running"), None)
+    return f" during step {running}" if running else ""
