@@ -23,7 +23,7 @@ QUIET = ("-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.aut
 SCRUBBED = frozenset(
     {
         *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"),
-        *("GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_AUTHOR_DATE"),
+        *("GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_AUTHOR_DATE"),
         *("GIT_COMMITTER_DATE", "GIT_EDITOR", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"),
     }
 )
@@ -31,6 +31,8 @@ SCRUBBED = frozenset(
 
 The last three are refused by git beside the GIT_LITERAL_PATHSPECS that we set.
 """
+AUTHOR = frozenset({"GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL"})
+"""Who works here, as containers and CI jobs say it; but in a hook it is whose commit the hook is about (rule 38)."""
 
 
 ABSENT, GITLINK, LINK = "000000", "160000", "120000"
@@ -63,8 +65,14 @@ class GitError(Invalid):
 
 def clean_env(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` as git and every command that kin starts gets it: a caller's repository variables are gone."""
-    env = {k: v for k, v in environ.items() if k not in SCRUBBED}
-    return env | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
+    return own(environ) | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
+
+
+def own(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` without what turns git to another repository and, in a hook, another commit's author."""
+    hook = any(name in environ for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX"))
+    gone = SCRUBBED | AUTHOR if hook else SCRUBBED
+    return {k: v for k, v in environ.items() if k not in gone}
 
 
 @lru_cache(maxsize=4)
@@ -137,8 +145,7 @@ def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = (
 
 def on_terminal(cwd: str, *arguments: str) -> int:
     """Run a reading git command on the person's own terminal, with their pager, colours and language; git's exit code."""
-    env = {k: v for k, v in os.environ.items() if k not in SCRUBBED}
-    return subprocess.run(["git", *arguments], cwd=cwd, env=env, check=False).returncode
+    return subprocess.run(["git", *arguments], cwd=cwd, env=own(os.environ), check=False).returncode
 
 
 def version(cwd: str) -> tuple[int, int]:
@@ -490,9 +497,9 @@ def under_way(gitdir: str) -> str | None:
 
 
 def identity(cwd: str) -> str | None:
-    """The committer as `Name <mail>`, or None if git knows none: asked before anything is paid for (rule 30)."""
-    out = git(cwd, "var", "GIT_COMMITTER_IDENT", ok=(0, 128))
-    return out.text.rsplit(" ", 2)[0] if out.code == 0 else None
+    """The committer as `Name <mail>`; None if git knows no committer or no author: asked before anything is paid (rule 30)."""
+    author, committer = (git(cwd, "var", f"GIT_{who}_IDENT", ok=(0, 128)) for who in ("AUTHOR", "COMMITTER"))
+    return committer.text.rsplit(" ", 2)[0] if author.code == committer.code == 0 else None
 
 
 def hash_object(cwd: str, content: bytes) -> str:

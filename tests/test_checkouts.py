@@ -258,8 +258,17 @@ def test_a_git_that_is_too_old_or_missing_is_named_before_anything_happens(ready
 def test_nobody_and_a_foreign_owner_are_told_before_work_is_paid_for(ready: Repo) -> None:
     nobody = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.useConfigOnly", "GIT_CONFIG_VALUE_0": "true"}
     refused(ready, "run", "KIN-1", exit=7, says="git config user.name", env=nobody)
+    committer = {"GIT_COMMITTER_NAME": "CI", "GIT_COMMITTER_EMAIL": "ci@example.org"}
+    refused(ready, "run", "KIN-1", exit=7, says="git config user.name", env=nobody | committer)
     foreign = {"GIT_TEST_ASSUME_DIFFERENT_OWNER": "1"}
     refused(ready, "run", "KIN-1", exit=7, says="safe.directory", env=foreign)
+
+
+def test_a_container_that_names_its_person_in_the_environment_alone_runs_tasks(ready: Repo) -> None:
+    env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.useConfigOnly", "GIT_CONFIG_VALUE_0": "true"}
+    env |= {f"GIT_{who}_{what}": f"ci-{who}-{what}".lower() for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    ready.kin("run", "KIN-1", env=env)
+    assert set(ready.git("log", "main@{1}..main", "--format=%an, %cn").splitlines()) == {"ci-author-name, ci-committer-name"}
 
 
 def test_a_git_folder_that_cannot_be_written(ready: Repo) -> None:

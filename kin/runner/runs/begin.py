@@ -324,4 +324,4 @@ def next_agent(p: Passage, index: int) -> str | None:
 
 def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment as commands get it: without git's variables, which would lead them to another repository."""
-    return {k: v for k, v in environ.items() if k not in (*git.SCRUBBED, *FILES, "KIN_ALLOW_WRITE", "KIN_TRUST")}
+    return {k: v for k, v in git.own(environ).items() if k not in (*FILES, "KIN_ALLOW_WRITE", "KIN_TRUST")}
