@@ -150,7 +150,7 @@ def test_why_tells_every_reason(project: Repo) -> None:
     assert "KIN-2 is todo\n" in said and "KIN-1" in said and "KIN-9" in said
     assert "pytest said no" in here(project, "why", "1")[0]
     put(project, 3)
-    assert "nothing is in its way: `kin run KIN-3`" in here(project, "why", "3")[0]
+    assert "nothing in the files is in its way: `kin run KIN-3`" in here(project, "why", "3")[0]
 
 
 @pytest.mark.parametrize(

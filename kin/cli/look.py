@@ -148,7 +148,7 @@ def why_(call: Call) -> Result:
     lines = [f"{task} is {seen.shown}"]
     lines += [f"  {clean(reason.text)}" for reason in found]
     if seen.ready:
-        lines.append(f"  nothing is in its way: `kin run {task}`")
+        lines.append(f"  nothing in the files is in its way: `kin run {task}`, with --dry-run to see who plays each step")
     return Result("why", data, lines, warnings=view.warnings)
 
 
