@@ -1,7 +1,6 @@
 """What a run tells the host of its CI job, and the workflows that kin writes."""
 
 import json
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +10,10 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 from clients import Missing, installed
-from conftest import Repo, task_text
+from conftest import Repo, task_text, wait_for
 from hosts import GITHUB, Remote, path_with_kin, perform, two_jobs
 
+ROOT = Path(__file__).parent.parent
 EVIL = "::set-output name=status::done\n</details>| <b>@ada</b> ```"
 
 
@@ -145,48 +145,101 @@ def test_jobs_of_the_generated_workflow_land_side_by_side(project: Repo, tmp_pat
     assert {1, 2, 3} <= set(gated), "each merge was gated on the tree that it made"
 
 
+PLANTS = {"gate", "setup", "notify", "task", "agent", "role", "attributes", "hook", "included"}
+
+
 @pytest.fixture
 def forked(project: Repo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Remote, Path]:
-    """A remote with a task on main, and a pull request's head that plants a command wherever one could be started."""
+    """A remote with a task on main, and a pull request's head that plants a command wherever one could be started.
+
+    Each leaves a file of its name in the folder that is returned.
+    """
     ran = tmp_path / "ran"
-    evil = f"touch {ran}"
-    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline="\n  - role: developer\n    run: echo good > good.txt"))
+    ran.mkdir()
+    evil = {name: f"touch {ran}/{name}" for name in PLANTS}
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline="\n  - run: echo good > good.dat"))
+    project.kin("ci", "init", "github")
+    project.write(".gitignore", "stolen.sh\n")
     project.commit("a task")
     project.git("checkout", "-q", "-b", "head")
-    settings = f"format: 1\n\nkey: KIN\n\nmode: auto\n\nbase: head\n\nsetup: {evil} setup\n\ngates:\n  - {evil} gate\n\n"
-    settings += "agent: evil\n\n"
-    settings += f"agents:\n  evil:\n    argv: [sh, -c, '{evil} agent']\n\nworktrees: ../stolen\n"
-    project.write(".kin/kin.yaml", settings)
-    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=f"\n  - role: developer\n    run: {evil} task"))
-    project.write(".kin/roles/developer.md", f"---\nname: developer\nagent: evil\n---\n{evil} role\n")
-    project.write(".gitattributes", "* filter=evil merge=evil diff=evil\n.worktreeinclude text\n")
-    project.write(".worktreeinclude", "**\n")
-    for name in ("pre-push", "post-checkout", "post-merge", "reference-transaction"):
-        project.write(f".githooks/{name}", f"#!/bin/sh\n{evil} hook\n").chmod(0o755)
-    project.write("kin.py", f"import os\nos.system('{evil} module')\n")
-    project.write("sitecustomize.py", f"import os\nos.system('{evil} site')\n")
-    project.write(
-        ".pre-commit-config.yaml", f"repos: [{{repo: local, hooks: [{{id: x, name: x, entry: {evil}, language: system}}]}}]\n"
-    )
+    play = lambda name: {"argv": ["sh", "-c", f"{evil[name]}; echo {name} > {name}.txt"], "write": [], "read": []}  # noqa: E731
+    settings = {
+        "format": 1,
+        "key": "KIN",
+        "mode": "auto",
+        "protect": [],
+        "gates": [evil["gate"]],
+        "setup": f"{evil['setup']}; ! test -e stolen.sh || sh stolen.sh",
+        "agent": "evil",
+        "notify": [{"run": evil["notify"]}],
+        "worktrees": "../stolen",
+        "agents": {"evil": play("agent"), "cast": play("role")},
+    }
+    project.write(".kin/kin.yaml", json.dumps(settings))
+    steps = [{"run": f"{evil['task']}; echo 1 > task.dat"}, "backend_dev", "developer"]
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=json.dumps(steps)))
+    project.write(".kin/roles/backend_dev.md", "---\nname: backend_dev\nagent: cast\naccess: write\n---\nBuild it.\n")
+    project.write(".gitattributes", "*.dat filter=evil\n")
+    project.write(".worktreeinclude", "stolen.sh\n")
+    for name in ("pre-push", "post-checkout", "post-merge", "post-index-change", "reference-transaction"):
+        project.write(f".githooks/{name}", f"#!/bin/sh\n{evil['hook']}\n").chmod(0o755)
+    project.write("kin.py", f"import os\nos.system('touch {ran}/module')\n")
     project.commit("a present")
     project.git("checkout", "-q", "main")
     path = tmp_path / "remote.git"
     project.git("clone", "-q", "--bare", str(project.path), str(path))
     for name, value in GITHUB.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("GITHUB_BASE_REF", "main")
-    monkeypatch.setenv("GITHUB_REF", "refs/pull/3/merge")
+    monkeypatch.setenv("PATH", path_with_kin(tmp_path / "bin"))
+    # what a runner's own settings and an earlier `npm install` give to files of the tree to say
+    job = Remote(path).job("job", "head")
+    job.git("config", "core.hooksPath", ".githooks")
+    job.git("config", "filter.evil.clean", f"{evil['attributes']}; cat")
+    job.write("stolen.sh", evil["included"])
     return Remote(path), ran
 
 
-def test_nothing_that_a_pull_request_brings_is_started(forked: tuple[Remote, Path]) -> None:
+def found(ran: Path) -> set[str]:
+    return {path.name for path in ran.iterdir()}
+
+
+def test_each_of_a_pull_requests_presents_would_be_started_in_a_clone_that_trusts_it(forked: tuple[Remote, Path]) -> None:
     remote, ran = forked
-    job = remote.job("job", "head")
-    kin = path_with_kin(remote.path.parent / "bin")
-    for words in (["check", "--format", "github"], ["ci", "report", "--base", "origin/main"], ["run", "KIN-1", "--push"]):
-        subprocess.run(["kin", *words], cwd=job.path, env={**os.environ, "PATH": kin}, capture_output=True, check=False)
-        assert not ran.exists(), words
-    assert remote.status_of("KIN-1") == "done" and remote.git("show", "main:good.txt") == "good"
+    job = Repo(remote.path.with_name("job"))
+    job.kin("run", "KIN-1", "--push", env={"GITHUB_REF": "refs/heads/head"})
+    subprocess.run([sys.executable, "-m", "kin"], cwd=job.path, capture_output=True, check=False)
+    wait_for(lambda: found(ran) == {*PLANTS, "module"})
+
+
+def test_nothing_that_a_pull_request_brings_is_started(
+    forked: tuple[Remote, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    remote, ran = forked
+    job = Repo(remote.path.with_name("job"))
+    monkeypatch.setenv("GITHUB_BASE_REF", "main")
+    monkeypatch.setenv("GITHUB_REF", "refs/pull/3/merge")
+    workflows, outside = tmp_path / "repo/.github/workflows", {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary")}
+    outside |= {"GITHUB_ACTOR": "eve", "RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "out")}
+    job.git("fetch", "-q", "origin", "main:refs/remotes/origin/main")
+    merge = job.git("commit-tree", "HEAD^{tree}", "-p", "origin/main", "-p", "HEAD", "-m", "as the host merges it")
+    job.git("checkout", "-q", merge)
+    ran_by_git = found(ran)  # the checkout is the host's own doing
+    for path in ran.iterdir():
+        path.unlink()
+    assert ran_by_git <= {"hook", "attributes"}
+    for name in ("check", "comment"):
+        perform(workflows / "kin-check.yml", name, job.path, {}, outside)
+        assert found(ran) == set(), name
+    for host, file, key in (("gitlab", "gitlab/kin.yml", "kin check"), ("woodpecker", "woodpecker/kin-check.yaml", "steps")):
+        text = (ROOT / ".kin-template/ci" / file).read_text()
+        read = yaml.safe_load(text)
+        lines = read[".kin"]["before_script"] + read[key]["script"] if host == "gitlab" else read[key][0]["commands"]
+        subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=job.path, capture_output=True, check=False)
+        assert found(ran) == set(), host
+    for words in (["ci", "matrix"], ["run", "KIN-1", "--bundle", str(tmp_path / "b")], ["run", "KIN-1", "--push"]):
+        job.kin(*words, env=outside)
+        assert found(ran) == set(), words
+    assert remote.status_of("KIN-1") == "done" and remote.git("show", "main:good.dat") == "good"
     assert not (job.path.parent / "stolen").exists()
     assert len(job.git("worktree", "list").splitlines()) == 1
 

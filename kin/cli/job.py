@@ -52,7 +52,9 @@ def _base_store(call: Call) -> Iterator[None]:
         return
     project = call.project
     if not wanted and job.branch:
-        wanted = find_target(project, job.branch, push=bool(call.values.get("push", True))).oid
+        # asked where a relative core.hooksPath (husky's, say) does not lead to hooks that the pull request brings
+        outside = project._replace(root=project.git_common)
+        wanted = find_target(outside, job.branch, push=bool(call.values.get("push", True))).oid
     with store_at(project, wanted or "HEAD") as call.project:
         try:
             yield

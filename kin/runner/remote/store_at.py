@@ -26,7 +26,8 @@ def store_at(project: Project, revision: str) -> Iterator[Project]:
     with tempfile.TemporaryDirectory(prefix="kin-store-") as folder:
         path = os.path.join(os.path.realpath(folder), "store")
         with git_lock(project, "store") as fds:
-            git.git(project.root, "worktree", "add", "-q", "--detach", path, oid, fds=fds)
+            # from where a relative core.hooksPath leads to no hook of the checkout's
+            git.git(project.git_common, "worktree", "add", "-q", "--detach", path, oid, fds=fds)
         try:
             there = find_repository(path, {})
             if not os.path.isdir(there.store):
@@ -34,4 +35,4 @@ def store_at(project: Project, revision: str) -> Iterator[Project]:
             yield there
         finally:
             with git_lock(project, "store") as fds:
-                git.git(project.root, "worktree", "remove", "--force", path, ok=(0, 128), fds=fds)
+                git.git(project.git_common, "worktree", "remove", "--force", path, ok=(0, 128), fds=fds)
