@@ -53,6 +53,24 @@ class Remote(Repo):
         path.chmod(0o755)
 
 
+def obeyed(log: str) -> list[tuple[str, str]]:
+    """The commands, name and value, that GitHub's runner finds in a log: `::name ...::` begins a line, `##[name ...]` stands
+    anywhere in one; between `::stop-commands::WORD` and `::WORD::` it looks for none."""
+    found: list[tuple[str, str]] = []
+    stopped = ""
+    for line in re.split("\r\n|\r|\n", log):
+        match = re.match(r"\s*::(\S+)[^:]*::(.*)", line) or re.search(r"##\[([^\s\]]+)[^]]*\](.*)", line)
+        name, value = match.groups() if match else ("", "")
+        if stopped:
+            stopped = "" if name == stopped else stopped
+        elif name == "stop-commands":
+            stopped = value
+        elif name:
+            found.append((name, value))
+    assert not stopped, "the runner is left deaf"
+    return found
+
+
 def perform(workflow: Path, job: str, cwd: Path, values: Mapping[str, str], env: Mapping[str, str]) -> tuple[int, str]:
     """Run the `run:` steps of a GitHub job, but for the one that installs kin, in `cwd`; the exit code and all that was said.
 

@@ -1,6 +1,8 @@
 """What a run tells the host of its CI job, and the workflows that kin writes."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +13,10 @@ import pytest
 import yaml
 from clients import Missing, installed
 from conftest import Repo, task_text, wait_for
-from hosts import GITHUB, Remote, path_with_kin, perform, two_jobs
+from hosts import GITHUB, Remote, obeyed, path_with_kin, perform, two_jobs
+from markdown_it import MarkdownIt
+
+from kin.runner.remote.forge import cell, fenced
 
 ROOT = Path(__file__).parent.parent
 EVIL = "::set-output name=status::done\n</details>| <b>@ada</b> ```"
@@ -47,7 +52,7 @@ def test_github_is_told_and_is_not_tricked(job: Repo) -> None:
     assert line.startswith("::error title=KIN-1%3A blocked::step 2-developer ended with exit 3%0A")
     assert written(job, "GITHUB_OUTPUT").splitlines()[:3] == ["status=blocked", "cost_usd=0.0", "tokens=0"]
     text = written(job, "GITHUB_STEP_SUMMARY")
-    assert "| KIN\\-1 | blocked |" in text and "\n````\n" in text
+    assert "| KIN-1 | blocked |" in text and "\n````\n" in text
     cases = ElementTree.parse(junit).findall("testsuite/testcase")
     assert [(c.get("name"), c.find("failure") is not None) for c in cases] == [("1-architect", False), ("2-developer", True)]
 
@@ -244,16 +249,100 @@ def test_nothing_that_a_pull_request_brings_is_started(
     assert len(job.git("worktree", "list").splitlines()) == 1
 
 
-def test_a_report_tells_what_a_pull_request_does_and_mentions_nobody(project: Repo) -> None:
+NASTY = [
+    *("@ada", "ada/app#1", "#1", "GH-1", "!7", "https://evil.example/x", "www.evil.example", "mail@evil.example"),
+    *("[x](https://evil.example)", "![x](//evil.example)", "<img src=x onerror=y>", "</td></details>", "<!-- kin report -->"),
+    *("`@ada", "`` ` @ada", "\\| @ada", "\\@ada", "| x | <b>", "&#64;ada", "&lt;b&gt;", "**x** _y_ ~~z~~", "$(touch ran)"),
+    *("`touch ran`", '"; touch ran; "', "'; touch ran; '", "${{ secrets.KEY }}", "%0A::error::x", "::error::x", "/merge"),
+    *("##[set-output name=sha]x", "::set-output name=sha::x", "[x]: //evil.example", "\u202e::error::x", "x\u2028::error::x"),
+]
+"""What a title may be, where it is shown, printed, or handed on."""
+HEAD = "| a | b |\n| --- | --- |"
+
+
+def shown(markdown: str) -> tuple[set[str], str]:
+    """What a host shows of a comment: the kinds of elements in it, and its text outside of code."""
+    page = MarkdownIt("commonmark").enable("table").render(markdown)
+    return set(re.findall(r"<(\w+)", page)), re.sub("<[^>]*>", "", re.sub("(?s)<code.*?</code>", "", page))
+
+
+def tricked(markdown: str) -> bool:
+    elements, text = shown(markdown)
+    known = {"h3", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "ul", "li", "strong", "pre", "details", "summary"}
+    return not elements <= known or bool(re.search(r"@\w|#\d|GH-|\w!\d|//|www\.|ada|touch ran|kin report", text))
+
+
+def test_what_is_said_of_tasks_is_no_markup_and_mentions_nobody(project: Repo) -> None:
+    rows = [f"| {cell(text)} | {cell(text)} |" for text in NASTY]
+    assert not tricked("\n".join([HEAD, *rows])) and shown("\n".join(rows))[1].count("|") == 3 * len(rows)
+    assert not tricked("\n".join(f"- {cell(text)}: {cell(text)}" for text in NASTY))
+    assert not tricked("\n".join(fenced("\n".join([*NASTY, "```", "~~~", "````"]))))
+    assert cell("Log in, with a passkey (v1.2)") == "Log in, with a passkey (v1.2)"
+    assert all(tricked(f"{HEAD}\n| {text} | x |") for text in ("@ada", "#1", "<img src=x>", "//x", "`x | @ada`"))
+
+
+def test_a_report_tells_what_a_pull_request_does(project: Repo) -> None:
+    for n, title in enumerate(NASTY, 2):
+        project.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", title=json.dumps(title)))
     project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", title='"Ask @ada | <b>"', pipeline="\n  - run: touch a.txt"))
+    project.write(".kin/tasks/@ada #1.yaml", task_text("KIN-1"))
     project.commit("a task")
     project.kin("run", "KIN-1")
-    project.kin("decide", "Use one table", "-m", "It is enough")
-    project.write(".kin/tasks/KIN-2.yaml", "id: [")
+    project.kin("decide", "Use one @ada", "-m", "It is enough")
+    project.write(".kin/tasks/KIN-999.yaml", "id: [")
     project.commit("more")
-    text = project.kin("ci", "report", "--base", "main~2").stdout
-    assert text.startswith("<!-- kin report -->\n") and "| KIN\\-1 | Ask @\u200bada \\| \\<b\\> | todo → done |" in text
-    assert "D\\-1: Use one table" in text and "**Cost**: 1 run" in text
+    text = project.kin("ci", "report", "--base", "main~3").stdout
+    first, _, rest = text.partition("\n")
+    assert first == "<!-- kin report -->" and not tricked(rest)
+    assert "| KIN-1 | <code>Ask &#64;ada &#124; &#60;b&#62;</code> | absent → done |" in text
+    assert "D-1: <code>Use one &#64;ada</code>" in text and "**Cost**: 1 run" in text
+
+
+def log_of(job: Repo, *words: str) -> str:
+    """What a host's log gets, both streams in their order."""
+    path = path_with_kin(job.path.parent / "bin")
+    done = subprocess.run(
+        ["kin", *words], cwd=job.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "PATH": path}
+    )
+    assert b"Traceback" not in done.stdout
+    return done.stdout.decode()
+
+
+def test_no_text_of_a_task_is_taken_for_a_command(job: Repo) -> None:
+    for n, title in enumerate(NASTY, 2):
+        job.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", title=json.dumps(title), status=json.dumps(f"x\n{title}")))
+    job.write(".kin/tasks/::error::x.yaml", task_text("KIN-1", title='"##[error]x"', labels="[::error::x]"))
+    job.write(".kin/roles/##[error]x.md", "---\n::error::x\n##[error]x\n")
+    for n in (801, 802):
+        words = r"x\r::error::x\n##[set-output name=sha]x\n ::set-output name=sha::x\n"
+        said = json.dumps(f"printf '%b' '{words}'; exit {n - 798}")
+        job.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", title='"##[error]x"', pipeline=f"\n  - run: {said}"))
+    logs = [log_of(job, "run", "KIN-801"), log_of(job, "run", "KIN-801", "KIN-802"), log_of(job, "run", "KIN-2")]
+    logs += [log_of(job, *words, text) for text in NASTY[-4:] for words in (["run"], ["ci", "matrix"])]
+    for log in logs:
+        assert {name for name, _ in obeyed(log)} <= {"error"} and all(value != "x" for _, value in obeyed(log)), log
+    names = [name for name, _ in obeyed(log_of(job, "check", "--format", "github"))]
+    assert set(names) <= {"error", "warning"} and len(names) > len(NASTY)
+    assert re.fullmatch(r"((status|cost_usd|tokens|branch|sha|url)=[^\r\n]*\n)+", written(job, "GITHUB_OUTPUT"))
+
+
+def test_what_starts_a_job_is_data_to_its_shell(project: Repo, tmp_path: Path) -> None:
+    remote = remote_with(project, 1)
+    flow, out = project.path / ".github/workflows/kin.yml", tmp_path / "out"
+    told = {"PATH": path_with_kin(tmp_path / "bin"), "RUNNER_TEMP": str(tmp_path)}
+    job = remote.job("job")
+    gitlab = yaml.safe_load((ROOT / ".kin-template/ci/gitlab/kin.yml").read_text())["kin run"]["script"]
+    woodpecker = yaml.safe_load((ROOT / ".kin-template/ci/woodpecker/kin.yaml").read_text())["steps"][0]["commands"]
+    lines = [line.replace("$$", "$") for line in (gitlab[-1], woodpecker[-1])]
+    shell = '$(touch ran) `touch ran`; touch ran "; touch ran; \' "'
+    for text in (shell, "'; touch ran; '", "--help", "-C/tmp", "KIN-1\ntouch ran"):
+        code, said = perform(flow, "ready", job.path, {"inputs.task": text}, {**told, "GITHUB_OUTPUT": str(out)})
+        assert code or (text.startswith("KIN-1\n") and out.read_text() == 'tasks=["KIN-1"]\n'), said
+        for line in lines:
+            env = {**os.environ, **told, "KIN_TASK": text}
+            done = subprocess.run(["sh", "-ec", line], cwd=job.path, env=env, capture_output=True, text=True)
+            assert done.returncode == 8 and done.stderr.startswith("error: "), (text, done)
+    assert not [*job.path.rglob("ran"), *tmp_path.glob("ran")] and remote.status_of("KIN-1") == "todo"
 
 
 def test_doctor_tells_what_a_job_lacks(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

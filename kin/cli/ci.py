@@ -8,7 +8,7 @@ from typing import Any
 
 from kin import __version__, git
 from kin.cli.consent import consent
-from kin.cli.job import cell, cost_of, shortened, told
+from kin.cli.job import cost_of, shortened, told
 from kin.cli.output import Call, Result
 from kin.cli.run import report, starter
 from kin.cli.screen import counted
@@ -17,6 +17,7 @@ from kin.errors import Invalid, NotFound, Usage
 from kin.model.record import Run
 from kin.resources import shipped
 from kin.runner.process.signals import Cancel
+from kin.runner.remote.forge import cell
 from kin.runner.remote.host import job_of
 from kin.runner.remote.target import find_target
 from kin.runner.runs.begin import Asked

@@ -15,6 +15,7 @@ from kin.cli.annotate import github
 from kin.cli.cost import Sum
 from kin.cli.output import Call, Result
 from kin.errors import KinError
+from kin.runner.remote.forge import cell, fenced
 from kin.runner.remote.host import job_of
 from kin.runner.remote.store_at import store_at
 from kin.runner.remote.target import find_target
@@ -38,9 +39,19 @@ def told(call: Call, command: Callable[[Call], Result]) -> Result:
             result = command(call)
     except KinError as error:
         _tell(call, host, [{"task": "kin", "status": error.code, "exit": error.exit, "reason": str(error)}])
+        if host in COMMANDS:  # what is printed behind the fence is read for commands again
+            error.message, error.hint = tame(error.message), tame(error.hint)
         raise
     _tell(call, host, result.data if isinstance(result.data, list) else [])
+    if host in COMMANDS:
+        lines = result.lines(call.screen) if callable(result.lines) else result.lines
+        return result._replace(lines=list(map(tame, lines)), warnings=list(map(tame, result.warnings)))
     return result
+
+
+def tame(text: str) -> str:
+    """Text of which no line is a command to GitHub: one begins with `::`, in its older form `##[` may stand anywhere."""
+    return re.sub(r"^(\s*:):|(##)\[", lambda m: f"{m[1]}\u200b:" if m[1] else f"{m[2]}\u200b[", text, flags=re.MULTILINE)
 
 
 @contextmanager
@@ -146,18 +157,6 @@ def summary(ended: Sequence[Mapping[str, Any]], runs: "Sequence[Run | None]") ->
         if one["exit"] and "\n" in one["reason"]:
             lines += ["", f"<details><summary>{cell(one['task'])}</summary>", "", *fenced(one["reason"]), "", "</details>"]
     return shortened("\n".join(lines) + "\n")
-
-
-def cell(text: str) -> str:
-    """Text as it stands in a Markdown table or line: no markup of its own, no mention of anybody."""
-    return re.sub(r"([\\`*_{}\[\]<>()#+!|~@&-])", r"\\\1", " ".join(text.split())).replace("\\@", "@\u200b")
-
-
-def fenced(text: str) -> list[str]:
-    """Text as a block of code that it cannot end."""
-    marks = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, marks + 1)
-    return [fence, text, fence]
 
 
 def shortened(text: str) -> str:

@@ -91,6 +91,25 @@ def web_page(remote: str) -> str:
     return f"https://{found[1]}/{found[2].lstrip('/')}" if found and not os.path.exists(remote) else ""
 
 
+def cell(text: str) -> str:
+    """Text as it stands in a Markdown line or table: no markup of its own, no link, no mention of anybody or anything.
+
+    What is more than words becomes code, in which no host looks for names, issues or addresses, each sign of it as its number:
+    those are read after all that has a meaning to Markdown, tables' bars too.
+    """
+    text = " ".join(text.split())
+    if re.fullmatch(r"((?!www\.|GH-)[^\W_]|[ ,.()→-]|\$(?=\d))*", text, re.IGNORECASE):
+        return text
+    return "<code>" + re.sub(r"[^\w ]|_", lambda sign: f"&#{ord(sign[0])};", text) + "</code>"
+
+
+def fenced(text: str) -> list[str]:
+    """Text as a block of code that it cannot end."""
+    marks = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, marks + 1)
+    return [fence, text, fence]
+
+
 def _filled(words: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
     return [word.format(**values) for word in words]
 

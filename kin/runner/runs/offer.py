@@ -11,7 +11,7 @@ from kin.errors import Invalid, KinError
 from kin.faults import point
 from kin.runner.merge.build import Built
 from kin.runner.remote import origin
-from kin.runner.remote.forge import pull_request
+from kin.runner.remote.forge import cell, pull_request
 from kin.runner.runs.bundle import write_bundle
 from kin.runner.steps.passage import Passage
 
@@ -64,9 +64,10 @@ def in_a_file(p: Passage, why: str) -> Offered:
 
 
 def _body(p: Passage) -> str:
-    """The pull request's text: what was wanted, and what each step says it did."""
-    wanted = [f"- [ ] {line}" for line in p.task.acceptance]
-    steps = [f"- **{s.id}**: {' '.join(s.summary.split())[:300] or s.status}" for s in p.run.steps]
-    gates = [f"- gate `{g.name}`: {g.verdict}" for g in p.run.gates]
-    parts = [p.task.description.strip() if p.task.description else "", "\n".join(wanted), "\n".join([*steps, *gates])]
+    """The pull request's text: what was wanted, and what each step says it did; models may have written all of it."""
+    asked = [cell(line) for line in (p.task.description or "").strip().splitlines()]
+    wanted = [f"- [ ] {cell(line)}" for line in p.task.acceptance]
+    steps = [f"- **{s.id}**: {cell(' '.join(s.summary.split())[:300] or s.status)}" for s in p.run.steps]
+    gates = [f"- gate {cell(g.name)}: {g.verdict}" for g in p.run.gates]
+    parts = ["\n".join(asked), "\n".join(wanted), "\n".join([*steps, *gates])]
     return "\n\n".join(part for part in [*parts, f"<!-- kin: {p.task.id} -->"] if part) + "\n"
