@@ -2,6 +2,7 @@
 
 import json
 import os
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 from conftest import Repo, task_text
 
 from kin.errors import Usage
-from kin.store.bulk import add_all
+from kin.store.bulk import add_all, finish
 from kin.store.project import find
+from kin.store.stream import items
 
 TASKS = [
     {"ref": "api", "title": "The interface", "priority": 1, "labels": ["b", "a"], "x-own": {"deep": [True, None, 1.50]}},
@@ -251,6 +253,41 @@ def test_when_it_is_interrupted_only_what_somebody_edited_stays(store: Repo) -> 
     with pytest.raises(KeyboardInterrupt):
         add(store, "- A\n- B\n- C\n", interrupt)
     assert names(store) == ["KIN-1", "KIN-2"]
+
+
+def test_killed_at_any_point_it_leaves_none_or_all_for_who_looks_next(store: Repo) -> None:
+    store.write("f", "- A\n- B\n- C\n")
+    folder, left = store.path / ".kin/tasks", list[int]()
+    for point in range(1, 100):
+        if store.kin("add", "-F", "f", env={"KIN_FAULT": f"#{point}"}, exit=None).returncode == 0:
+            break
+        finish(find(str(store.path), os.environ))
+        left.append(len(names(store)) - 1)
+        assert not list(folder.glob(".*")), f"killed at {point}"
+        for name in names(store)[1:]:
+            (folder / f"{name}.yaml").unlink()
+    assert set(left) == {0, 3} and left == sorted(left) and names(store)[1:]
+
+
+def test_what_a_killed_one_left_is_said_and_the_next_one_ends_it(store: Repo) -> None:
+    store.write("f", "- A\n- B\n")
+    store.kin("add", "-F", "f", env={"KIN_FAULT": "bulk.put"}, exit=-9)
+    assert "`kin doctor --fix`" in store.kin("check").stdout
+    assert names(store) == ["KIN-1"]
+    store.kin("add", "-F", "-", input="- C\n")
+    assert names(store) == ["KIN-1", "KIN-2", "KIN-3", "KIN-4"]
+
+
+def test_a_list_in_json_is_never_in_memory_as_a_whole() -> None:
+    tasks = [{"title": f"Task {n}", "description": "\N{GRINNING FACE}" + "x" * 1000} for n in range(2000)]
+    for form in (tasks, {"kin": 1, "data": tasks, "warnings": []}):
+        raw = json.dumps(form, ensure_ascii=False).encode()
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in items(raw, "f")) == 2000
+            assert tracemalloc.get_traced_memory()[1] < 1.5 * len(raw)
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_thousand_tasks_that_depend_on_one_another(store: Repo) -> None:

@@ -3,18 +3,21 @@
 The stream is read twice, once to learn names and find faults and once to write, so that its texts are all that is in memory.
 """
 
+import filecmp
+import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from zlib import crc32
 
-from kin.errors import Invalid, NotFound, Place, Usage
+from kin import faults
+from kin.errors import Busy, Invalid, NotFound, Place, Usage
 from kin.model.circles import circles
 from kin.model.fields import Plain, Problem, data_of, dotted
 from kin.model.ids import TASK_ID, identity
 from kin.model.spelling import near_misses, spellings
 from kin.model.status import TaskStatus
 from kin.model.task import TASK_KEYS, Task, build_task
-from kin.store import config, emit, files, numbers, reader, schemas, tasks
+from kin.store import config, emit, files, locks, numbers, reader, schemas, tasks
 from kin.store.project import Project
 from kin.store.stream import Item, items, place_in
 
@@ -26,6 +29,9 @@ MOST = 50
 
 LARGEST = reader.TASK_BOUNDS.size
 """Bytes of a task's file; a character takes six of them at most."""
+
+PATIENCE = 300.0
+"""Seconds to wait for another `kin add --file`: 64 MiB take one minute, most of it the disk's."""
 
 _TOO_LARGE = f"it would be a file of more than {LARGEST:,} bytes; keep long texts elsewhere"
 _SPELLED = spellings(Task)
@@ -239,18 +245,63 @@ def _is_too_large(content: str) -> bool:
 
 
 def write(project: Project, texts: Iterable[tuple[str, str]], total: int, tick: Tick | None = None) -> None:
-    """Write all, or remove again what was written, unless somebody has edited it since."""
-    written: list[tuple[str, int]] = []
+    """Write new tasks' files, all or none: they are gathered in a folder, which gets another name once it holds all.
+
+    Killed before that, none is there; killed after it, `finish` puts the rest in place. Raises Usage if a name is taken.
+    """
+    if not total:
+        return
+    folder = files.inside(project, os.path.join(project.store, "tasks"))
+    gathering, whole = os.path.join(folder, files.GATHERING), os.path.join(folder, files.WHOLE)
+    with locks.wait_lock(locks.lock_path(project.common, "add"), PATIENCE, what="adding many tasks"):
+        _finish(folder)
+        try:
+            for number, (path, content) in enumerate(texts, 1):
+                files.write_new(os.path.join(gathering, os.path.basename(path)), content, synced=False)
+                if tick is not None:
+                    tick(number, total)
+            names = os.listdir(gathering)
+            if not all(_is_free(os.path.join(gathering, name), os.path.join(folder, name)) for name in names):
+                raise Usage("somebody took one of the ids meanwhile; nothing was added", "try again")
+            files.rename_whole(gathering, whole)
+        except BaseException:
+            shutil.rmtree(gathering, ignore_errors=True)  # what stays is never read, and the next one removes it
+            raise
+        if taken := _finish(folder):
+            raise Busy(f"somebody wrote {taken[0]} in the same moment; the others were added", "add that one again")
+
+
+def finish(project: Project) -> None:
+    """End what a killed `write` began, unless one is at work."""
+    folder = os.path.join(project.store, "tasks")
+    left = any(os.path.isdir(os.path.join(folder, name)) for name in (files.GATHERING, files.WHOLE))
+    if left and (held := locks.try_lock(locks.lock_path(project.common, "add"))):
+        with held:
+            _finish(folder)
+
+
+def _finish(folder: str) -> list[str]:
+    """Remove what is not whole, put what is whole in place; names that others have taken."""
+    gathering, whole = os.path.join(folder, files.GATHERING), os.path.join(folder, files.WHOLE)
+    if os.path.isdir(gathering):
+        shutil.rmtree(gathering)
+    if not os.path.isdir(whole):
+        return []
+    taken = [name for name in sorted(os.listdir(whole)) if not _put(os.path.join(whole, name), os.path.join(folder, name))]
+    files.sync_folder(whole)
+    shutil.rmtree(whole)
+    return taken
+
+
+def _put(mine: str, path: str) -> bool:
+    """Give a file its place; False if another one is there."""
+    faults.point("bulk.put")
     try:
-        for path, content in texts:
-            files.add_file(project, path, content)
-            written.append((path, crc32(content.encode())))
-            if tick is not None:
-                tick(len(written), total)
-    except BaseException as error:
-        for path, checksum in written:
-            if crc32(files.read_text(path, path).encode()) == checksum:
-                files.remove_file(project, path)
-        if isinstance(error, FileExistsError):
-            raise Usage("somebody took one of the ids meanwhile; nothing was added", "try again") from None
-        raise
+        os.link(mine, path)
+    except FileExistsError:  # put there before the kill, if it is the same
+        return filecmp.cmp(mine, path, shallow=False)
+    return True
+
+
+def _is_free(mine: str, path: str) -> bool:
+    return not os.path.lexists(path) or filecmp.cmp(mine, path, shallow=False)

@@ -16,8 +16,6 @@ from kin.store.project import STORE, Project
 
 OTHERS = frozenset({"README.md", ".gitattributes", ".gitignore", ".gitkeep", ".keep"})
 """Files that people and git put into any folder."""
-TEMPORARY = ".kin.tmp"
-"""How the names end that kin writes under; one that a killed kin left goes with the next write."""
 
 Tick = Callable[[int, int], None]
 """Told how many files were read, of at most how many."""
@@ -96,7 +94,7 @@ def listing(project: Project) -> Listing:
                     found.findings.append(_stray(name + "/"))
             elif inspection.kind_of(name):
                 found.names.append(name)
-            elif not (entry.name in OTHERS or entry.name.endswith(TEMPORARY) or name.startswith("schema/")):
+            elif not (entry.name in OTHERS or entry.name.endswith(files.TEMPORARY) or name.startswith("schema/")):
                 found.findings.append(_stray(name))
     return found
 
@@ -115,6 +113,9 @@ def _is_read(name: str) -> bool:
 
 
 def _stray(name: str) -> Finding:
+    if name.endswith((f"{files.GATHERING}/", f"{files.WHOLE}/")):
+        hint = "another one ends what it began, `kin doctor --fix` too"
+        return Finding("stray", Place(f"{STORE}/{name}"), "a `kin add --file` was killed, or is at work", hint)
     near = "name it .yaml" if name.endswith(inspection.SUFFIXES) else "keep it elsewhere"
     return Finding("stray", Place(f"{STORE}/{name}"), "kin does not read this", near)
 

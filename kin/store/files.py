@@ -34,6 +34,8 @@ GAP = 0.1
 SETTLED_NS = 2_000_000_000
 """An empty file that is younger was truncated by somebody who is about to write it."""
 
+GATHERING, WHOLE = ".kin.adding", ".kin.added"
+"""Folders in tasks/ that hold new files: not all of them yet, and all (kin.store.bulk)."""
 TEMPORARY = ".kin.tmp"
 """One name a folder: only the store lock's holder writes it, so what a killed kin left goes with the next write or recovery."""
 
@@ -193,7 +195,7 @@ def _swap(real: str, tmp: str, raw: bytes, stamp: Stamp, leased: int | None) -> 
         if not untouched:
             _put_back(real, tmp, ours)
         os.unlink(tmp)
-        _sync_folder(real)
+        sync_folder(real)
     finally:
         os.close(ours)
     faults.point("files.done")
@@ -224,7 +226,7 @@ def _replace_if_same(real: str, tmp: str, raw: bytes, stamp: Stamp) -> bool:
         return False
     os.replace(tmp, real)
     faults.point("files.swapped")
-    _sync_folder(real)
+    sync_folder(real)
     faults.point("files.done")
     return True
 
@@ -282,7 +284,7 @@ def _write_all(fd: int, content: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _sync_folder(path: str) -> None:
+def sync_folder(path: str) -> None:
     """Make the names in `path`'s folder durable: without it, a rename or a new file is gone after a power cut."""
     fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -298,7 +300,7 @@ def make_folder(path: str, mode: int = 0o777) -> None:
     make_folder(os.path.dirname(path), mode)
     with suppress(FileExistsError):
         os.mkdir(path, mode)
-    _sync_folder(path)
+    sync_folder(path)
 
 
 def add_file(project: Project, path: str, text: str) -> None:
@@ -307,15 +309,17 @@ def add_file(project: Project, path: str, text: str) -> None:
     write_new(path, text)
 
 
-def write_new(path: str, text: str) -> None:
+def write_new(path: str, text: str, *, synced: bool = True) -> None:
     """Write a file that must not exist yet, durable, all at once or not at all; parents are made.
 
-    Needs no lock: the name is taken by link(2). Raises FileExistsError if it is taken, Invalid if it cannot be written.
+    Needs no lock: the name is taken by link(2). Its name is durable if `synced`, else when the folder is. Raises
+    FileExistsError if it is taken, Invalid if it cannot be written.
     """
     try:
         make_folder(os.path.dirname(path))
         _write_new(path, text.encode())
-        _sync_folder(path)
+        if synced:
+            sync_folder(path)
     except FileExistsError:
         raise
     except OSError as error:
@@ -387,12 +391,19 @@ def remove_file(project: Project, path: str) -> None:
     with store_lock(project.common):
         try:
             os.unlink(path)
-            _sync_folder(path)
+            sync_folder(path)
         except FileNotFoundError:
             return
         except OSError as error:
             shown = os.path.relpath(path, project.root)
             raise Invalid(f"cannot be removed: {error.strerror}", where=Place(shown)) from error
+
+
+def rename_whole(folder: str, new: str) -> None:
+    """Give a folder another name in one step, with all that was written there: after a power cut it has all or the old name."""
+    sync_folder(os.path.join(folder, ""))
+    os.rename(folder, new)
+    sync_folder(new)
 
 
 def rename_file(project: Project, old: str, new: str) -> None:
@@ -405,7 +416,7 @@ def rename_file(project: Project, old: str, new: str) -> None:
             if os.path.lexists(new) and not os.path.samefile(old, new):  # the same one where names do not differ by case
                 raise Busy(f"there is a {wanted} already", "look at it and try again")
             os.rename(old, new)
-            _sync_folder(new)
+            sync_folder(new)
         except FileNotFoundError:
             raise NotFound(f"there is no {shown}") from None
         except OSError as error:
@@ -421,7 +432,7 @@ def write_own(path: str, text: str) -> None:
         make_folder(os.path.dirname(path), 0o700)
         tmp = _write_temporary(path, text.encode(), None, os.path.basename(_own_temporary(path)))
         os.replace(tmp, path)
-        _sync_folder(path)
+        sync_folder(path)
     except OSError as error:
         raise Invalid(f"cannot be written: {error.strerror}", where=Place(path)) from error
     faults.point("files.own")
@@ -438,6 +449,6 @@ def remove_own(path: str) -> None:
             with suppress(FileNotFoundError):
                 os.unlink(name)
         if os.path.isdir(os.path.dirname(path)):
-            _sync_folder(path)
+            sync_folder(path)
     except OSError as error:
         raise Invalid(f"cannot be removed: {error.strerror}", where=Place(path)) from error

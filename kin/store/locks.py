@@ -22,7 +22,7 @@ from kin.store.project import file_name
 
 T = TypeVar("T")
 
-ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "budget", "git", "move", "store")
+ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "budget", "git", "move", "add", "store")
 """The order in which one process may take locks. Everybody climbs the same way, so nobody can wait in a circle."""
 
 GRACE = 0.02

@@ -5,7 +5,7 @@ YAML is cut into documents and list items first, since the reader takes one mapp
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
 from kin.errors import Invalid, Place
@@ -25,6 +25,8 @@ _DOCUMENT = re.compile(rb"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DASH = re.compile(rb"^-(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _MEANT = re.compile(rb"^(?![ \t]*(?:#|\r?$)|%).", re.MULTILINE)
 _BLANKS = re.compile(r"[ \t\r\n]*")
+_FIRST = re.compile(rb"\s*([^\n]*)\s*(\S?)")
+"""The first line that is not empty, and whether there is more."""
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -127,77 +129,131 @@ def _list_in(data: dict[str, Any]) -> str | None:
     return next((key for key in _LISTS if isinstance(data.get(key), list) and "title" not in data), None)
 
 
-# JSON
+# JSON: where values end is found in a text of one character a byte; each is then read again as what it is. The whole stream
+# as UTF-8 text, and all of its values at once, would take up to ten times its size.
 
 
 def _json(raw: bytes, path: str) -> Iterator[Item]:
     """JSON Lines, where the first line is whole; else values over several lines, those of a list at the top one by one."""
-    first = raw.lstrip(b" \t\r\n").partition(b"\n")[0].strip()
-    try:
-        _decode(_text(first, path, 1), 0, path, 1)
-        in_lines = first[:1] == b"{" and first[-1:] == b"}"
-    except Invalid:
-        in_lines = False
-    if not in_lines:
-        yield from _json_text(_text(raw, path, 1), 1, path)
+    first, more = _FIRST.match(raw).groups()  # type: ignore[union-attr]
+    if not more or not _is_whole(first.strip()):
+        yield from _Json(raw, path, 1).items()
         return
     start, line = 0, 1
     while start < len(raw):
         end = raw.find(b"\n", start) + 1 or len(raw)
-        yield from _json_text(_text(raw[start:end], path, line), line, path)
+        yield from _Json(raw[start:end], path, line).items()
         start, line = end, line + 1
 
 
-def _json_text(text: str, line: int, path: str) -> Iterator[Item]:
-    """Values one after the other; the text begins in line `line` of the stream."""
-    first, counted, inside = line, 0, False
-    at = _next(text, 0)
-    while at < len(text):
-        line += text.count("\n", counted, at)
-        counted = at
-        if not inside and text[at] == "[":
-            inside, at = True, _next(text, at + 1)
-            if text[at : at + 1] != "]":
-                continue
-        else:
-            value, at = _decode(text, at, path, first)
-            yield from _values(value, path, line)
-            at = _next(text, at)
-        if inside:
-            if text[at : at + 1] not in (",", "]"):
-                raise Invalid("a `,` or the list's `]` is missing", "", _place(text, at, path, first))
-            inside = text[at] == ","
-            at = _next(text, at + 1)
-            if inside and text[at : at + 1] == "]":
-                raise Invalid("a `,` before the list's `]`", "remove it", _place(text, at, path, first))
-    if inside:
-        raise Invalid("the list is never closed", "end it with `]`", _place(text, at, path, first))
-
-
-def _next(text: str, at: int) -> int:
-    return _BLANKS.match(text, at).end()  # type: ignore[union-attr]
-
-
-def _place(text: str, at: int, path: str, line: int) -> Place:
-    begin = text.rfind("\n", 0, at) + 1
-    return Place(path, text.count("\n", 0, at) + line, at - begin + 1)
-
-
-def _decode(text: str, at: int, path: str, line: int) -> tuple[Any, int]:
-    """The value at an offset of the text, which begins in line `line`, and the offset behind it."""
-    from json import JSONDecodeError, JSONDecoder
-
-    decoder = JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, parse_constant=str)
+def _is_whole(line: bytes) -> bool:
     try:
-        return decoder.raw_decode(text, at)
-    except JSONDecodeError as error:
-        hint = "what begins with `{` or `[` is JSON: keys and texts stand in double quotes"
-        raise Invalid(f"this is no JSON: {error.msg}", hint, _place(text, error.pos, path, line)) from None
-    except ValueError as error:
-        raise Invalid(str(error), "keep one of them", _place(text, at, path, line)) from None
-    except RecursionError:
-        where = _place(text, at, path, line)
-        raise Invalid(f"nested deeper than {TASK_BOUNDS.depth} levels", "flatten it", where) from None
+        _decode(line.decode("latin-1"), 0)
+        return line[:1] == b"{" and line[-1:] == b"}"
+    except ValueError:
+        return False
+
+
+class _Json:
+    """Values one after the other, from line `line` of the stream on."""
+
+    def __init__(self, raw: bytes, path: str, line: int) -> None:
+        self.raw, self.path, self.line = raw, path, line
+        self.text = raw.decode("latin-1")
+
+    def items(self) -> Iterator[Item]:
+        line, counted = self.line, 0
+        for start, end in self.values():
+            line += self.text.count("\n", counted, start)
+            counted = start
+            value, _ = self.decode(_text(self.raw[start:end], self.path, line), 0, start)
+            yield _item(_plain(value, self.path, line), self.path, line)
+
+    def values(self) -> Iterator[tuple[int, int]]:
+        """Begin and end of each task."""
+        at = self.next(0)
+        while at < len(self.text):
+            if self.text[at] == "[":
+                at = yield from self.elements(at + 1)
+            elif found := self.held(at):
+                yield from self.elements(found[0] + 1)
+                at = found[1]
+            else:
+                start, at = at, self.decode(self.text, at)[1]
+                yield start, at
+            at = self.next(at)
+
+    def elements(self, at: int) -> Generator[tuple[int, int], None, int]:
+        """Begin and end of each value of a list whose `[` stands before; the offset behind its `]`."""
+        at = self.next(at)
+        while (sign := self.text[at : at + 1]) != "]":
+            if not sign:
+                raise self.fault("the list is never closed", "end it with `]`", at)
+            start, at = at, self.decode(self.text, at)[1]
+            yield start, at
+            at = self.next(at)
+            if (sign := self.text[at : at + 1]) not in (",", "]"):
+                raise self.fault("a `,` or the list's `]` is missing", "", at)
+            at = self.next(at + 1) if sign == "," else at
+            if sign == "," and self.text[at : at + 1] == "]":
+                raise self.fault("a `,` before the list's `]`", "remove it", at)
+        return at + 1
+
+    def held(self, at: int) -> tuple[int, int] | None:
+        """Where the list of tasks begins that an object holds, if it is no task itself, and the offset behind the object."""
+        starts: dict[str, int] = {}
+        if self.text[at] != "{":
+            return None
+        at, sign = self.next(at + 1), ","
+        while sign == "," and self.text[at : at + 1] == '"':
+            key, at = self.decode(self.text, at)
+            at = self.next(at)
+            if self.text[at : at + 1] != ":" or key in starts or key == "title":
+                return None
+            starts[key] = at = self.next(at + 1)
+            at = self.next(self.behind(at))
+            sign, at = self.text[at : at + 1], self.next(at + 1)
+        lists = [starts[name] for name in _LISTS if name in starts and self.text[starts[name]] == "["]
+        return (lists[0], at) if lists and sign == "}" else None
+
+    def behind(self, at: int) -> int:
+        """The offset behind a value; those of a list are gone through one by one."""
+        if self.text[at : at + 1] != "[":
+            return self.decode(self.text, at)[1]
+        elements = self.elements(at + 1)
+        while True:
+            try:
+                next(elements)
+            except StopIteration as end:
+                return int(end.value)
+
+    def next(self, at: int) -> int:
+        return _BLANKS.match(self.text, at).end()  # type: ignore[union-attr]
+
+    def decode(self, text: str, at: int, moved: int = 0) -> tuple[Any, int]:
+        """The value at an offset of a text which begins at the offset `moved`, and the offset behind it. Raises Invalid."""
+        from json import JSONDecodeError
+
+        try:
+            return _decode(text, at)
+        except JSONDecodeError as error:
+            hint = "what begins with `{` or `[` is JSON: keys and texts stand in double quotes"
+            raise self.fault(f"this is no JSON: {error.msg}", hint, error.pos + moved) from None
+        except ValueError as error:
+            raise self.fault(str(error), "keep one of them", at + moved) from None
+        except RecursionError:
+            raise self.fault(f"nested deeper than {TASK_BOUNDS.depth} levels", "flatten it", at + moved) from None
+
+    def fault(self, message: str, hint: str, at: int) -> Invalid:
+        begin = self.raw.rfind(b"\n", 0, at) + 1
+        column = len(self.raw[begin:at].decode(errors="replace")) + 1
+        return Invalid(message, hint, Place(self.path, self.raw.count(b"\n", 0, at) + self.line, column))
+
+
+def _decode(text: str, at: int) -> tuple[Any, int]:
+    from json import JSONDecoder
+
+    return JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, parse_constant=str).raw_decode(text, at)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -206,12 +262,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
         raise ValueError(f"the key `{twice}` stands there twice")
     return data
-
-
-def _values(value: Any, path: str, line: int) -> Iterator[Item]:
-    name = _list_in(value) if isinstance(value, dict) else None
-    for one in value[name] if name else [value]:
-        yield _item(_plain(one, path, line), path, line)
 
 
 def _plain(value: Any, path: str, line: int, depth: int = 1) -> Plain:

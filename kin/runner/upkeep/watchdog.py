@@ -19,7 +19,7 @@ from kin.runner.merge.refs import drop_stale
 from kin.runner.runs import claim
 from kin.runner.runs.ending import may_edit, outcome, pay_owed_edit, put_status, retire
 from kin.runner.runs.notify import notify
-from kin.store import config, files, locks, records, tasks, trust
+from kin.store import bulk, config, files, locks, records, tasks, trust
 from kin.store.project import Project
 
 __all__ = ["recover", "sweep"]
@@ -50,6 +50,7 @@ def _drop_ref_locks(project: Project) -> None:
 def sweep(project: Project) -> list[str]:
     """Put right every run whose process is gone, and pay what git's state put off."""
     files.clear_temporaries(project)
+    bulk.finish(project)
     runs, said = records.all_live(project)
     for run in runs:
         owed = bool(run.live.pending_edit)
