@@ -194,6 +194,11 @@ def is_ancestor(cwd: str, older: str, newer: str) -> bool:
     return git(cwd, "merge-base", "--is-ancestor", older, newer, ok=(0, 1)).code == 0
 
 
+def is_whole(cwd: str, old: str, new: str) -> bool:
+    """Whether all that commit `new` has and `old` has not is there: commits, trees and files."""
+    return git(cwd, "rev-list", "--objects", "--quiet", new, f"^{old}", ok=(0, 128)).code == 0
+
+
 def merge_base(cwd: str, one: str, other: str) -> str | None:
     """The best common ancestor of two commits, or None."""
     out = git(cwd, "merge-base", one, other, ok=(0, 1))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,21 @@ def test_a_lock_that_a_child_inherited_stays_held_when_its_taker_closes_it(commo
     assert is_held(lock_path(common, "KIN-1.kids"))
     child.communicate()
     assert not is_held(lock_path(common, "KIN-1.kids"))
+
+
+def test_a_git_that_prunes_is_outwaited_and_no_other(common: str) -> None:
+    os.mkdir(common)
+    pid, ended = Path(common, "gc.pid"), Path(common, "ended")
+    script = f"read x; touch {ended}; rm {pid}"
+    pruning = subprocess.Popen(["sh", "-c", script, "git", "gc", "--prune=now"], stdin=subprocess.PIPE)
+    for stale in (f"{os.getpid()} {os.uname().nodename}", f"{pruning.pid} elsewhere", "99999999 x", "?"):
+        pid.write_text(stale)
+        locks.outwait_gc(common)
+    pid.write_text(f"{pruning.pid} {os.uname().nodename}")
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(lambda: (locks.outwait_gc(common), ended.exists()))
+        pruning.communicate(b"\n")
+    assert waiting.result()[1]
 
 
 def test_looking_creates_nothing_and_takes_nothing(common: str) -> None:

@@ -28,6 +28,9 @@ ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "budget", "gi
 GRACE = 0.02
 """Seconds that a claim outwaits a reader which probes the same lock (LOCK_SH): without it 0.4 % of claims were falsely busy."""
 
+GC_PATIENCE = 60.0
+"""Seconds to wait for a `git gc --prune` that somebody started."""
+
 MANY = 2000
 """Lock files that are cheaper to ask one by one than to look up in the kernel's table."""
 
@@ -153,6 +156,27 @@ def wait_until(attempt: Callable[[], T | None], seconds: float, cancel: int | No
         pause = min(max(0.001, waited / 50), 0.05, seconds - waited)
         if select.select([] if cancel is None else [cancel], [], [], pause)[0]:
             return None
+
+
+def outwait_gc(git_common: str) -> None:
+    """Wait until no `git gc --prune` is at work: it deletes what others write meanwhile, also what they use.
+
+    Not for longer than GC_PATIENCE; other collections delete only what is weeks old, and nobody waits for them.
+    """
+    wait_until(lambda: None if _prunes(git_common) else True, GC_PATIENCE)
+
+
+def _prunes(git_common: str) -> bool:
+    """Whether the process lives that `gc.pid` names, and was asked to prune, where that can be seen."""
+    try:
+        with open(os.path.join(git_common, "gc.pid"), encoding="utf-8", errors="replace") as file:
+            pid, _, host = file.read().strip().partition(" ")
+        if host != os.uname().nodename or not sys.platform.startswith("linux"):
+            return host == os.uname().nodename
+        with open(f"/proc/{int(pid)}/cmdline", "rb") as words:
+            return b"--prune" in words.read()
+    except (OSError, ValueError):  # none at work
+        return False
 
 
 @contextmanager

@@ -249,15 +249,36 @@ def make_ready(p: Passage, old: Run | None, base: str) -> None:
         os.unlink(records.stop_mark(p.project, p.task.id))  # of a `kin stop` that was killed: this run is wanted
     point("record.saved")
     p.say("start", text=p.run.run)
-    made = worktree.ensure(p.project, p.settings, p.task.id, p.run.run, p.live.head or base, p.environ)
+    start, head = p.live.start, p.live.head
+    lost = start if start and head and not git.is_whole(p.project.root, start, head) else None
+    if lost is not None:
+        git.git(p.project.root, "update-ref", "-m", "kin: its objects are gone", p.branch_ref, lost)
+    made = worktree.ensure(p.project, p.settings, p.task.id, p.run.run, lost or head or base, p.environ)
     p.path = made.path
     p.fresh = made.gitdir if made.fresh else None
-    p.save(worktree=made.path, start=p.live.start or made.start)
+    p.save(worktree=made.path, start=start or made.start)
     point("worktree.ready")
+    if lost is not None:
+        _commit_again(p, made.gitdir, lost)
     p.say("worktree", text=made.path)
     if first_unfinished(p.run) is not None:
         _take_up_commit(p, old)
         back_to_last_step(p)
+
+
+def _commit_again(p: Passage, gitdir: str, start: str) -> None:
+    """Make one commit of all that the worktree holds: a `git prune` deleted objects of the branch while they were written.
+
+    If the worktree holds nothing either, the steps must be played again.
+    """
+    salvage.rebuild_index(p.path, gitdir)
+    done = [step.id for step in p.run.steps if step.status == StepStatus.done]
+    words = f"kin: {p.task.id} again"
+    new = commit.commit_step(p.path, p.branch_ref, start, words, {"Kin-Run": p.run.run}, target=p.target.oid)
+    again = {"commit": new} if new else {"status": StepStatus.pending}
+    p.save(head=new, steps=tuple(s._replace(**again) if s.id in done else s for s in p.run.steps))
+    words = "its commits were made again from the worktree" if new else "nothing of it was left, so it starts over"
+    p.say("note", text=f"objects of {p.run.branch} are gone (did a `git prune` run?); {words}")
 
 
 def _clear_stray_branch(p: Passage) -> None:

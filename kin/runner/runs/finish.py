@@ -167,6 +167,7 @@ def _gate(p: Passage, built: Built) -> Outcome | None:
 
 def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
     """The merge, with the record as it is now, or the state commit of a run whose branch has no commit of its own."""
+    locks.outwait_gc(p.project.git_common)
     cwd = p.project.root
     extra = _brought(p.project, p.target.oid, p.task.id) | files_of(p)
     ended = p.run._replace(status=RunStatus.completed, ended=now(), reason="", merge=None)

@@ -15,6 +15,7 @@ from kin.errors import Failed
 from kin.faults import point
 from kin.runner.tree.registry import clear_locks
 from kin.runner.tree.salvage import read_status
+from kin.store.locks import outwait_gc
 from kin.store.project import Project
 
 STORE = ".kin"
@@ -118,7 +119,8 @@ def found_out(
     after = after or look(path)
     found = list(_left_branch(before, after, branch))
     found += _unfit(path, after, resolving)
-    found += _store_touched(path, before, after)
+    if after.head is not None:  # without its branch all that the index holds looks new
+        found += _store_touched(path, before, after)
     found += _committed(path, before, after, target)
     found += (f"moved {ref}" for ref in _moved(project, before, after, branch, f"{task}.{run}@kin"))
     return found
@@ -269,6 +271,7 @@ def commit_step(
     if unfit := list(_unfit(path, after, resolving=True)):
         raise Failed("the step " + "; it ".join(unfit), "mend it in the worktree")
     clear_locks(path)
+    outwait_gc(git.common_of(git.linked_gitdir(path) or path))
     if any(e.unmerged or e.xy == "??" or e.xy[1] != "." for e in after.entries):
         # --sparse: what a step made outside of the person's own sparse patterns is its work too; safecrlf: a no to line ends
         # that core.autocrlf will change back is meant for a person, who could answer it

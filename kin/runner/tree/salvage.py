@@ -15,6 +15,7 @@ from typing import NamedTuple
 from kin import git
 from kin.errors import Conflict, Invalid
 from kin.faults import point
+from kin.store.locks import outwait_gc
 
 PREFIX = "refs/kin/salvage/"
 
@@ -60,6 +61,7 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, start: str 
         return Saved(None, True, [])
     index = os.path.join(gitdir, "kin-salvage-index")
     saved = _Files(path, {"GIT_INDEX_FILE": index}, fds)
+    outwait_gc(git.common_of(gitdir))
     try:
         _copy_index(path, gitdir, index, found)
         nested = _nested(path, found, head, own)
