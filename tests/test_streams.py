@@ -125,6 +125,31 @@ def test_an_agents_own_words_about_limits_are_no_limit() -> None:
     assert claude.end(0, signalled=False).kind == ""
 
 
+def test_messages_that_come_in_pieces_are_counted_once_and_however_many_there_are() -> None:
+    claude = reader_of("claude")
+    for n in range(20_000):
+        for out in (1, 5):
+            usage = {"input_tokens": 10, "output_tokens": out}
+            for name in (f"m{n}", "helper"):
+                claude.feed("stdout", json.dumps({"type": "assistant", "message": {"id": name, "content": [], "usage": usage}}))
+    assert claude.tokens == {"in": 200_010, "out": 100_005, "cached": 0}
+
+
+@pytest.mark.parametrize("agent", ["text", "gemini", "opencode"])
+def test_of_a_final_message_without_end_the_end_is_kept(agent: str) -> None:
+    stream = reader_of(agent) if agent != "text" else READERS["text"](AGENTS["claude"], lambda: NOW)
+    for n in range(20_000):
+        text = f"this is line {n} of a very long story\n"
+        event = (
+            {"type": "message", "role": "assistant", "content": text}
+            if agent == "gemini"
+            else {"type": "text", "part": {"text": text}}
+        )
+        stream.feed("stdout", text[:-1] if agent == "text" else json.dumps(event))
+    assert stream.final.endswith(" 19998 of a very long story\nthis is line 19999 of a very long story\n")
+    assert 250_000 < len(stream.final) < 270_000
+
+
 def test_any_command_is_judged_by_its_exit_and_its_output_is_its_message() -> None:
     agent = AGENTS["claude"].model_copy(update={"format": "text", "signs": AGENTS["claude"].signs})
     stream = READERS["text"](agent, lambda: NOW)

@@ -10,9 +10,9 @@ from typing import Any
 from kin.streams import until
 from kin.streams.reading import StreamReader, at, count, matches, text_at
 
-KEPT = 256 * 1024
-"""Characters of a plain text's end that are its final message."""
 GIST = 200
+UNDER_WAY = 100
+"""Messages of a client and its helpers that may still grow; an older one is counted as it stands."""
 
 
 def _tool(name: Any, given: Any) -> str:
@@ -34,7 +34,10 @@ class TextStream(StreamReader):
         if matches(self.signs.done, line):
             self.closed = True
         else:
-            self.final = "" if matches(self.signs.begin, line) else f"{self.final}{line}\n"[-KEPT:]
+            if matches(self.signs.begin, line):
+                self.final = ""
+            else:
+                self.says_more(f"{line}\n")
         self.tells_usage(line)
         return line
 
@@ -79,8 +82,7 @@ class ClaudeStream(StreamReader):
     def _assistant(self, message: Any) -> str:
         self.goes_on()
         if usage := at(message, "usage"):
-            self._messages[text_at(message, "id")] = _used(usage, _USAGE)  # it comes in pieces, each with its tokens so far
-            self._sum(self._messages.values())
+            self._count(text_at(message, "id"), _used(usage, _USAGE))
         parts = at(message, "content")
         told = []
         for part in parts if isinstance(parts, list) else ():
@@ -90,8 +92,14 @@ class ClaudeStream(StreamReader):
                 told.append(_tool(at(part, "name"), at(part, "input")))
         return "\n".join(told)
 
-    def _sum(self, used: Any) -> None:
-        self.tokens.update(zip(("in", "out", "cached"), map(sum, zip(*used, strict=True)), strict=True))
+    def _count(self, message: str, used: tuple[int, int, int]) -> None:
+        """A message comes in pieces, each with its tokens so far, beside those of a few others that are under way."""
+        before = self._messages.pop(message, (0, 0, 0))
+        self._messages[message] = used
+        if len(self._messages) > UNDER_WAY:
+            del self._messages[next(iter(self._messages))]
+        for name, new, old in zip(self.tokens, used, before, strict=True):
+            self.tokens[name] += new - old
 
     def _result(self, event: Mapping[str, Any]) -> None:
         said = text_at(event, "result")
@@ -105,7 +113,8 @@ class ClaudeStream(StreamReader):
         self.cost_usd = float(cost) if isinstance(cost, (int, float)) else None
         models = event.get("modelUsage")
         used = [_used(m, _BY_MODEL) for m in (models.values() if isinstance(models, dict) else ())]
-        self._sum(used or [_used(event.get("usage"), _USAGE)])
+        total = map(sum, zip(*(used or [_used(event.get("usage"), _USAGE)]), strict=True))
+        self.tokens = dict(zip(self.tokens, total, strict=True))
 
 
 _USAGE = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
@@ -177,7 +186,7 @@ class GeminiStream(StreamReader):
                 self.model = text_at(event, "model") or self.model
             case "message" if event.get("role") == "assistant":
                 self.goes_on()
-                self.final += text_at(event, "content")
+                self.says_more(text_at(event, "content"))
                 return text_at(event, "content")
             case "tool_use":
                 self.goes_on()
@@ -203,7 +212,7 @@ class OpenCodeStream(StreamReader):
                 self.goes_on()
                 self.final = ""
             case "text":
-                self.final += text_at(part, "text")
+                self.says_more(text_at(part, "text"))
                 return text_at(part, "text")
             case "tool_use":
                 return _tool(at(part, "tool"), at(part, "state", "input"))

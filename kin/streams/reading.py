@@ -18,6 +18,8 @@ PATIENCE = 60.0
 SOON = 600.0
 """Seconds within which a service that is busy takes us again; one that names a later time has set a limit."""
 LAST_LINES = 20
+KEPT = 256 * 1024
+"""Characters of a final message's end that are kept, where it comes in pieces."""
 BUSY = (408, 429, 500, 502, 503, 504, 529)
 REFUSED = (401, 403)
 
@@ -75,7 +77,8 @@ class StreamReader:
         self.version: str | None = None
         self.model: str | None = None
         self.turns: int | None = None
-        self.final = ""
+        self._final: deque[str] = deque()
+        self._final_size = 0
         self.stuck = ""
         self.signs = agent.signs
         self.closed: bool | None = None
@@ -85,6 +88,22 @@ class StreamReader:
         self.until: datetime | None = None
         self._clock = clock
         self._last: deque[str] = deque(maxlen=LAST_LINES)
+
+    @property
+    def final(self) -> str:
+        """The final message so far: at most about the last KEPT characters of it."""
+        return "".join(self._final)
+
+    @final.setter
+    def final(self, text: str) -> None:
+        self._final, self._final_size = deque([text]), len(text)
+
+    def says_more(self, text: str) -> None:
+        """Another piece of the final message; a client may say millions, so none is ever copied."""
+        self._final.append(text)
+        self._final_size += len(text)
+        while self._final_size - len(self._final[0]) >= KEPT:
+            self._final_size -= len(self._final.popleft())
 
     def feed(self, stream: str, line: str) -> str:
         """Take one line of `stdout` or `stderr`; words that tell a person what it says, or ""."""
