@@ -1,5 +1,6 @@
 """Writing beside people: nothing half-written, nothing lost, whatever dies, fills up or saves in between."""
 
+import errno
 import os
 import re
 import resource
@@ -9,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Repo, wait_for
 
 from kin.errors import Busy, Invalid, NotFound
-from kin.store import files
+from kin.store import bulk, files
 from kin.store.files import edit_file, read_stamped, remove_file, replace, write_new, write_own
 from kin.store.locks import lock_path, try_lock
 from kin.store.project import Project, find
@@ -414,6 +416,92 @@ def test_killed_while_making_a_file_there_is_none(path: str) -> None:
     assert _names(path) == ["KIN-1.yaml"]
 
 
+CALLS = ["open", "read", "write", "close", "fsync", "fchmod", "stat", "fstat", "lseek", "dup", "mkdir", "rmdir"]
+CALLS += ["link", "unlink", "rename", "replace", "listdir", "scandir"]
+"""Calls of the system that a write makes through `os`; `_exchange` is one more."""
+FAULTS = {"EIO": errno.EIO, "ENOSPC": errno.ENOSPC, "EINTR": errno.EINTR, "short": 0, "kill": -1}
+
+
+def _spoil(count: int, fault: int) -> Callable[[], bool]:
+    """Let the `count`-th call from now on fail, write a half of what it is given, or be the last; returns whether it came."""
+    passed = 0
+
+    def spoiled(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal passed
+            passed += 1
+            if passed != count or (fault == 0 and name != "write"):
+                return real(*args, **options)
+            if fault == 0:
+                return real(args[0], args[1][: len(args[1]) // 2])
+            if fault < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if name == "close":
+                of_lock = "/locks/" in os.readlink(f"/proc/self/fd/{args[0]}")
+                real(*args)  # as the kernel does: the descriptor is gone, whatever it says
+                if of_lock:  # which holds nothing to write, so closing it cannot fail
+                    return None
+            raise OSError(fault, os.strerror(fault), *(a for a in args[:1] if isinstance(a, str)))
+
+        return call
+
+    for name in CALLS:
+        setattr(os, name, spoiled(name, getattr(os, name)))
+    files._exchange = spoiled("exchange", files._exchange)  # type: ignore[assignment]
+    return lambda: passed >= count
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("write", ["edit", "new", "own", "many"])
+def test_whatever_call_fails_there_is_the_old_or_the_new(store: Project, path: str, write: str, fault: str) -> None:
+    folder, own = os.path.dirname(path), os.path.join(store.common, "run", "x")
+    fresh = [os.path.join(folder, f"KIN-{n}.yaml") for n in (2, 3)]
+    ways: dict[str, tuple[list[str], Callable[[], object]]] = {
+        "edit": ([path], lambda: edit_file(store, path, _to_done)),
+        "new": (fresh[:1], lambda: write_new(fresh[0], TEXT)),
+        "own": ([own], lambda: write_own(own, _to_done(TEXT))),
+        "many": (fresh, lambda: bulk.write(store, [(name, TEXT) for name in fresh], 2)),
+    }
+    targets, way = ways[write]
+    write_own(own, TEXT)
+
+    def state() -> list[str | None]:
+        return [_text(name) if os.path.exists(name) else None for name in targets]
+
+    old = state()
+    way()
+    new = state()
+    for count in range(1, 200):
+        for name, text in zip(targets, old, strict=True):
+            os.unlink(name) if text is None else Path(name).write_text(text)
+
+        def spoiled(count: int = count) -> None:
+            came = _spoil(count, FAULTS[fault])
+            try:
+                way()
+            except Invalid as error:
+                assert any(os.path.basename(name) in str(error) for name in (*targets, folder, "locks/store", "locks/add")), (
+                    error
+                )
+                os._exit(7)
+            os._exit(0 if came() else 42)
+
+        end = _end_of(_child(spoiled))
+        assert end in (0, 7, 42, -signal.SIGKILL), f"call {count}: {end}"
+        edit_file(store, path, lambda text: text + "# next\n")
+        bulk.finish(store)
+        write_own(own, _text(own))
+        Path(path).write_text(_text(path).removesuffix("# next\n"))
+        assert state() in ((old, new) if end not in (0, 42) else (new,)), f"call {count}: {end}"
+        left = [name for where in (folder, os.path.dirname(own)) for name in os.listdir(where) if name.startswith(".")]
+        assert not left, f"call {count}: {left}"
+        if end == 42:
+            break
+        if state() != new:
+            way()
+    assert 8 < count < 199
+
+
 EDIT = """
 import sys
 from kin.errors import Invalid
@@ -448,11 +536,9 @@ def _calls(store: Project, path: str) -> list[tuple[str, int]]:
     return seen
 
 
-NIGHTLY = (pytest.param(fault, marks=pytest.mark.nightly) for fault in ("error=ENOSPC", "error=EINTR"))
-
-
-@pytest.mark.parametrize("fault", ["error=EIO", "signal=KILL", *NIGHTLY])
-def test_whatever_call_fails_the_file_is_old_or_new(store: Project, path: str, fault: str) -> None:
+@pytest.mark.nightly
+@pytest.mark.parametrize("fault", ["error=EIO", "error=ENOSPC", "error=EINTR", "signal=KILL"])
+def test_whatever_call_fails_under_strace_the_file_is_old_or_new(store: Project, path: str, fault: str) -> None:
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed")
     calls = _calls(store, path)

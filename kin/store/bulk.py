@@ -263,11 +263,18 @@ def write(project: Project, texts: Iterable[tuple[str, str]], total: int, tick: 
             names = os.listdir(gathering)
             if not all(_is_free(os.path.join(gathering, name), os.path.join(folder, name)) for name in names):
                 raise Usage("somebody took one of the ids meanwhile; nothing was added", "try again")
-            files.rename_whole(gathering, whole)
-        except BaseException:
+        except BaseException as error:
             shutil.rmtree(gathering, ignore_errors=True)  # what stays is never read, and the next one removes it
+            if isinstance(error, OSError):
+                raise Invalid(f"cannot be written: {error.strerror}", "nothing was added", Place(folder)) from error
             raise
-        if taken := _finish(folder):
+        try:
+            files.rename_whole(gathering, whole)
+            taken = _finish(folder)
+        except OSError as error:
+            hint = "after `kin doctor --fix` all of them are there, or none"
+            raise Invalid(f"new tasks cannot be put in place: {error.strerror}", hint, Place(folder)) from error
+        if taken:
             raise Busy(f"somebody wrote {taken[0]} in the same moment; the others were added", "add that one again")
 
 
