@@ -16,7 +16,9 @@ def offered(repo: Repo, line: str, shell: str = "bash") -> list[str]:
 
 @pytest.fixture
 def tasks(project: Repo) -> Repo:
-    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", '"First: one"', labels="[auth, ux]", module="core"))
+    project.write(
+        ".kin/tasks/KIN-1.yaml", task_text("KIN-1", '"First: one"', labels="[auth, ux]", module="core", assignee="ann")
+    )
     project.write(".kin/tasks/KIN-2.yaml", task_text("KIN-2", status="done"))
     return project
 
@@ -40,6 +42,17 @@ def tasks(project: Repo) -> Repo:
         ("set KIN-1 sta", ["status="]),
         ("set KIN-1 status=to", ["todo"]),
         ("set KIN-1 labels+=a", ["auth"]),
+        ("set KIN-1 labels=ux,a", ["ux,auth"]),
+        ("set KIN-1 assignee=", ["ann"]),
+        ("set KIN-1 plan=a", ["approve"]),
+        ("set la", ["label:"]),
+        ("set label:u", ["ux"]),
+        ("set label : u", ["ux"]),
+        ("set label:ux assignee:", ["ann"]),
+        ("set label:ux status:to", ["todo"]),
+        ("set label:ux prio", ["priority:", "priority="]),
+        ("list --assignee ", ["ann"]),
+        ("list --columns id,prio", ["id,priority"]),
         ("note KIN-1 --to backend", ["backend_dev"]),
         ("nonsense --x", []),
         ("completion ", ["bash", "zsh", "fish"]),

@@ -27,7 +27,7 @@ _SCRIPTS = {
 _kin() {
     local IFS=$'\\n'
     COMPREPLY=($(_KIN_COMPLETE="bash:$((COMP_CWORD - 1))" "${COMP_WORDS[0]}" "${COMP_WORDS[@]:1}" 2>/dev/null))
-    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]] && compopt -o nospace
+    [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *[=:] ]] && compopt -o nospace
 }
 complete -o default -o nosort -F _kin kin""",
     "zsh": """\
@@ -85,15 +85,15 @@ def _line(shell: str, offer: Offer, word: str) -> str:
         return f"{offer.value}\t{about}\n"
     if shell == "zsh":
         return f"{offer.value.replace(':', chr(92) + ':')}:{about}\n"
-    # bash takes what stands behind the last `=` for the word (COMP_WORDBREAKS)
-    return offer.value[word.rfind("=") + 1 :] + "\n"
+    # bash takes what stands behind the last `=` or `:` for the word (COMP_WORDBREAKS)
+    return offer.value[max(map(word.rfind, "=:")) + 1 :] + "\n"
 
 
 def _joined(before: list[str], word: str) -> tuple[list[str], str]:
-    """bash hands `--mode=au` over as three words; make them one again."""
+    """bash hands `--mode=au` and `label:a` over as three words; make them one again."""
     joined: list[str] = []
     for part in [*before, word]:
-        if joined and (part == "=" or joined[-1].endswith("=")) and joined[-1]:
+        if joined and (part in ("=", ":") or joined[-1].endswith(("=", ":"))) and joined[-1]:
             joined[-1] += part
         else:
             joined.append(part)
@@ -104,15 +104,15 @@ def offers_for(before: Sequence[str], word: str, environ: Mapping[str, str]) -> 
     """What may stand at the cursor behind the words `before` of a line; not yet filtered by what is typed."""
     command, loose, waiting = _read(before)
     if waiting is not None:
-        return _values(waiting, environ)
+        return _last("", word, _values(waiting, environ))
     if command is None:
         flags = _flags(GLOBAL) if word.startswith("-") else ()
         return [*(Offer(c.name, c.help) for c in COMMANDS.values()), *flags]
     if word.startswith("-"):
-        name, equals, _ = word.partition("=")
+        name, equals, value = word.partition("=")
         option = flags_of(command).get(name)
         if equals and option is not None:
-            return [o._replace(value=f"{name}={o.value}") for o in _values(option, environ)]
+            return _last(f"{name}=", value, _values(option, environ))
         return _flags((*command.options, *GLOBAL))
     return _arguments(command, loose, word, environ)
 
@@ -141,6 +141,12 @@ def _flags(options: Iterable[Opt]) -> list[Offer]:
     return [Offer(f"--{o.name}", o.help) for o in options]
 
 
+def _last(head: str, value: str, offers: Iterable[Offer]) -> Iterator[Offer]:
+    """The offers for what stands behind the last comma of a value."""
+    before = head + value[: value.rfind(",") + 1]
+    return (offer._replace(value=before + offer.value) for offer in offers)
+
+
 def _values(option: Opt, environ: Mapping[str, str]) -> Iterable[Offer]:
     return [Offer(choice) for choice in option.choices] or _offered(option.metavar.lower(), environ)
 
@@ -159,17 +165,23 @@ def _arguments(command: Command, loose: list[str], word: str, environ: Mapping[s
     return (o for o in _offered(arg.name, environ) if o.value not in loose)
 
 
+FILTERS = ("label", "status", "module", "assignee", "priority")
+_OF_FIELDS = {"labels": "label", "depends_on": "id", "parent": "id", "priority": "1-5"}
+
+
 def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterator[Offer]:
-    """For `kin set`: ids, then `field=`, then the values that the field may have."""
+    """For `kin set`: ids or filters, then `field=`, then the values that the field or the filter may have."""
     from kin.model.fields import fields_of
     from kin.model.task import Task
 
-    field, equals, _ = word.partition("=")
-    if equals:
-        name = field.rstrip("+-")
-        source = {"labels": "label", "depends_on": "id", "parent": "id", "priority": "1-5"}.get(name, name)
-        yield from (o._replace(value=f"{field}={o.value}") for o in _offered(source, environ))
-        return
+    for sign in "=:":
+        name, found, value = word.partition(sign)
+        if found:
+            field = name.rstrip("+-")
+            yield from _last(name + sign, value, _offered(_OF_FIELDS.get(field, field), environ))
+            return
+    if all(":" in one for one in loose):
+        yield from (Offer(f"{name}:", "all open tasks that fit") for name in FILTERS)
     yield from (o for o in _offered("id", environ) if o.value not in loose)
     if loose:
         yield from (Offer(f"{d.name}=", d.field.doc) for d in fields_of(Task) if d.name not in ("id", "blocked", "created"))
@@ -199,6 +211,16 @@ class _Here:
 
         found = (task for task in self.tasks if task.status in OPEN)
         return (Offer(task.id, task.title) for task in sorted(found, key=lambda task: sort_key(task.id)))
+
+    def decisions(self) -> Iterator[Offer]:
+        from kin.store.decisions import scan
+
+        return (Offer(one.id, one.title) for one in scan(self.project)[0].values())
+
+    def columns(self) -> Iterator[Offer]:
+        from kin.model.task import TASK_KEYS
+
+        return map(Offer, (*TASK_KEYS, "stored_status", "ready", "run"))
 
     def branches(self) -> Iterator[Offer]:
         from kin.git import git
@@ -255,6 +277,10 @@ _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
     "ids": _Here.open_tasks,
     "old": _Here.open_tasks,
     "label": lambda here: map(Offer, sorted({label for task in here.tasks for label in task.labels})),
+    "assignee": lambda here: map(Offer, sorted({task.assignee for task in here.tasks if task.assignee})),
+    "names": _Here.columns,
+    "decision": _Here.decisions,
+    "plan": lambda here: map(Offer, ("true", "approve", "false")),
     "module": _Here.modules,
     "status": _Here.statuses,
     "mode": lambda here: map(Offer, ("review", "auto")),
