@@ -1,5 +1,6 @@
 """Plays a CI host: clones as hosts make them, and the `run:` steps of a workflow as a shell gets them."""
 
+import json
 import os
 import re
 import shutil
@@ -51,6 +52,66 @@ class Remote(Repo):
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
+
+
+NETWORK = """
+import json, os, subprocess, sys, threading
+service, remote, orders = sys.argv[1:]
+def order():
+    try:
+        with open(orders) as file: return json.load(file)
+    except FileNotFoundError: return {}
+begun = order()
+if begun.get("down"): sys.exit("connect to host forge.example port 22: Connection timed out")
+skipped = service != "git-receive-pack" or begun.get("skip", 0)
+now = lambda: {} if skipped else order()
+child = subprocess.Popen(["git", service.removeprefix("git-"), remote], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+def back():
+    while data := os.read(child.stdout.fileno(), 65536):
+        if not asked or "answer" not in now(): os.write(1, data)
+    over()
+def over():
+    found = order()
+    if service == "git-receive-pack" and found.get("skip"): next = found | {"skip": found["skip"] - 1}
+    elif now().keys() & {"after", "answer"}: next = {"down": found.get("then", False)}
+    else: next = found
+    if next != found:
+        with open(f"{orders}.new", "w") as file: json.dump(next, file)
+        os.replace(f"{orders}.new", orders)
+    child.wait()
+    os._exit(0)
+left, asked = None, []
+reader = threading.Thread(target=back)
+reader.start()
+while (data := os.read(0, 65536)) and left != 0:
+    asked.append(1)
+    if "after" in now():
+        left = now()["after"] if left is None else left
+        data, left = data[:left], left - len(data[:left])
+    child.stdin.write(data)
+    child.stdin.flush()
+child.stdin.close()
+reader.join()
+"""
+"""Stands between git and a bare repository. A file tells it what to do to the push after `skip` others: let only so many bytes
+through (`after`), or no `answer`; with `then` the network is down from that moment on."""
+
+
+class Network:
+    """The way of a clone to its remote, which can be cut."""
+
+    def __init__(self, remote: Remote, job: Repo) -> None:
+        self.orders = remote.path.parent / "orders"
+        program = remote.path.parent / "network.py"
+        program.write_text(NETWORK)
+        job.git("config", "protocol.ext.allow", "always")
+        job.git("remote", "set-url", "origin", f"ext::{sys.executable} {program} %S {remote.path} {self.orders}")
+
+    def cut(self, **how: int) -> None:
+        self.orders.write_text(json.dumps(how))
+
+    def heal(self) -> None:
+        self.orders.unlink(missing_ok=True)
 
 
 def obeyed(log: str) -> list[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repo, task_text, wait_for
-from hosts import Remote
+from hosts import Network, Remote
 
 from kin.runner.process.signals import Cancel
 from kin.runner.remote.share import Share
@@ -116,7 +116,7 @@ def test_a_network_that_goes_away_leaves_the_work_in_a_bundle(remote: Remote) ->
     job.git("config", "core.hooksPath", str(job.path.parent / "hooks"))
     job.write("../hooks/pre-push", f"#!/bin/sh\nmv {remote.path} {gone}; exit 1\n").chmod(0o755)
     data = outcome(job, "KIN-1", "--push", exit=6)
-    bundle = str(job.path / str(data["reason"]).rpartition(" ")[2])
+    bundle = str(job.path / str(data["reason"]).partition("in a job that may: ")[2].partition(";")[0])
     gone.rename(remote.path)
     (job.path.parent / "hooks" / "pre-push").unlink()
     for ref in ("claims", "runs"):
@@ -124,6 +124,48 @@ def test_a_network_that_goes_away_leaves_the_work_in_a_bundle(remote: Remote) ->
     publisher = remote.job("publisher")
     publisher.kin("publish", bundle)
     assert remote.status_of("KIN-1") == "done" and sorted(passages(remote)) == ["one1", "two1"]
+
+
+CLAIM, KEPT, LANDED = 0, 2, 3
+"""Which push of a run with two steps is cut: that of the claim, of the second step, of the merge."""
+ANSWER = {"answer": 1}
+CUTS = [
+    (push, how, then)
+    for push in (CLAIM, KEPT, LANDED)
+    for how in (*({"after": n} for n in (0, 250, 700)), ANSWER)
+    for then in (0, 1)
+]
+QUICK = [
+    (CLAIM, {"after": 250}, 0),
+    (CLAIM, ANSWER, 1),
+    (KEPT, ANSWER, 0),
+    (KEPT, ANSWER, 1),
+    (LANDED, {"after": 250}, 0),
+    (LANDED, ANSWER, 1),
+]
+"""How it is cut: after so many bytes, or before the answer; and whether it stays down."""
+
+
+@pytest.mark.parametrize("cut", [pytest.param(cut, marks=() if cut in QUICK else pytest.mark.nightly) for cut in CUTS], ids=str)
+def test_a_network_that_is_cut_in_a_push_costs_nothing_twice(remote: Remote, cut: tuple[int, dict[str, int], int]) -> None:
+    job, (push, how, then) = remote.job("job"), cut
+    network, before = Network(remote, job), remote.tip("main")
+    network.cut(skip=push, then=then, **how)
+    done = job.kin("run", "KIN-1", "--push", "--json", exit=None)
+    said = json.loads(done.stdout)
+    reason = said["error"]["message"] if "error" in said else said["data"][0]["reason"]
+    if done.returncode:
+        assert done.returncode == 6, said
+        assert "--push` goes on" in reason or "try again when the network is there" in said["error"]["hint"], said
+    else:
+        assert said["data"][0]["merge"] == remote.tip("main") != before
+    assert remote.tip("main") == before or remote.status_of("KIN-1") == "done", "the branch has all or nothing"
+    network.heal()
+    again = job.kin("run", "KIN-1", "--push")
+    assert "done" in again.stdout or "merged" in again.stdout, again.stdout
+    assert remote.status_of("KIN-1") == "done" and remote.tip("main^1") == before
+    assert set(remote.kins()) <= {"refs/heads/kin/KIN-1"}, "neither claim nor run is left"
+    assert passages(remote) == ["one1", "two1"], "no step is paid twice"
 
 
 def test_a_remote_that_is_gone_before_the_end_is_no_failure_of_the_task(remote: Remote) -> None:

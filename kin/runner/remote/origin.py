@@ -25,6 +25,10 @@ _DENIED = re.compile(
 _LOCKED = re.compile(r"cannot lock ref|failed to lock|failed to update ref|unable to create '[^']*\.lock'", re.IGNORECASE)
 
 
+_CUT = re.compile(r"early EOF|eof before pack|hung up unexpectedly|unexpected disconnect|\[remote failure\]")
+"""What git says of a push that ended in the middle; also where the remote is there again by now."""
+
+
 class Unreachable(Busy):
     """No word from the remote: the network is gone, or the host is down."""
 
@@ -102,7 +106,11 @@ def push(cwd: str, leases: Sequence[git.Lease], *, hooks: bool = True) -> Pushed
         return Pushed("unreachable", error.message, {})
     if all(found.get(lease.ref) == lease.new for lease in leases):
         return Pushed("done", "", found)  # the answer was lost, not the push
-    return Pushed("refused" if _same(leases, found) else "moved", said, found)
+    if not _same(leases, found):
+        return Pushed("moved", said, found)
+    # 1 is a no, of the remote or of a hook here; git dies with 128 where it lost the way
+    lost = _CUT.search(out.text + out.err) or (out.code != 1 and not _DENIED.search(out.err))
+    return Pushed("unreachable" if lost else "refused", said, found)
 
 
 def _same(leases: Sequence[git.Lease], found: dict[str, str]) -> bool:

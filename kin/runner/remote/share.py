@@ -7,7 +7,7 @@ what they expect to find: a job that lost its claim can push nothing more, so no
 
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -61,10 +61,10 @@ class Share:
         """Claim the task. Raises Busy if another job has it, Conflict if the remote lets nobody write there."""
         old = None
         for _ in range(2):  # once more after a claim that has run out
-            claim = self._new_claim(old)
-            done = origin.push(self.cwd, [git.Lease(claim_ref(self.task), claim, old)], hooks=False)
+            claim = git.Lease(claim_ref(self.task), self._new_claim(), old)
+            done = self.push([claim], hooks=False)
             if done.end == "done":
-                self._hold(claim)
+                self.pushed([claim])
                 return
             if done.end == "unreachable":
                 raise Busy(done.said, "nothing has run; try again when the network is there")
@@ -72,10 +72,21 @@ class Share:
             if done.end == "refused":
                 words = f"{origin.REMOTE} takes no {claim_ref(self.task)}: {done.said}"
                 raise Conflict(words, "nothing has run; the job's token must be allowed to push (`contents: write`)")
-            # our own, of a run in this clone that was killed or lost the network: the task's lock says that it is over
-            if old and old != git.tip(self.cwd, self.mark) and (who := self._live_claim(old)):
+            if old and not self._is_mine(old) and (who := self._live_claim(old)):
                 raise Busy(f"{self.task} is being run by {who}", "`kin run` later goes on where that one ends")
         raise Busy(f"{self.task} was claimed by another job just now")
+
+    def push(self, leases: Sequence[git.Lease], *, hooks: bool) -> origin.Pushed:
+        """Push, and before that note the claim in it: if the network dies, nobody here knows whether the remote has it."""
+        for lease in leases:
+            if lease.ref == claim_ref(self.task) and lease.new:
+                git.git(self.cwd, "update-ref", self.mark, lease.new)
+        return origin.push(self.cwd, leases, hooks=hooks)
+
+    def _is_mine(self, oid: str) -> bool:
+        """Whether a claim was tried from this clone. If not by this run, then by one that is over, as the task's lock says."""
+        mark = git.tip(self.cwd, self.mark)
+        return mark is not None and git.tip(self.cwd, oid) is not None and git.is_ancestor(self.cwd, oid, mark)
 
     def _live_claim(self, oid: str) -> str:
         """Whose claim `oid` is, or nothing if it has run out."""
@@ -87,13 +98,15 @@ class Share:
                 return f"{trailers.get('Kin-Job', 'another job')} (until {until}, if it does not renew that)"
         return ""
 
-    def _new_claim(self, old: str | None) -> str:
+    def _new_claim(self) -> str:
+        """A claim on top of the last that was tried from here: of two, nobody may know which one the remote has."""
+        last = git.tip(self.cwd, self.mark)
         who = self.job.url or git.identity(self.cwd) or "somebody"
         until = times.rfc3339(times.now() + CLAIM)
         # the number makes claims of one second different commits: a push of what is there already would be a claim, too
         message = f"kin: {self.task} is claimed\n\nKin-Job: {who}\nKin-Until: {until}\nKin-Claim: {secrets.token_hex(8)}\n"
         tree = git.git(self.cwd, "mktree", input=b"").text
-        return git.commit_tree(self.cwd, tree, [old] if old else [], message)
+        return git.commit_tree(self.cwd, tree, [last] if last else [], message)
 
     def renew(self) -> bool:
         """Push the claim's end time into the future; False if the claim is another's by now."""
@@ -102,7 +115,7 @@ class Share:
 
     def renewal(self) -> list[git.Lease]:
         """What shows that the claim is still ours beside another push. The caller holds `lock`."""
-        return [git.Lease(claim_ref(self.task), self._new_claim(self.claim), self.claim)]
+        return [git.Lease(claim_ref(self.task), self._new_claim(), self.claim)]
 
     def keep(self, run: Run) -> bool:
         """Push what the run has finished; False if another job has the task by now. No network is no reason to stop."""
@@ -138,15 +151,12 @@ class Share:
             if lease.ref == run_ref(self.task):
                 self.kept = lease.new
             elif lease.ref == claim_ref(self.task):
-                self._hold(lease.new)
-
-    def _hold(self, claim: str | None) -> None:
-        """The remote has this claim of ours; a ref tells later runs in this clone."""
-        self.claim = claim
-        git.git(self.cwd, "update-ref", *([self.mark, claim] if claim else ["-d", self.mark]))
+                self.claim = lease.new
+                if not lease.new:
+                    git.git(self.cwd, "update-ref", "-d", self.mark)
 
     def _push(self, leases: list[git.Lease]) -> bool:
-        done = origin.push(self.cwd, leases, hooks=False)
+        done = self.push(leases, hooks=False)
         point("share.pushed")
         if done.end == "done":
             self.pushed(leases)
@@ -158,7 +168,10 @@ class Share:
 
     def is_lost(self, done: origin.Pushed) -> bool:
         """Whether the push failed because the claim is not ours any more; then the run is asked to stop."""
-        if done.tips.get(claim_ref(self.task)) == self.claim:
+        there = done.tips.get(claim_ref(self.task))
+        if there and self._is_mine(there):
+            # what was pushed before has arrived, and only its answer was lost
+            self.claim, self.kept = there, done.tips.get(run_ref(self.task), self.kept)
             return False
         self.lost = "another job has taken it over: this one's claim ran out"
         self.claim = None

@@ -144,7 +144,8 @@ def _refused(p: Passage, built: Built, refused: Refused) -> Outcome:
     """The remote does not take the merge: the work goes onto its own branch there, or into a file if not even that can be."""
     words = f"{origin.REMOTE} does not take {p.target.name}: {refused.reason}"
     offered = offer(p, built)
-    ended = wait(p, WaitFor.merge, f"{words}\n{offered.words}")
+    way = f"when that is mended, `kin run {p.task.id} --push` goes on"
+    ended = wait(p, WaitFor.merge, f"{words}\n{offered.words}; {way}")
     return ended._replace(url=offered.url, exit=Busy.exit if refused.unreachable else Conflict.exit)
 
 

@@ -32,7 +32,7 @@ def land(p: Passage, built: Built, *, message: str, over: bool) -> Moved | Pendi
             return Pending(p.share.lost)
         leases = [*(p.share.landing() if over else p.share.renewal())]
         point("land.push")
-        done = origin.push(p.project.root, [git.Lease(built.target, built.new, p.target.there), *leases])
+        done = p.share.push([git.Lease(built.target, built.new, p.target.there), *leases], hooks=True)
         point("land.pushed")
         if done.end == "done":
             p.share.pushed(leases)
