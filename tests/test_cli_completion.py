@@ -7,6 +7,12 @@ import sys
 import pytest
 from conftest import Repo, task_text
 
+from kin.cli.completion import offers_for
+from kin.store import index, resting
+from kin.store import tasks as store_tasks
+from kin.store.project import find
+from kin.store.view import see
+
 
 def offered(repo: Repo, line: str, shell: str = "bash") -> list[str]:
     """What completion offers for the last word of `line` (behind `kin`)."""
@@ -65,6 +71,22 @@ def test_a_tab_offers_what_fits(tasks: Repo, line: str, offers: list[str]) -> No
 def test_other_shells_are_told_what_an_offer_means(tasks: Repo) -> None:
     assert offered(tasks, "show K", "fish") == ["KIN-1\tFirst: one"]
     assert offered(tasks, "show K", "zsh") == ["KIN-1:First: one"]
+
+
+def test_of_very_many_tasks_a_tab_offers_what_the_index_remembers(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "RACY_NS", -(10**12))  # files of this instant count as settled
+    monkeypatch.setattr(resting, "MANY", 5)
+    monkeypatch.chdir(project.path)
+    for n in range(1, 30):
+        project.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", priority=str(1 + n % 2), labels=f"[l{n % 3}]"))
+    see(find(str(project.path), {}))
+    project.write(".kin/tasks/KIN-30.yaml", task_text("KIN-30", labels="[new]", assignee="ann"))
+    (project.path / ".kin/tasks/KIN-2.yaml").unlink()
+    monkeypatch.delattr(store_tasks, "scan")
+    offered = [offer.value for offer in offers_for(["show"], "", {})]
+    assert offered == [f"KIN-{n}" for n in (*range(4, 30, 2), *range(1, 30, 2), 30)]
+    assert [offer.value for offer in offers_for(["list", "-l"], "", {})] == ["l0", "l1", "l2", "new"]
+    assert [offer.value for offer in offers_for(["list", "--assignee"], "", {})] == ["ann"]
 
 
 def test_a_tab_outside_of_a_project_says_nothing(repo: Repo) -> None:

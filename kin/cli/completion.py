@@ -7,6 +7,7 @@ loaded, so an answer takes as long as `kin list`.
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from kin.cli.commands import COMMANDS, GLOBAL, Command, Opt
@@ -19,6 +20,7 @@ from kin.model.builtin import BUILT_IN_AGENTS
 if TYPE_CHECKING:
     from kin.model.task import Task
     from kin.store.project import Project
+    from kin.store.resting import Resting
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -199,18 +201,40 @@ class _Here:
 
         return find(os.getcwd(), self.environ)
 
-    @property
-    def tasks(self) -> "Iterable[Task]":
-        from kin.store.tasks import scan
+    def look(self) -> "tuple[Resting | None, Iterable[Task]]":
+        """What the index remembers where there are very many tasks, and the tasks beside it: those that it does not know."""
+        from kin.store.resting import hints
 
-        return scan(self.project).tasks.values()
+        found = hints(self.project)
+        if found is None:
+            from kin.store.tasks import scan
+
+            return None, scan(self.project).tasks.values()
+        return found[0], list(self.read(found[1])) if found[1] else ()
+
+    def read(self, ids: Iterable[str]) -> "Iterator[Task]":
+        from kin.store.tasks import load
+
+        for task_id in ids:
+            with suppress(KinError):  # one that is broken, or no task at all, is not listed either
+                yield load(self.project, task_id)[0]
 
     def open_tasks(self) -> Iterator[Offer]:
-        from kin.model.ids import sort_key
         from kin.model.status import OPEN
 
-        found = (task for task in self.tasks if task.status in OPEN)
-        return (Offer(task.id, task.title) for task in sorted(found, key=lambda task: sort_key(task.id)))
+        known, tasks = self.look()
+        found = {task.id: task.title for task in tasks if task.status in OPEN}
+        if known:  # in ready order: sorting so many takes time, too
+            return map(Offer, (*known.ids, *found), (*known.titles, *found.values()))
+        from kin.model.ids import sort_key
+
+        return (Offer(task_id, found[task_id]) for task_id in sorted(found, key=sort_key))
+
+    def words(self, plural: str) -> list[str]:
+        """All labels, modules or assignees."""
+        known, tasks = self.look()
+        held = [task.labels if plural == "labels" else (getattr(task, plural[:-1]),) for task in tasks]
+        return sorted({*(getattr(known, plural) if known else ()), *(word for some in held for word in some if word)})
 
     def decisions(self) -> Iterator[Offer]:
         from kin.store.decisions import scan
@@ -238,7 +262,7 @@ class _Here:
         from kin.store import entries
 
         known = {one.name: one.purpose for one in entries.readable(self.project, MODULES)}
-        named = {task.module: "" for task in self.tasks if task.module}
+        named = dict.fromkeys(self.words("modules"), "")
         return (Offer(*one) for one in sorted((named | known).items()))
 
     def pipelines(self) -> Iterator[Offer]:
@@ -276,8 +300,8 @@ _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
     "id": _Here.open_tasks,
     "ids": _Here.open_tasks,
     "old": _Here.open_tasks,
-    "label": lambda here: map(Offer, sorted({label for task in here.tasks for label in task.labels})),
-    "assignee": lambda here: map(Offer, sorted({task.assignee for task in here.tasks if task.assignee})),
+    "label": lambda here: map(Offer, here.words("labels")),
+    "assignee": lambda here: map(Offer, here.words("assignees")),
     "names": _Here.columns,
     "decision": _Here.decisions,
     "plan": lambda here: map(Offer, ("true", "approve", "false")),

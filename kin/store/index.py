@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
 
-FORMAT = 6
+FORMAT = 7
 PART = 5000
 """Bodies in one part of the index: all at once would be in memory twice while they are written."""
 RACY_NS = 2_000_000_000
@@ -99,6 +99,16 @@ def digest(folder: str, cache: str) -> Any:
         index = _Index(cache, folder, "", 1)
         unchanged, anew = _unchanged(folder, index, None)
         return index.digest if index.arranged and not anew and len(unchanged) == len(index.heads) else None
+
+
+def remembered(folder: str, cache: str) -> tuple[Any, set[str], set[str]]:
+    """The digest as it was, though files may have changed since, and the names that are new and that are gone.
+
+    For hints that nothing acts on, such as a TAB's: no file is looked at.
+    """
+    with no_gc():
+        names, index = set(os.listdir(folder)), _Index(cache, folder, "", 1)
+        return index.digest, names.difference(index.heads), index.heads.keys() - names
 
 
 @contextmanager

@@ -180,11 +180,11 @@ def _prunes(git_common: str) -> bool:
 
 
 @contextmanager
-def store_lock(common: str, seconds: float = 10.0) -> Iterator[None]:
+def store_lock(common: str, seconds: float = 30.0) -> Iterator[None]:
     """Hold the store's lock, for milliseconds and never across a subprocess. Raises Busy after `seconds`.
 
-    Free, it costs one flock; only a process that has to wait pays for importing filelock (46 ms), which waits better than
-    it needs to be fair: 2 ms between tries.
+    Free, it costs one flock; only a process that has to wait pays for importing filelock (46 ms). It tries every 2 ms and
+    nobody queues: of 32 processes that wrote all the time on a busy machine, some waited for more than ten seconds.
     """
     path = lock_path(common, "store")
     if held := try_lock(path, grace=0):

@@ -9,10 +9,14 @@ from typing import NamedTuple
 from kin.store import index, locks
 from kin.store.project import Project, branch_here
 
+MANY = 1000
+"""Open tasks whose files a TAB looks at."""
+
 
 class Resting(NamedTuple):
     """What is seen of the open tasks while none of them runs: columns in ready order, and the targets that tasks name.
 
+    `labels`, `modules` and `assignees` are those of all tasks.
     `settings` is the content of the kin.yaml that `base` was read from; empty if it could not be read as a whole.
     """
 
@@ -21,6 +25,9 @@ class Resting(NamedTuple):
     priorities: list[str]
     titles: list[str]
     bases: list[str]
+    labels: list[str]
+    modules: list[str]
+    assignees: list[str]
     settings: bytes
     base: str | None
     warnings: tuple[str, ...] = ()
@@ -42,6 +49,20 @@ def resting(project: Project) -> Resting | None:
     if found.base not in (None, branch_here(project)) or _has_records(os.path.join(project.common, "run")):
         return None
     return None if locks.held_names(project.common).intersection(found.ids) else found
+
+
+def hints(project: Project) -> tuple[Resting, list[str]] | None:
+    """What the index remembers, though files may have changed since, and the ids that are new; None if there are too few
+    files to save the time of looking at them. For a TAB, on which nothing acts.
+    """
+    folder = os.path.join(project.store, "tasks")
+    told, new, gone = index.remembered(folder, index.cache_path(project.common, folder))
+    if told is None or len((found := Resting(*told)).ids) < MANY or len(new) > index.WORTH_WRITING:
+        return None
+    if gone:
+        there = [(i, title) for i, title in zip(found.ids, found.titles, strict=True) if f"{i}.yaml" not in gone]
+        found = found._replace(ids=[i for i, _ in there], titles=[title for _, title in there])
+    return found, [name.removesuffix(".yaml") for name in sorted(new)]
 
 
 def settings_now(project: Project) -> bytes:

@@ -105,9 +105,11 @@ def _arrange(project: Project, heads: dict[str, index.Row]) -> tuple[list[str], 
     shown = [task for task in map(tasks.__getitem__, order) if task.status in OPEN]
     columns = zip(*((t.id, t.status.value, str(t.priority), t.title) for t in shown), strict=True)
     bases = sorted({task.base for task in shown if task.base})
+    labels = sorted({label for task in tasks.values() for label in task.labels})
+    modules, assignees = (sorted({getattr(t, key) for t in tasks.values()} - {None}) for key in ("module", "assignee"))
     settings = settings_now(project)  # before what it says is read: an edit in between makes it stale, never too new
     quick = config.quick(project)
-    more = (bases, b"" if quick.warnings else settings, quick.base)
+    more = (bases, labels, modules, assignees, b"" if quick.warnings else settings, quick.base)
     return [names[task_id] for task_id in order], (*(map(list, columns) if shown else ([], [], [], [])), *more)
 
 
