@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from time import strftime
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.editor import written
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 def decide_(call: Call) -> Result:
     """Write a decision of a person's, unless it only repeats one that holds."""
     from kin.cli.person import who
+    from kin.model.times import today
     from kin.store.decisions import add, resolve, scan
 
     data: dict[str, Any] = {"title": " ".join(call["title"]), "text": (written(call["message"]) or "").strip()}
@@ -32,7 +32,7 @@ def decide_(call: Call) -> Result:
         if (same := is_near_copy(f"{data['title']}\n{data['text']}", holds)) is not None:
             hint = f"`kin show {same}`; `--supersedes {same}` replaces it, --force keeps both"
             raise Usage(f"{same} says that already: {known[same].title}", hint, repeats=same)
-    made = add(call.project, data, today=strftime("%Y-%m-%d"))
+    made = add(call.project, data, today=today())
     path = os.path.join(".kin", "decisions", f"{made.id}.yaml")
     return Result("decision", decision_entry(made), [f"{made.id}  {path}"], [made.id])
 

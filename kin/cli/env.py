@@ -1,6 +1,5 @@
 """`kin env`: the machines that the project runs on, and a sysadmin who looks at one and only looks."""
 
-from time import strftime
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
@@ -25,6 +24,7 @@ def env_scan(call: Call) -> Result:
     """Make a task that looks at the machine, and run it."""
     from kin.cli.run import run_now
     from kin.model.environment import ENVIRONMENTS
+    from kin.model.times import today
     from kin.runner.runs.begin import Asked
     from kin.runner.upkeep.watchdog import recover
     from kin.store import entries, tasks
@@ -32,7 +32,7 @@ def env_scan(call: Call) -> Result:
 
     machine = entries.find(call.project, ENVIRONMENTS, call["name"])
     recovered = recover(call.project)
-    task = tasks.add(call.project, _task(machine, call["run"]), today=strftime("%Y-%m-%d"))
+    task = tasks.add(call.project, _task(machine, call["run"]), today=today())
     mark_scanned(call.project, machine)
     return run_now(call, [task.id], Asked(started_by="env"), more_ready=False, warnings=recovered)
 

@@ -114,8 +114,7 @@ def answer_(call: Call) -> Result:
 
 def _decide(call: Call, task: "Task", text: str) -> str:
     """Make a decision of an answer: what was asked, what was said, and the part of the code that it is about."""
-    from time import strftime
-
+    from kin.model.times import today
     from kin.store import decisions
 
     said = f"{task.blocked.reason}\n\n" if task.blocked else ""
@@ -126,7 +125,7 @@ def _decide(call: Call, task: "Task", text: str) -> str:
         "paths": list(task.touches),
         "source": {"task": task.id, "person": who(call)},
     }
-    return decisions.add(call.project, {k: v for k, v in data.items() if v}, today=strftime("%Y-%m-%d")).id
+    return decisions.add(call.project, {k: v for k, v in data.items() if v}, today=today()).id
 
 
 def _run(call: Call, task_id: str) -> Result:

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Mapping
-from time import strftime
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.editor import edit_file, written
@@ -32,6 +31,7 @@ def add_(call: Call) -> Result:
 def _add_file(call: Call) -> Result:
     """All tasks of a file or of standard input; options fill in what a task leaves open."""
     from kin.cli.progress import Progress
+    from kin.model.times import today
     from kin.store.bulk import add_all
 
     if call["title"]:
@@ -44,7 +44,7 @@ def _add_file(call: Call) -> Result:
             call.project,
             _stream(call["file"]),
             path,
-            today=strftime("%Y-%m-%d"),
+            today=today(),
             defaults=defaults,
             environ=call.environ,
             tick=progress.tick,
@@ -86,10 +86,11 @@ def add_task(call: Call, pipeline: str | None = None) -> Task:
 
     Raises Usage for a value that does not fit, NotFound for a task that it shall depend on.
     """
+    from kin.model.times import today
     from kin.store.tasks import add
 
     data = {"title": " ".join(call["title"]), **_described(call, pipeline)}
-    return add(call.project, data, today=strftime("%Y-%m-%d"))
+    return add(call.project, data, today=today())
 
 
 def _described(call: Call, pipeline: str | None = None) -> dict[str, Any]:

@@ -8,6 +8,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def today() -> str:
+    """The day by this machine's calendar, `2026-11-24`: what `created` says."""
+    return now().astimezone().strftime("%Y-%m-%d")
+
+
 def rfc3339(moment: datetime) -> str:
     """`2026-11-24T09:32:00Z`."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

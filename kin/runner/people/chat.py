@@ -99,7 +99,7 @@ def _pm(settings: Settings) -> StepSpec:
 def write(project: Project, said: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> list[str]:
     """Write what was proposed as tasks, all or none; their ids. Raises Invalid for what cannot be one."""
     raw = "\n".join(json.dumps(task) for task in said).encode()
-    return bulk.add_all(project, raw, "tasks", today=times.rfc3339(times.now())[:10], defaults={}, environ=environ).ids
+    return bulk.add_all(project, raw, "tasks", today=times.today(), defaults={}, environ=environ).ids
 
 
 def prompt(project: Project, talk: Talk) -> str:

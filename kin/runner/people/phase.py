@@ -134,7 +134,7 @@ def _make_task(project: Project, phase: Phase) -> str:
     title = phase.name or phase.id
     data: dict[str, Any] = {"title": f"Phase: {title}"[:200], "description": phase.goal, "labels": [f"phase:{phase.id}"]}
     made = {**data, "mode": "review", "pipeline": [{k: v for k, v in step.items() if v} for step in pipeline]}
-    return tasks.add(project, made, today=times.rfc3339(times.now())[:10]).id
+    return tasks.add(project, made, today=times.today()).id
 
 
 def approve(project: Project, phase_id: str, *, by: str, environ: Mapping[str, str], emit: Emit) -> list[Outcome]:

@@ -16,9 +16,10 @@ from kin.model.record import PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.task import Task
+from kin.model.times import today
 from kin.runner.runs.ending import Outcome, block, may_edit, wait
 from kin.runner.steps.casting import cast_all, may_write
-from kin.runner.steps.passage import Passage, digest, now, step_id
+from kin.runner.steps.passage import Passage, digest, step_id
 from kin.runner.steps.proposals import as_child
 from kin.store import bulk, records, tasks
 from kin.store.arrivals import MADE_BY
@@ -119,7 +120,7 @@ def _plan(p: Passage) -> PlanRecord | list[str]:
         try:
             raw = "\n".join(json.dumps(part) for part in parts).encode()
             defaults = {"parent": p.task.id, "pipeline": "default"}  # a part is not planned again, nor split
-            ids, texts, _ = bulk.prepare(p.project, raw, "tasks", today=now()[:10], defaults=defaults, environ=p.environ)
+            ids, texts, _ = bulk.prepare(p.project, raw, "tasks", today=today(), defaults=defaults, environ=p.environ)
             files = {task_id: text for task_id, (_, text) in zip(ids, texts, strict=True)}
         except KinError as error:
             return [str(fault) for fault in error.data.get("problems") or [error.message]]

@@ -81,7 +81,7 @@ def _make(project: Project, schedule: Schedule, task_id: str) -> str:
     listed = [labels] if isinstance(labels, str) else list(labels)
     data = fields | {"id": task_id, "labels": [*listed, AUTO, SCHEDULE + schedule.name]}
     try:
-        tasks.add(project, data, today=times.now().strftime("%Y-%m-%d"))
+        tasks.add(project, data, today=times.today())
     except Usage:
         tasks.load(project, task_id)  # there already: written before the kill. Anything else is wrong with the template
     point("schedule.made")
