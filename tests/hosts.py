@@ -4,11 +4,15 @@ import json
 import os
 import re
 import shutil
+import socketserver
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import yaml
 from conftest import Repo
@@ -112,6 +116,73 @@ class Network:
 
     def heal(self) -> None:
         self.orders.unlink(missing_ok=True)
+
+
+class Hub:
+    """GitHub's REST API of pull requests and comments, as far as kin and its workflows use it, on a socket of gh's.
+
+    `asked` are the methods and paths of all calls.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.comments: dict[int, str] = {}
+        self.pull: dict[str, Any] = {}
+        self.folder, self.settings = folder, folder / "gh-settings"
+        self.settings.mkdir()
+        (self.settings / "config.yml").write_text(f"http_unix_socket: {folder / 'hub'}\n")
+        hub = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def answer(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+                hub.asked.append((self.command, self.path))
+                code, said, link = hub.answer(self.command, self.path, json.loads(body or "{}"))
+                text = json.dumps(said).encode()
+                self.send_response(code)
+                for name, value in (("Content-Type", "application/json"), ("Content-Length", str(len(text))), ("Link", link)):
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text)
+
+            do_GET = do_POST = do_PATCH = answer
+
+            def address_string(self) -> str:
+                return "gh"
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = socketserver.ThreadingUnixStreamServer(str(folder / "hub"), Answer)
+
+    def __enter__(self) -> "Hub":
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+    def answer(self, method: str, path: str, said: dict[str, Any]) -> tuple[int, Any, str]:
+        place, _, query = path.partition("?")
+        asked = parse_qs(query)
+        if "/pulls" in place:
+            if method == "GET":
+                mine = self.pull and asked["head"] == [f"ada:{self.pull['head']}"] and asked["base"] == [self.pull["base"]]
+                return 200, [self.pull] if mine else [], ""
+            if method == "POST" and (self.pull or not {"title", "head", "base"} <= set(said)):
+                return 422, {"message": "Validation Failed"}, ""
+            self.pull |= said | {"html_url": "https://github.com/ada/app/pull/7"}
+            (self.folder / "gh.body").write_text(self.pull["body"])
+            return 201, self.pull, ""
+        if method == "GET":
+            page = int(asked.get("page", ["1"])[0])
+            found = [{"id": key, "body": body} for key, body in self.comments.items()][page * 2 - 2 : page * 2]
+            more = len(self.comments) > page * 2
+            return 200, found, f'<https://api.github.com{place}?page={page + 1}>; rel="next"' if more else ""
+        key = int(place.rpartition("/")[2]) if method == "PATCH" else len(self.comments) + 1
+        self.comments[key] = said["body"]
+        return 201, {"id": key}, ""
 
 
 def obeyed(log: str) -> list[tuple[str, str]]:

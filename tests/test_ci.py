@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from clients import Missing, installed
 from conftest import Repo, task_text, wait_for
-from hosts import GITHUB, Remote, obeyed, path_with_kin, perform, two_jobs
+from hosts import GITHUB, Hub, Remote, obeyed, path_with_kin, perform, two_jobs
 from markdown_it import MarkdownIt
 
 from kin.runner.remote.forge import cell, fenced
@@ -296,6 +297,31 @@ def test_a_report_tells_what_a_pull_request_does(project: Repo) -> None:
     assert first == "<!-- kin report -->" and not tricked(rest)
     assert "| KIN-1 | <code>Ask &#64;ada &#124; &#60;b&#62;</code> | absent → done |" in text
     assert "D-1: <code>Use one &#64;ada</code>" in text and "**Cost**: 1 run" in text
+
+
+def test_a_pull_request_has_one_comment_that_is_edited(project: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("gh"):
+        pytest.skip("gh is not installed: the comment was not tried with it")
+    project.kin("ci", "init", "github")
+    project.commit("workflows")
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1"))
+    project.commit("a task")
+    flow, values = project.path / ".github/workflows/kin-check.yml", {"github.repository": "ada/app"}
+    values |= {"github.event.pull_request.number": "3", "github.token": "token"}
+    path = path_with_kin(tmp_path / "bin")
+    with Hub(tmp_path) as hub:
+        hub.comments = {1: "a", 2: "x <!-- kin report -->", 3: "b", 4: "c"}
+        for title in ("A task", "Ask @ada"):
+            project.kin("set", "KIN-1", f"title={title}")
+            project.git("commit", "-q", "-a", "--amend", "--no-edit")
+            env = {"PATH": path, "RUNNER_TEMP": str(tmp_path), "GH_CONFIG_DIR": str(hub.settings)}
+            code, said = perform(flow, "comment", project.path, values, env)
+            assert code == 0, said
+    assert len(hub.comments) == 5 and hub.comments[2] == "x <!-- kin report -->" and "ada" in hub.comments[5]
+    assert [call for call in hub.asked if call[0] != "GET"] == [
+        ("POST", "/repos/ada/app/issues/3/comments"),
+        ("PATCH", "/repos/ada/app/issues/comments/5"),
+    ]
 
 
 def log_of(job: Repo, *words: str) -> str:

@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Repo, task_text, wait_for
-from hosts import Network, Remote
+from hosts import Hub, Network, Remote
 
 from kin.runner.process.signals import Cancel
 from kin.runner.remote.share import Share
@@ -282,34 +285,56 @@ def test_a_live_job_renews_its_claim(remote: Remote) -> None:
 
 GH = """#!/bin/sh
 echo "$@" >> {log}
-case "$2" in
-  list) cat {log}.open 2> /dev/null || echo '[]';;
-  create) cat > {log}.body; url=https://github.com/ada/app/pull/7; echo $url; echo "[{{\\"url\\":\\"$url\\"}}]" > {log}.open;;
-  edit) cat > /dev/null;;
+case "$*" in
+  *=GET*) cat {log}.open 2> /dev/null || true;;
+  *=POST*) cat > {log}.body; echo https://github.com/ada/app/pull/7 | tee {log}.open;;
+  *) cat > /dev/null;;
 esac
 """
 
 
-def test_review_opens_a_pull_request_once_and_keeps_it_up_to_date(remote: Remote, tmp_path: Path) -> None:
+@pytest.fixture(params=["its double", "gh itself"])
+def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """A job on GitHub with gh on PATH: what is called gives the methods of all calls up to now; a body is in `gh.body`."""
+    for name, value in {"CI": "true", "GITHUB_ACTIONS": "true", "GITHUB_REF": "refs/heads/main"}.items():
+        monkeypatch.setenv(name, value)
     gh = tmp_path / "bin" / "gh"
     gh.parent.mkdir()
-    gh.write_text(GH.format(log=tmp_path / "gh"))
-    gh.chmod(0o755)
-    env = {"PATH": f"{gh.parent}{os.pathsep}{os.environ['PATH']}", "CI": "true", "GITHUB_ACTIONS": "true"}
-    env |= {"GITHUB_REF": "refs/heads/main"}
+    monkeypatch.setenv("PATH", f"{gh.parent}{os.pathsep}{os.environ['PATH']}")
+    if request.param == "its double":
+        gh.write_text(GH.format(log=tmp_path / "gh"))
+        gh.chmod(0o755)
+        yield lambda: re.findall("--method=([A-Z]+)", (tmp_path / "gh").read_text())
+        return
+    if not (real := shutil.which("gh")):
+        pytest.skip("gh is not installed: pull requests were not tried with it")
+    gh.symlink_to(real)
+    with Hub(tmp_path) as server:
+        monkeypatch.setenv("GH_CONFIG_DIR", str(server.settings))
+        monkeypatch.setenv("GH_TOKEN", "token")
+        yield lambda: [method for method, _ in server.asked]
+        assert {path.partition("?")[0] for _, path in server.asked} == {"/repos/ada/app/pulls", "/repos/ada/app/pulls/7"}
+
+
+def test_review_opens_a_pull_request_once_and_keeps_it_up_to_date(
+    remote: Remote, tmp_path: Path, hub: Callable[[], list[str]]
+) -> None:
     job = remote.job("job")
     job.git("remote", "set-url", "origin", "https://token:x@github.com/ada/app.git")
     job.git("config", f"url.file://{remote.path}.insteadOf", "https://token:x@github.com/ada/app.git")
-    job.kin("set", "KIN-1", "mode=review")
-    assert outcome(job, "KIN-1", "--push", exit=3, env=env)["url"] == "https://github.com/ada/app/pull/7"
+    job.kin("set", "KIN-1", "mode=review", "title=Ask @ada")
+    assert outcome(job, "KIN-1", "--push", exit=3)["url"] == "https://github.com/ada/app/pull/7"
     job.kin("revise", "KIN-1", "-m", "again", "--to", "developer")
-    data = outcome(job, "KIN-1", "--push", exit=3, env=env)
-    calls = [line.split()[1] for line in (tmp_path / "gh").read_text().splitlines()]
-    assert calls == ["list", "create", "list", "edit"] and data["url"] == "https://github.com/ada/app/pull/7"
+    data = outcome(job, "KIN-1", "--push", exit=3)
+    assert hub() == ["GET", "POST", "GET", "PATCH"] and data["url"] == "https://github.com/ada/app/pull/7"
+    assert "pull/7 (" not in str(data["reason"]), "nothing went wrong"
     assert "gate" in (tmp_path / "gh.body").read_text()
-    gh.unlink()
+    without = tmp_path / "without"
+    without.mkdir()
+    for name in ("git", "sh", "ls"):
+        (without / name).symlink_to(shutil.which(name) or name)
     job.kin("revise", "KIN-1", "-m", "and again", "--to", "developer")
-    reason = str(outcome(job, "KIN-1", "--push", exit=3, env=env)["reason"])
+    reason = str(outcome(job, "KIN-1", "--push", exit=3, env={"PATH": str(without)})["reason"])
     assert "https://github.com/ada/app/compare/main...kin/KIN-1" in reason and "token" not in reason
 
 

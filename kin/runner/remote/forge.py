@@ -16,7 +16,8 @@ _REQUEST = re.compile(r"https?://[^\s\"]+/(?:pull|pulls|merge_requests)/\d+")
 
 
 class Client(NamedTuple):
-    """A host's client, each call as arguments with {head}, {base}, {title}, {body} and {url}, and where its pages lie.
+    """A host's client, each call as arguments with {head}, {base}, {title}, {body}, {host}, {owner}, {repo} and {number}, and
+    where its pages lie.
 
     Only gh reads the text from its standard input.
     """
@@ -28,11 +29,14 @@ class Client(NamedTuple):
     page: str
 
 
+_PULLS = ("api", "--hostname={host}", "repos/{owner}/{repo}/pulls")
+_TEXT = ("--raw-field=title={title}", "--field=body=@-", "--jq=.html_url")
+# not `gh pr`: old ones, as distributions have them, ask for classic projects, which GitHub answers with an error since 2024
 _GH = Client(
     "gh",
-    ("pr", "list", "--state=open", "--head={head}", "--base={base}", "--json=url"),
-    ("pr", "create", "--head={head}", "--base={base}", "--title={title}", "--body-file=-"),
-    ("pr", "edit", "{url}", "--title={title}", "--body-file=-"),
+    (*_PULLS, "--method=GET", "--raw-field=head={owner}:{head}", "--raw-field=base={base}", "--jq=.[].html_url"),
+    (*_PULLS, "--method=POST", "--raw-field=head={head}", "--raw-field=base={base}", *_TEXT),
+    (*_PULLS[:-1], f"{_PULLS[-1]}/{{number}}", "--method=PATCH", *_TEXT),
     "/compare/{base}...{head}?expand=1",
 )
 _GLAB = Client(
@@ -60,7 +64,9 @@ def pull_request(
     `remote` is the remote's URL. Whatever fails leaves a link to the page where it is opened by hand.
     """
     site, client = web_page(remote), client_for(remote, environ)
-    words = {"head": head, "base": base, "title": title, "body": body}
+    host, _, path = site.removeprefix("https://").partition("/")
+    owner, _, name = path.rpartition("/")
+    words = {"head": head, "base": base, "title": title, "body": body, "host": host, "owner": owner, "repo": name}
     program = shutil.which(client.program, path=environ.get("PATH"))
     said = "" if program else f"{client.program} is not on PATH"
     if program and site:
@@ -69,7 +75,7 @@ def pull_request(
         url = (_REQUEST.findall(line) or [None])[0]
         if not said and (url is None or client.update):
             call = client.create if url is None else client.update
-            out, said = _call([program, *_filled(call, words | {"url": url or ""})], cwd, environ, body)
+            out, said = _call([program, *_filled(call, words | {"number": (url or "").rpartition("/")[2]})], cwd, environ, body)
             url = url or (_REQUEST.findall(out) or [None])[-1]
         if url:
             return f"pull request: {url}" + (f" ({said})" if said else ""), url
