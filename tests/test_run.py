@@ -208,6 +208,23 @@ def test_a_read_only_step_never_reaches_the_branch(project: Repo) -> None:
     assert [project.git("show", f"{ref}:evil") for ref in refs] == ["evil"]
 
 
+def test_a_git_folder_that_a_step_put_in_place_of_its_own_is_not_read(project: Repo, tmp_path: Path) -> None:
+    """What keeps an agent in lets it write its worktree. The settings in a git folder there name programs: they run elsewhere."""
+    evil = (
+        f"git init -q made && git -C made config filter.x.clean 'touch {tmp_path}/ran; cat' && mv made/.git fake &&"
+        " echo '* filter=x' > .gitattributes && echo 'gitdir: fake' > .git"
+    )
+    project.write("once.sh", f"echo work > work.txt\ntest -e {tmp_path}/once || {{ touch {tmp_path}/once; {evil}; }}\n")
+    add(project, run="sh once.sh")
+    (outcome,) = outcomes(project, "KIN-1", exit=1)
+    assert "leads elsewhere" in str(outcome["reason"])
+    (outcome,) = outcomes(project, "KIN-1")
+    assert outcome["status"] == "done" and project.read("work.txt") == "work\n"
+    (ref,) = project.git("for-each-ref", "--format=%(refname)", "refs/kin/salvage/KIN-1").splitlines()
+    assert project.git("show", f"{ref}:work.txt") == "work"
+    assert not (tmp_path / "ran").exists()
+
+
 def test_protected_paths_wait_for_a_person_in_auto_mode(project: Repo) -> None:
     add(project, run="mkdir -p .github && echo x > .github/ci.yml")
     (outcome,) = outcomes(project, "KIN-1", exit=3)

@@ -106,7 +106,7 @@ def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd) -> StepE
     """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed."""
     name = turn.name
     try:
-        after = commit.look(p.path)
+        after = commit.look(p.path, before.gitdir)
     except Failed as error:
         return StepEnd("failed", BlockedKind.failed, f"after step {name} {error.message}; {error.hint}")
     target = p.target.oid if after.head == before.head else git.tip(p.project.root, p.target.ref) or p.target.oid

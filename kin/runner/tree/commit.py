@@ -31,11 +31,13 @@ class Reflog(NamedTuple):
 class State(NamedTuple):
     """A worktree at one moment.
 
-    `branch` is the full ref that HEAD names (None: detached), `entries` all that `git status` lists, `merging` the commits
-    of a merge under way, `under_way` another operation that git is in the middle of, `store` whether `.kin` is on disk,
-    `reflogs` the clone's branches and stash, `at` the time in seconds since the epoch.
+    `gitdir` is the git folder that its `.git` names, `branch` the full ref that HEAD names (None: detached), `entries` all
+    that `git status` lists, `merging` the commits of a merge under way, `under_way` another operation that git is in the
+    middle of, `store` whether `.kin` is on disk, `reflogs` the clone's branches and stash, `at` the time in seconds since
+    the epoch.
     """
 
+    gitdir: str
     head: str | None
     branch: str | None
     entries: tuple[git.Entry, ...]
@@ -51,12 +53,18 @@ class State(NamedTuple):
         return not self.entries and not self.merging and not self.under_way
 
 
-def look(path: str) -> State:
-    """The state of the worktree at `path`, with one git process. Raises Failed if the worktree is gone."""
+def look(path: str, known: str | None = None) -> State:
+    """The state of the worktree at `path`, with one git process. Raises Failed if the worktree is gone.
+
+    `known` is its git folder as an earlier look saw it. One that a step put in its place is not even read: its settings could
+    name programs, which would run outside of whatever kept the step in.
+    """
     at = time.time()
     gitdir = git.linked_gitdir(path)
     if gitdir is None or not os.path.isdir(gitdir):
         raise Failed("the task's worktree is gone", "`kin run` makes it again from the last finished step")
+    if known is not None and gitdir != known:
+        raise Failed("the worktree's `.git` leads elsewhere", "`kin run` makes it again from the last finished step")
     found = read_status(path, gitdir)
     under_way = git.under_way(gitdir)
     merging: tuple[str, ...] = ()
@@ -64,6 +72,7 @@ def look(path: str) -> State:
         with open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
             merging = tuple(file.read().split())
     return State(
+        gitdir,
         found.head,
         found.branch,
         found.entries,

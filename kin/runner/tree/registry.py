@@ -35,16 +35,18 @@ def admin_of(project: Project, path: str) -> str | None:
     path, folder_of_all = os.path.realpath(path), os.path.join(project.git_common, "worktrees")
     with suppress(FileNotFoundError), os.scandir(folder_of_all) as entries:
         for entry in entries:
-            with (
-                suppress(OSError),
-                open(os.path.join(entry.path, "gitdir"), encoding="utf-8", errors="surrogateescape") as file,
-            ):
-                dotgit = os.path.join(entry.path, file.read(8192).rstrip("\r\n"))
-                if os.path.realpath(os.path.dirname(dotgit)) == path:
-                    return entry.path
+            if _place_of(entry.path) == path:
+                return entry.path
     # A `git worktree add` that was killed before it wrote `gitdir`: nobody else makes worktrees named like a task.
     unnamed = os.path.join(folder_of_all, os.path.basename(path))
     return unnamed if os.path.isdir(unnamed) and not os.path.exists(os.path.join(unnamed, "gitdir")) else None
+
+
+def _place_of(gitdir: str) -> str | None:
+    """Where the worktree of a git folder lies, as that says; None if it is no worktree's."""
+    with suppress(OSError), open(os.path.join(gitdir, "gitdir"), encoding="utf-8", errors="surrogateescape") as file:
+        return os.path.realpath(os.path.dirname(os.path.join(gitdir, file.read(8192).rstrip("\r\n"))))
+    return None
 
 
 def has_index(gitdir: str) -> bool:
@@ -62,9 +64,12 @@ def is_lived_in(path: str, gitdir: str) -> bool:
 
 
 def is_anothers(path: str, gitdir: str) -> bool:
-    """Whether the folder belongs to another clone, of which this one is a copy: registrations were copied, worktrees not."""
+    """Whether the folder belongs to another clone, of which this one is a copy: registrations were copied, worktrees not.
+
+    If that clone does not know of it, a step made its `.git` lead there.
+    """
     linked = git.linked_gitdir(path)
-    return linked is not None and linked != os.path.realpath(gitdir) and os.path.exists(linked)
+    return linked is not None and linked != os.path.realpath(gitdir) and _place_of(linked) == os.path.realpath(path)
 
 
 def clear_locks(path: str) -> None:
