@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -121,34 +122,64 @@ def test_workflows_pin_what_they_use_and_give_no_right_that_a_job_does_not_need(
 
 
 def remote_with(project: Repo, tasks: int) -> Remote:
-    """A bare remote with kin's workflows and so many tasks, each gated on what it is merged with."""
+    """A bare remote with kin's workflows and so many tasks, and a gate that logs what it saw."""
     log = project.path.parent / "gates.log"
     for n in range(1, tasks + 1):
         steps = f"\n  - role: developer\n    run: echo {n} > file{n}.txt"
         project.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", pipeline=steps))
-    gate = json.dumps(f"echo $(ls | grep -c file) $(git ls-files | git hash-object --stdin) >> {log}")
+    gate = json.dumps(f"echo file*.txt >> {log}")
     project.write(".kin/kin.yaml", f"format: 1\n\nkey: KIN\n\nmode: auto\n\ngates:\n  - {gate}\n")
     project.kin("ci", "init", "github")
     project.commit("tasks and workflows")
     path = project.path.parent / "remote.git"
     project.git("clone", "-q", "--bare", str(project.path), str(path))
+    project.git("config", "core.logAllRefUpdates", "always", cwd=path)
     return Remote(path)
 
 
-def test_jobs_of_the_generated_workflow_land_side_by_side(project: Repo, tmp_path: Path) -> None:
-    remote = remote_with(project, 3)
+@pytest.mark.parametrize("jobs", [3, pytest.param(8, marks=pytest.mark.nightly)])
+def test_jobs_of_the_generated_workflow_land_side_by_side(project: Repo, tmp_path: Path, jobs: int) -> None:
+    remote = remote_with(project, jobs)
     workflow = project.path / ".github/workflows/kin.yml"
     out = tmp_path / "out"
-    asked = {"GITHUB_OUTPUT": str(out), "PATH": path_with_kin(tmp_path / "bin")}
-    assert perform(workflow, "ready", remote.job("ready").path, {"inputs.task": "/kin run 1 kin:KIN-2 KIN-3"}, asked)[0] == 0
+    told = {"GITHUB_OUTPUT": str(out), "PATH": path_with_kin(tmp_path / "bin")}
+    asked = " ".join(["/kin run 1 kin:KIN-2", *(f"KIN-{n}" for n in range(3, jobs + 1))])
+    assert perform(workflow, "ready", remote.job("ready").path, {"inputs.task": asked}, told)[0] == 0
     tasks = json.loads(out.read_text().removeprefix("tasks="))
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         ended = list(pool.map(lambda task: two_jobs(workflow, remote, task, tmp_path / task), tasks))
-    assert [code for code, _ in ended] == [0, 0, 0], ended
-    assert [remote.status_of(task) for task in tasks] == ["done"] * 3 and remote.kins() == []
-    assert len(remote.git("log", "--first-parent", "--format=%H", "--grep=^Kin-Task", "main").splitlines()) == 3
-    gated = [int(line.split()[0]) for line in (tmp_path / "gates.log").read_text().splitlines()]
-    assert {1, 2, 3} <= set(gated), "each merge was gated on the tree that it made"
+    assert [code for code, _ in ended] == [0] * jobs, ended
+    assert [remote.status_of(task) for task in tasks] == ["done"] * jobs and remote.kins() == []
+    merges = remote.git("log", "--first-parent", "--format=%H", "--grep=^Kin-Task", "main").splitlines()
+    gated = {frozenset(line.split()) for line in (tmp_path / "gates.log").read_text().splitlines()}
+    for merge in merges:
+        files = remote.git("ls-tree", "--name-only", merge).split()
+        assert frozenset(name for name in files if name.startswith("file")) in gated, "gated on what it was merged with"
+    moves = remote.git("log", "-g", "--format=%H", "main").splitlines()
+    assert len(merges) == jobs == len(moves)
+    for new, old in pairwise(moves):
+        remote.git("merge-base", "--is-ancestor", old, new)
+
+
+def test_the_other_hosts_jobs_land_what_they_were_asked_for(project: Repo, tmp_path: Path) -> None:
+    remote = remote_with(project, 2)
+    gitlab = yaml.safe_load((ROOT / ".kin-template/ci/gitlab/kin.yml").read_text())
+    woodpecker = yaml.safe_load((ROOT / ".kin-template/ci/woodpecker/kin.yaml").read_text())["steps"][0]
+    env = {"PATH": path_with_kin(tmp_path / "bin"), "CI_COMMIT_BRANCH": "main", "KIN_TOKEN": "secret"}
+    address = f"file://{remote.path}".removesuffix(".git")
+    lines = gitlab[".kin"]["before_script"] + gitlab["kin run"]["script"]
+    hosts = {
+        "KIN-1": ({"GITLAB_CI": "true", "CI_PROJECT_URL": address}, lines),
+        "KIN-2": ({"CI": "woodpecker", "CI_COMMIT_AUTHOR": 'Ada "$(touch ran)'}, woodpecker["commands"]),
+    }
+    for task, (own, lines) in hosts.items():
+        job = remote.job(task)
+        script = "\n".join(lines).replace("$$", "$")
+        words = {"env": {**os.environ, **env, **own, "KIN_TASK": task}, "capture_output": True, "text": True}
+        done = subprocess.run(["sh", "-ec", script], cwd=job.path, **words)
+        assert done.returncode == 0 and remote.status_of(task) == "done", done
+        assert ElementTree.parse(job.path / "kin.xml").findall("testsuite/testcase")
+        assert "secret" not in job.read(".git/config") and not (job.path / "ran").exists()
 
 
 PLANTS = {"gate", "setup", "notify", "task", "agent", "role", "attributes", "hook", "included"}

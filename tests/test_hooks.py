@@ -78,3 +78,12 @@ def test_the_real_pre_commit_runs_kin_check_and_lives_beside_kins_hook(hooked: R
     assert commit(hooked) == 0
     hooked.kin("hooks", "remove")
     assert "pre-commit.com" in hooked.read(".git/hooks/pre-commit")
+    hooked.kin("hooks", "install")
+    hooked.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", status="reddy"))
+    hooked.git("add", ".kin")
+    (hooked.path.parent / "own.log").unlink()
+    assert commit(hooked) == 1, "over pre-commit's hook, too"
+    hooked.git("reset", "-q", "--hard")
+    assert commit(hooked, "--allow-empty") == 0 and hooked.read("../own.log") == "own\nown\n", "each hook is run, and once"
+    hooked.kin("hooks", "remove")
+    assert "pre-commit.com" in hooked.read(".git/hooks/pre-commit")

@@ -224,6 +224,29 @@ def test_a_job_that_is_stopped_gives_its_task_back(remote: Remote) -> None:
     assert remote.kins() == ["refs/kin/runs/KIN-1"]
 
 
+def test_a_stopped_job_without_the_right_to_push_hands_over_what_it_had_finished(remote: Remote, tmp_path: Path) -> None:
+    job, log = remote.job("job"), remote.path.parent / "log"
+    two = f"test -e {tmp_path}/go || exec tail -f /dev/null; echo two > two.txt; echo two1 >> {log}"
+    steps = STEPS.format(json.dumps(f"echo one > one.txt; echo one1 >> {log}"), json.dumps(two))
+    job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
+    job.commit("another way")
+    job.git("push", "-q", "origin", "HEAD:main")
+    words = [sys.executable, "-m", "kin", "run", "KIN-1", "--bundle", str(tmp_path / "b")]
+    process = subprocess.Popen(words, cwd=job.path, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    wait_for(lambda: "2-developer: test" in str(process.stdout and process.stdout.readline()))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 143
+    assert "not finished" in remote.job("publisher").kin("publish", str(tmp_path / "b"), exit=6).stdout
+    assert remote.kins() == ["refs/kin/runs/KIN-1"]
+    (tmp_path / "go").touch()
+    after = remote.job("next")
+    after.git("fetch", "-q", "--unshallow", "origin", "+refs/kin/runs/KIN-1:refs/kin/runs/KIN-1")
+    outcome(after, "KIN-1", "--bundle", str(tmp_path / "b2"))
+    remote.job("again").kin("publish", str(tmp_path / "b2"))
+    assert remote.status_of("KIN-1") == "done" and remote.kins() == [] and passages(remote) == ["one1", "two1"]
+
+
 def test_a_blocked_task_says_so_on_the_remote_and_goes_on_elsewhere(remote: Remote) -> None:
     remote_log = remote.path.parent / "log"
     fails = f"test -e {remote_log}.ok || {{ echo no; exit 3; }}; touch b"
