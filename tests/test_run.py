@@ -209,7 +209,7 @@ def test_a_read_only_step_never_reaches_the_branch(project: Repo) -> None:
 
 
 def test_a_git_folder_that_a_step_put_in_place_of_its_own_is_not_read(project: Repo, tmp_path: Path) -> None:
-    """What keeps an agent in lets it write its worktree. The settings in a git folder there name programs: they run elsewhere."""
+    """What keeps an agent in lets it write its worktree. Settings in a git folder there name programs: they run elsewhere."""
     evil = (
         f"git init -q made && git -C made config filter.x.clean 'touch {tmp_path}/ran; cat' && mv made/.git fake &&"
         " echo '* filter=x' > .gitattributes && echo 'gitdir: fake' > .git"
