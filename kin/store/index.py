@@ -74,11 +74,12 @@ def scan(
         started = time.time_ns()
         index = _Index(cache, folder, version, None if bodies else 2)
         heads, anew = _unchanged(folder, index, names)
-        body_of, worth = index.bodies, 0
+        body_of, worth, known = index.bodies, 0, dict[Any, Any]()
         for name, path, stamp in anew:
             if (found := parse(path, name)) is None:
                 continue
-            heads[name], body_of[name], slow = found
+            head, body_of[name], slow = found
+            heads[name] = _shared(head, known)
             if any(stamp) and max(stamp[:2]) < started - RACY_NS:
                 index.fresh[name] = (stamp, found[1])
                 worth += WORTH_WRITING if slow else 1
@@ -222,7 +223,7 @@ class _Index:
         ordered, digest = arrange(heads)
         names = [name for name in ordered if name in stamps and name in bodies]
         packed = b"".join(stamps[name] for name in names)
-        first: list[Any] = [(len(names) == len(heads), packed, names, digest), list(_shared(heads[name] for name in names))]
+        first: list[Any] = [(len(names) == len(heads), packed, names, digest), [heads[name] for name in names]]
         tmp = f"{self._cache}.{os.getpid()}"
         try:
             os.makedirs(os.path.dirname(self._cache), mode=0o700, exist_ok=True)
@@ -242,8 +243,9 @@ def _together(parts: Iterable[dict[str, Row]]) -> dict[str, Row]:
     return {name: body for part in parts for name, body in part.items()}
 
 
-def _shared(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows with equal texts and lists being one object, which marshal then writes, and loads, only once."""
-    known: dict[Any, Any] = {}
-    for row in rows:
-        yield tuple(known.setdefault(value, value) if type(value) in (str, tuple) else value for value in row)
+def _shared(row: Row, known: dict[Any, Any]) -> Row:
+    """The row with texts and lists that others have, too, being one object, which marshal then writes, and loads, only once.
+
+    The first two, id and title, are each one's own.
+    """
+    return (*row[:2], *(known.setdefault(v, v) if type(v) in (str, tuple) else v for v in row[2:]))
