@@ -591,6 +591,16 @@ def test_the_command_prints_each_change_and_what_is_left(project: Repo, here: Pr
     assert lines[-1] == "1 warning in 3 files."
 
 
+@pytest.mark.parametrize("text", ["title: Log in\n", "# mine\n{title: Log in}\n", "\r\ntitle: Log in\r\n"])
+def test_a_task_written_with_little_gets_the_id_of_its_file_and_is_to_be_done(project: Repo, here: Project, text: str) -> None:
+    project.write(".kin/tasks/KIN-7.yaml", text)
+    missing = [found for found in findings(here) if found.code == "schema"]
+    assert [found.hint for found in missing][:1] == ["write `id: KIN-7`"] and all(found.fixable for found in missing)
+    fix(here)
+    assert read(project.read(".kin/tasks/KIN-7.yaml"), "") == {"id": "KIN-7", "title": "Log in", "status": "todo"}
+    assert said(here) == [] and fix(here) == []
+
+
 def test_a_text_that_would_say_another_thing_is_left(project: Repo, here: Project) -> None:
     text = f"{TASK}description: |\n  the end"
     project.write(ONE, text)

@@ -187,8 +187,20 @@ def place_at(project: Project, name: str, keys: KeyPath) -> Place:
     return max(places)
 
 
+def left_out(stem: str, data: Mapping[str, Any]) -> dict[str, str]:
+    """What a person need not think of in a task's file: its id, which is the file's name, and that it is to be done."""
+    known = spellings(Task)
+    there = {known.get(key) for key in data}
+    return {k: v for k, v in {"id": stem, "status": "todo"}.items() if k not in there and TASK_ID.fullmatch(stem)}
+
+
 def _task(file: _File) -> None:
-    file.fits(Task, build_task(file.data)[1])
+    absent = left_out(file.stem, file.data)
+    said = {f"`{key}` is missing" for key in absent}
+    file.fits(Task, [problem for problem in build_task(file.data)[1] if problem.message not in said])
+    for key, value in absent.items():
+        file.find("schema", (), f"`{key}` is missing", f"write `{key}: {value}`", fixable=True)
+        file.tidy.append(f"`{key}: {value}` is written")
     file.named(file.data.get("id"))
     if not TASK_ID.fullmatch(file.stem) and file.claims is None:
         file.find("file-name", ("id",), f"'{file.stem}' is no id of a task", "KEY-<number>, or KEY-<CATEGORY>-<number>")

@@ -14,7 +14,7 @@ from kin.errors import Busy, Invalid, KinError
 from kin.model.spelling import respellings
 from kin.store import config, emit, files, lines, reader, splice
 from kin.store.check import listing, looks
-from kin.store.inspection import MODELS, Look, kind_of
+from kin.store.inspection import MODELS, Look, kind_of, left_out
 from kin.store.nodes import RECORD_BOUNDS, Pairs, plain
 from kin.store.project import STORE, Project
 from kin.store.renaming import Renaming, renamings
@@ -96,7 +96,11 @@ def tidied(name: str, text: str) -> tuple[str, list[str]]:
     for one in found:
         if not one.value:
             new = _key_renamed(new, shown, one.old, one.new)
-    return new, said + [f"`{one.old}` is `{one.new}`" for one in found]
+    said += [f"`{one.old}` is `{one.new}`" for one in found]
+    if kind_of(name) == "task" and (absent := left_out(os.path.basename(name).removesuffix(".yaml"), before)):
+        new = splice.edit(new, [splice.Set((key,), value) for key, value in absent.items()], path=shown, bounds=RECORD_BOUNDS)
+        said += [f"`{key}: {value}` is written" for key, value in absent.items()]
+    return new, said
 
 
 def _key_renamed(text: str, shown: str, old: str, new: str) -> str:
