@@ -23,7 +23,7 @@ from kin.store.findings import Finding, of_error
 from kin.store.nodes import Bounds
 from kin.store.project import STORE, Project
 
-VERSION = "3"
+VERSION = "4"
 """Of what is looked for: another one makes kept findings worthless."""
 
 SINGLE = {"kin.yaml": "settings", **{kind.file: kind.stem for kind in KINDS}}
