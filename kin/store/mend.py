@@ -97,7 +97,7 @@ def tidied(name: str, text: str) -> tuple[str, list[str]]:
         if not one.value:
             new = _key_renamed(new, shown, one.old, one.new)
     said += [f"`{one.old}` is `{one.new}`" for one in found]
-    if kind_of(name) == "task" and (absent := left_out(os.path.basename(name).removesuffix(".yaml"), before)):
+    if kind_of(name) == "task" and (absent := left_out(os.path.basename(name).rpartition(".")[0], before)):
         new = splice.edit(new, [splice.Set((key,), value) for key, value in absent.items()], path=shown, bounds=RECORD_BOUNDS)
         said += [f"`{key}: {value}` is written" for key, value in absent.items()]
     return new, said
