@@ -214,7 +214,7 @@ def forked(project: Repo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tu
     }
     project.write(".kin/kin.yaml", json.dumps(settings))
     steps = [{"run": f"{evil['task']}; echo 1 > task.dat"}, "backend_dev", "developer"]
-    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=json.dumps(steps)))
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", labels="[auto]", pipeline=json.dumps(steps)))
     project.write(".kin/roles/backend_dev.md", "---\nname: backend_dev\nagent: cast\naccess: write\n---\nBuild it.\n")
     project.write(".gitattributes", "*.dat filter=evil\n")
     project.write(".worktreeinclude", "stolen.sh\n")
@@ -273,6 +273,9 @@ def test_nothing_that_a_pull_request_brings_is_started(
         lines = read[".kin"]["before_script"] + read[key]["script"] if host == "gitlab" else read[key][0]["commands"]
         subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=job.path, capture_output=True, check=False)
         assert found(ran) == set(), host
+    for words in (["approve", "KIN-1"], ["watch", "--once", "--yes"], ["plan", "KIN-1"], ["agents", "test", "evil"]):
+        job.kin(*words, exit=None)
+        assert found(ran) == set(), words
     for words in (["ci", "matrix"], ["run", "KIN-1", "--bundle", str(tmp_path / "b")], ["run", "KIN-1", "--push"]):
         job.kin(*words, env=outside)
         assert found(ran) == set(), words
@@ -400,6 +403,12 @@ def test_what_starts_a_job_is_data_to_its_shell(project: Repo, tmp_path: Path) -
             done = subprocess.run(["sh", "-ec", line], cwd=job.path, env=env, capture_output=True, text=True)
             assert done.returncode == 8 and done.stderr.startswith("error: "), (text, done)
     assert not [*job.path.rglob("ran"), *tmp_path.glob("ran")] and remote.status_of("KIN-1") == "todo"
+
+
+def test_a_matrix_is_no_larger_than_its_host_takes(project: Repo) -> None:
+    for n in range(1, 301):
+        project.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}"))
+    assert len(json.loads(project.kin("ci", "matrix").stdout)) == 256
 
 
 def test_doctor_tells_what_a_job_lacks(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,9 @@ def agents_test(call: Call) -> Result:
 
 def _need_trust(call: Call) -> None:
     """Raise Waits unless the person agreed to what this repository says about agents."""
-    if not_agreed(call.project, texts_here(call.project), call.environ) and not call.environ.get("KIN_TRUST"):
+    from kin.cli.consent import trusts
+
+    if not_agreed(call.project, texts_here(call.project), call.environ) and not trusts(call):
         raise Waits("this repository changes how the agent is started, and nobody agreed to that", "`kin trust` shows it")
 
 

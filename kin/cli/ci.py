@@ -27,6 +27,8 @@ from kin.store.view import see
 
 FOLDERS = {"github": ".github", "gitlab": ".gitlab", "woodpecker": ".woodpecker"}
 """Where each host looks for what it is to do."""
+MATRIX = 256
+"""Jobs that GitHub takes of one matrix; what is ready beyond that is so the next time, too."""
 MARKER = "<!-- kin report -->"
 """The comment's first line, by which it is found again, whoever wrote it."""
 
@@ -75,7 +77,7 @@ def ci_matrix(call: Call) -> Result:
     first = (" ".join(call["ids"]).splitlines() or [""])[0]
     asked = [word.removeprefix("kin:") for word in first.split() if word not in ("/kin", "run")]
     ids = [tasks.resolve(call.project, word) for word in asked] if asked else list(see(call.project).ready)
-    text = json.dumps(list(dict.fromkeys(ids)))
+    text = json.dumps(list(dict.fromkeys(ids))[:MATRIX])
     if path := call.environ.get("GITHUB_OUTPUT"):
         with open(path, "a", encoding="utf-8") as file:
             file.write(f"tasks={text}\n")

@@ -9,8 +9,18 @@ from collections.abc import Sequence
 from kin.cli.output import Call
 from kin.cli.screen import clean
 from kin.errors import Waits
+from kin.runner.remote.host import job_of
 from kin.runner.runs.begin import Plan
 from kin.runner.steps.casting import access_of, flags_of, role_of
+
+
+def trusts(call: Call) -> bool:
+    """Whether `--trust` or KIN_TRUST agree for this command to what the project can start.
+
+    In a job about a pull request the variable means the files of the branch that it is for: those checked out are a stranger's.
+    """
+    stranger = job_of(call.environ).pull and not call.based
+    return bool(call.values.get("trust")) or (call.environ.get("KIN_TRUST") == "1" and not stranger)
 
 
 def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool = True) -> None:
@@ -22,7 +32,7 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool 
     from kin.store import trust
 
     project = call.project
-    new = {} if call["trust"] or call.environ.get("KIN_TRUST") == "1" else unagreed(project, plans, call.environ)
+    new = {} if trusts(call) else unagreed(project, plans, call.environ)
     asked = not steps or call["allow_write"] or call.environ.get("KIN_ALLOW_WRITE") == "1"
     may_write = asked or trust.has_leave(project, call.environ)
     wanted = not may_write and any(writes(project, plan) for plan in plans)

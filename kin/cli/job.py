@@ -67,10 +67,11 @@ def _base_store(call: Call) -> Iterator[None]:
         outside = project._replace(root=project.git_common)
         wanted = find_target(outside, job.branch, push=bool(call.values.get("push", True))).oid
     with store_at(project, wanted or "HEAD") as call.project:
+        call.based = True
         try:
             yield
         finally:
-            call.project = project
+            call.project, call.based = project, False
 
 
 @contextmanager

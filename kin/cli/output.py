@@ -37,7 +37,12 @@ class Result(NamedTuple):
 
 
 class Call:
-    """A command as it was called: `call["name"]` is the value of an argument or option."""
+    """A command as it was called: `call["name"]` is the value of an argument or option.
+
+    `based`: in a job about a pull request, the project is the one that this is for, not what is checked out.
+    """
+
+    based = False
 
     def __init__(self, values: Mapping[str, Any], environ: Mapping[str, str], screen: Screen) -> None:
         self.values = values

@@ -20,13 +20,14 @@ def watch_(call: Call) -> Result:
     """Reconcile until stopped, or once."""
     if call["print_unit"]:
         return Result("unit", {"text": _unit(call)}, _unit(call).splitlines())
+    from kin.cli.consent import trusts
     from kin.runner.process.signals import Cancel
     from kin.runner.watch.watcher import May, Watcher, claim, watch
 
     env = call.environ
     may = May(
         write=call["allow_write"] or env.get("KIN_ALLOW_WRITE") == "1",
-        trusted=call["trust"] or env.get("KIN_TRUST") == "1",
+        trusted=trusts(call),
     )
     _agree(call, may)
     told: list[Happening] = []

@@ -255,7 +255,7 @@ def bring_run(project: Project, task_id: str, target: Target) -> str | None:
     oid = git.tip(cwd, ref) or oid
     if git.is_shallow(cwd):
         since = dict(git.log_trailers(cwd, ("Kin-Since",), oid, limit=1))[oid].get("Kin-Since", "0")
-        origin.connect(cwd, oid, target.oid, str(int(since) - 1), ref, target.ref)
+        origin.connect(cwd, oid, target.oid, str(int(since) - 1 if since.isdecimal() else 0), ref, target.ref)
     return oid
 
 
