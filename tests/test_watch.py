@@ -148,7 +148,8 @@ def test_what_git_brought_is_not_started_and_what_was_made_here_is(project: Repo
     assert sorted(merges(project)) == ["KIN-1", "KIN-2", "KIN-3"]
 
 
-def test_my_own_commits_count_as_mine_after_a_rebase_too(project: Repo) -> None:
+@pytest.mark.parametrize("many", [1, 1000], ids=["asked as a folder", "asked by name"])
+def test_my_own_commits_count_as_mine_after_a_rebase_too(project: Repo, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from kin.store.arrivals import arrivals
     from kin.store.project import find
 
@@ -161,6 +162,7 @@ def test_my_own_commits_count_as_mine_after_a_rebase_too(project: Repo) -> None:
     project.commit("an agent's, committed by me")
     project.git("rebase", "-q", "side")
     save(project, 3)
+    monkeypatch.setattr("kin.store.arrivals.MANY", many)
     found = arrivals(find(str(project.path), os.environ), ["KIN-1", "KIN-2", "KIN-3", "KIN-4"])
     assert {i: str(a.origin) for i, a in found.items()} == {"KIN-1": "own", "KIN-2": "agent", "KIN-3": "own"}
     project.kin("add", "By an agent", env={"KIN_RUN": "r", "KIN_TASK": "KIN-1", "KIN_STEP": "1-developer"})

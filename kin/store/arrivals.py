@@ -41,6 +41,10 @@ class Arrival(NamedTuple):
     committed: bool
 
 
+MANY = 1000
+"""Paths that git is not asked for one by one: a hundred thousand are more than a command line holds."""
+
+
 class _Made(NamedTuple):
     """What HEAD's reflog tells: by path the blobs that were committed here, and the paths that merges of kin added."""
 
@@ -107,8 +111,9 @@ def _parsed(raw: bytes, path: str) -> Task | None:
 def _at_head(project: Project, ids: Iterable[str]) -> dict[str, tuple[str, bytes]]:
     """Blob id and content of the tasks' files at HEAD."""
     paths = {shown_path(i): i for i in ids}
-    out = git.git(project.root, "ls-tree", "-z", "HEAD", "--", *paths, ok=(0, 128)).out.decode("utf-8", "surrogateescape")
-    listed = [line.partition("\t")[::2] for line in out.split("\0") if line]
+    asked = paths if len(paths) < MANY else [os.path.join(os.path.dirname(shown_path("x")), "")]
+    out = git.git(project.root, "ls-tree", "-z", "HEAD", "--", *asked, ok=(0, 128)).out.decode("utf-8", "surrogateescape")
+    listed = [(about, path) for about, _, path in (line.partition("\t") for line in out.split("\0")) if path in paths]
     blobs = [about.split()[2] for about, _ in listed]
     return {paths[p]: (b, raw) for (_, p), b, raw in zip(listed, blobs, git.blobs(project.root, blobs), strict=True)}
 
