@@ -311,8 +311,8 @@ def kill(folder: Path, tasks: int) -> Found:
 def notify(folder: Path, tasks: int) -> Found:
     """What a hook that hangs and a command that leaves a daemon add to a run, in its own process."""
     from kin.model.settings import Notify
-    from kin.runner.runs.ending import Outcome
     from kin.runner.runs.notify import notify as tell
+    from kin.runner.runs.outcome import Outcome
     from kin.store.project import find
 
     repo = project(folder)

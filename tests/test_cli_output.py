@@ -15,7 +15,7 @@ import pytest
 from conftest import Repo, task_text
 
 from kin.cli import help as help_module
-from kin.cli.output import run
+from kin.cli.dispatch import run
 from kin.cli.screen import Screen, ago, cells, clean, fit, pad
 
 

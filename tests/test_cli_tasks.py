@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import Repo, task_text
 
-from kin.cli.output import run
+from kin.cli.dispatch import run
 from kin.model.record import Run
 from kin.model.status import RunStatus
 from kin.store.locks import lock_path, try_lock

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.editor import written
+from kin.cli.lookup import who
 from kin.cli.output import Call, Result
-from kin.cli.person import who
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import Usage
 from kin.model import times

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def decide_(call: Call) -> Result:
     """Write a decision of a person's, unless it only repeats one that holds."""
-    from kin.cli.person import who
+    from kin.cli.lookup import who
     from kin.model.times import today
     from kin.store.decisions import add, resolve, scan
 

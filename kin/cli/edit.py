@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from kin.cli.editor import edit_file
 from kin.cli.listing import entry
+from kin.cli.lookup import find_task
 from kin.cli.output import Call, Result
-from kin.cli.show import find_task
 from kin.errors import Busy, Invalid, KinError, Place, Usage
 from kin.model.fields import Plain
 from kin.model.status import check_hand_move

@@ -38,7 +38,7 @@ def log_(call: Call) -> Result:
 
 def attach_(call: Call) -> Result:
     """Follow a run to its end, and end as `kin run` would have ended."""
-    from kin.cli.show import find_task
+    from kin.cli.lookup import find_task
     from kin.model.status import BLOCKED_EXIT, RunStatus, TaskStatus
     from kin.runner.runs.ending import WAIT_EXIT
 

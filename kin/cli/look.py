@@ -128,7 +128,7 @@ def _counted(number: int) -> str:
 
 def why_(call: Call) -> Result:
     """Every reason why a task does not run or merge now."""
-    from kin.cli.show import find_task
+    from kin.cli.lookup import find_task
 
     seen, view = find_task(call, call["id"], with_reasons=True)
     found = [*seen.reasons]

@@ -30,7 +30,7 @@ def main(words: list[str] | None = None) -> int:
     import gc
 
     gc.disable()  # until the command begins: imports make no garbage, and looking for some takes 5 % of a short command
-    from kin.cli.output import run
+    from kin.cli.dispatch import run
 
     return run(words, os.environ)
 

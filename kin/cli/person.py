@@ -3,22 +3,16 @@
 import sys
 from typing import TYPE_CHECKING, Any
 
+from kin.cli.lookup import who
 from kin.cli.output import Call, Result
 from kin.cli.show_run import Display
 from kin.errors import KinError, Usage
-from kin.runner.runs.ending import Outcome
+from kin.runner.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from kin.model.task import Task
 
-__all__ = ["answer_", "approve_", "reject_", "reopen_", "revise_", "undo_", "who"]
-
-
-def who(call: Call) -> str:
-    """The person at the keyboard, as git knows them."""
-    from kin import git
-
-    return (git.identity(call.project.root) or "a person").partition(" <")[0]
+__all__ = ["answer_", "approve_", "reject_", "reopen_", "revise_", "undo_"]
 
 
 def _ids(call: Call) -> list[str]:

@@ -48,7 +48,7 @@ def phase_start(call: Call) -> Result:
 def phase_approve(call: Call) -> Result:
     """Agree to what a phase brought."""
     from kin.cli.consent import consent
-    from kin.cli.person import who
+    from kin.cli.lookup import who
     from kin.cli.run import report
     from kin.cli.show_run import Display
     from kin.runner.people.phase import ASKED, approve, find
@@ -63,7 +63,7 @@ def phase_approve(call: Call) -> Result:
 
 def phase_revise(call: Call) -> Result:
     """Send it back with a note."""
-    from kin.cli.person import who
+    from kin.cli.lookup import who
     from kin.runner.people.phase import revise
 
     if not (call["message"] or "").strip():
@@ -74,7 +74,7 @@ def phase_revise(call: Call) -> Result:
 
 def phase_reject(call: Call) -> Result:
     """Give it up."""
-    from kin.cli.person import who
+    from kin.cli.lookup import who
     from kin.runner.people.phase import reject
 
     reject(call.project, call["phase"], message=call["message"] or "", by=who(call))

@@ -10,7 +10,7 @@ from kin.cli.screen import Screen, clean, indent
 from kin.cli.show_run import Display, as_data, outcome_lines
 from kin.errors import KinError, Usage
 from kin.runner.runs.begin import Asked, Plan, already, plan_for
-from kin.runner.runs.ending import Outcome
+from kin.runner.runs.outcome import Outcome
 
 CLOSED = ("done", "cancelled")
 """Statuses of tasks of which nothing would be started."""
@@ -58,7 +58,7 @@ def do_(call: Call) -> Result:
 
 def stop_(call: Call) -> Result:
     """End the live runs of tasks."""
-    from kin.cli.person import who
+    from kin.cli.lookup import who
     from kin.runner.people.person import stop
     from kin.store import tasks
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.listing import entry
+from kin.cli.lookup import find_task
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, gist, indent
 from kin.model.status import TaskStatus
@@ -41,18 +42,6 @@ def show_(call: Call) -> Result:
     }
     page = Page(seen, view, last, [note for _, note in notes], data)
     return Result("task", data, lambda screen: _page(page, screen), warnings=view.warnings)
-
-
-def find_task(call: Call, word: str, *, with_reasons: bool = False) -> "tuple[Seen, View]":
-    """The task that `word` means, as views show it. Raises NotFound, or Invalid if its file cannot be read."""
-    from kin.store.tasks import load, resolve
-    from kin.store.view import see
-
-    task_id = resolve(call.project, word)
-    view = see(call.project, with_reasons=with_reasons)
-    if task_id not in view.seen:
-        load(call.project, task_id)  # says what is wrong with the file
-    return view.seen[task_id], view
 
 
 class Page(NamedTuple):

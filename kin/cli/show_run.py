@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kin.cli.screen import Screen, clean, fit
 from kin.runner.process.events import Event
-from kin.runner.runs.ending import Outcome
+from kin.runner.runs.outcome import Outcome
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -25,8 +25,9 @@ from kin.runner.process.signals import Cancel
 from kin.runner.remote.target import find_target
 from kin.runner.runs import claim
 from kin.runner.runs.begin import Asked, plan_for
-from kin.runner.runs.ending import Outcome, may_edit, owe
+from kin.runner.runs.ending import may_edit, owe
 from kin.runner.runs.finish import finish
+from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import passage_for
 from kin.runner.runs.planning import agree
 from kin.runner.steps.casting import may_write

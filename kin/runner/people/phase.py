@@ -17,8 +17,8 @@ from kin.runner.process.events import Emit, Event
 from kin.runner.process.signals import Cancel
 from kin.runner.runs import claim
 from kin.runner.runs.begin import Asked
-from kin.runner.runs.ending import Outcome
 from kin.runner.runs.many import run_many
+from kin.runner.runs.outcome import Outcome
 from kin.store import config, entries, files, notes, records, tasks
 from kin.store.project import Project
 

@@ -23,7 +23,8 @@ from kin.runner.merge.taskfile import standing, task_path
 from kin.runner.merge.undo import restored
 from kin.runner.remote.host import FILES, job_of
 from kin.runner.remote.target import BY_OPTION, Target, find_target, settings_for
-from kin.runner.runs.ending import Outcome, outcome, put_status
+from kin.runner.runs.ending import outcome, put_status
+from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.planning import course_of, is_wanted, must_agree
 from kin.runner.steps.casting import Cast, cast_all
 from kin.runner.steps.passage import Passage, now, spec_digest, step_id

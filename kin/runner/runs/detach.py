@@ -15,7 +15,7 @@ from kin.errors import KinError
 from kin.runner.process.events import Event
 from kin.runner.process.signals import ASKING, Cancel
 from kin.runner.runs.begin import Asked
-from kin.runner.runs.ending import Outcome
+from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import run_task
 from kin.store.project import Project
 

@@ -6,7 +6,7 @@ the middle of something in the store's checkout, nothing is edited there; the li
 
 import os
 import signal
-from typing import Any, NamedTuple
+from typing import Any
 
 from kin import git
 from kin.errors import Busy, Invalid, KinError, NotFound
@@ -19,6 +19,7 @@ from kin.runner.merge.move import Moved
 from kin.runner.remote.target import find_target, newest_tip
 from kin.runner.runs.landing import land
 from kin.runner.runs.notify import notify
+from kin.runner.runs.outcome import Outcome
 from kin.runner.steps.passage import Passage, now
 from kin.runner.tree import worktree
 from kin.store import records, tasks
@@ -46,22 +47,6 @@ WAIT_EXIT = {
     WaitFor.merge: 4,
     WaitFor.tasks: 6,
 }
-
-
-class Outcome(NamedTuple):
-    """What `kin run` says of a task: `status` as shown, `merge` a full id or None, `exit` the task's own exit code."""
-
-    task: str
-    run: str | None
-    status: str
-    exit: int
-    step: str | None = None
-    reason: str = ""
-    blocked: str | None = None
-    merge: str | None = None
-    branch: str | None = None
-    waiting: dict[str, Any] | None = None
-    url: str | None = None
 
 
 def outcome(run: Run, status: str, exit: int, **more: Any) -> Outcome:

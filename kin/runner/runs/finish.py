@@ -24,9 +24,10 @@ from kin.runner.merge.landed import landed_run
 from kin.runner.merge.move import Moved
 from kin.runner.remote import origin
 from kin.runner.remote.target import find_target
-from kin.runner.runs.ending import Outcome, block, cancel, complete, wait
+from kin.runner.runs.ending import block, cancel, complete, wait
 from kin.runner.runs.landing import Refused, land
 from kin.runner.runs.offer import in_a_file, offer
+from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.rounds import mend_gate, try_integrator
 from kin.runner.steps.gates import run_gates
 from kin.runner.steps.passage import Passage, now

@@ -23,7 +23,7 @@ from kin.runner.process.events import Emit, Event
 from kin.runner.process.signals import ASKING, Cancel
 from kin.runner.runs import claim
 from kin.runner.runs.begin import HOLDS_UP, Asked
-from kin.runner.runs.ending import Outcome
+from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import run_task
 from kin.store import entries, records, tasks
 from kin.store.project import Project

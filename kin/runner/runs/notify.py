@@ -5,20 +5,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from kin.model.settings import Notify
 from kin.model.status import BlockedKind, WaitFor
+from kin.runner.runs.outcome import Outcome
 from kin.store.project import Project
-
-if TYPE_CHECKING:
-    from kin.runner.runs.ending import Outcome  # which tells by way of us
 
 _WAITS = {WaitFor.review: "review", WaitFor.plan: "review", WaitFor.question: "question"}
 _BLOCKED = {BlockedKind.question: "question", BlockedKind.budget: "budget"}
 
 
-def event_of(outcome: "Outcome") -> str | None:
+def event_of(outcome: Outcome) -> str | None:
     """What an outcome is to those who want to be told, as `on:` names it; None if it is nothing to them."""
     if outcome.blocked:
         return _BLOCKED.get(BlockedKind(outcome.blocked), "blocked")
@@ -27,7 +24,7 @@ def event_of(outcome: "Outcome") -> str | None:
     return "done" if outcome.exit == 0 else None
 
 
-def notify(project: Project, entries: Sequence[Notify], outcome: "Outcome", title: str, environ: Mapping[str, str]) -> None:
+def notify(project: Project, entries: Sequence[Notify], outcome: Outcome, title: str, environ: Mapping[str, str]) -> None:
     """Start telling all who want to know of this outcome. Takes a few milliseconds; never raises, whatever they name."""
     event = event_of(outcome)
     for entry in entries:

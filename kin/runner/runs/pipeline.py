@@ -33,8 +33,9 @@ from kin.runner.runs.begin import (
     restored_work,
 )
 from kin.runner.runs.bundle import write_bundle
-from kin.runner.runs.ending import Outcome, block, cancel, complete, pay_owed_edit, wait
+from kin.runner.runs.ending import block, cancel, complete, pay_owed_edit, wait
 from kin.runner.runs.finish import finish
+from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.planning import go_on
 from kin.runner.runs.rounds import SentBack, begin_merge, give_up, send_back
 from kin.runner.steps import gates

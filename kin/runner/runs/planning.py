@@ -17,7 +17,8 @@ from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.task import Task
 from kin.model.times import today
-from kin.runner.runs.ending import Outcome, block, may_edit, wait
+from kin.runner.runs.ending import block, may_edit, wait
+from kin.runner.runs.outcome import Outcome
 from kin.runner.steps.casting import cast_all, may_write
 from kin.runner.steps.passage import Passage, digest, step_id
 from kin.runner.steps.proposals import as_child

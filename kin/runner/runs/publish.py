@@ -18,8 +18,9 @@ from kin.runner.remote.share import Share, installed, read_run, run_ref, shared
 from kin.runner.runs import claim
 from kin.runner.runs.begin import Asked, Plan, begin_record, first_unfinished, plan_for
 from kin.runner.runs.bundle import check_claims, open_bundle
-from kin.runner.runs.ending import Outcome, block, cancel
+from kin.runner.runs.ending import block, cancel
 from kin.runner.runs.finish import finish
+from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import passage_for
 from kin.runner.steps import proposals
 from kin.runner.steps.passage import Passage

@@ -12,7 +12,8 @@ from kin.model.settings import with_role
 from kin.model.status import BlockedKind, StepStatus
 from kin.runner.merge.build import Clash
 from kin.runner.runs.begin import INTEGRATOR
-from kin.runner.runs.ending import Outcome, block
+from kin.runner.runs.ending import block
+from kin.runner.runs.outcome import Outcome
 from kin.runner.steps.casting import cast
 from kin.runner.steps.judge import StepEnd
 from kin.runner.steps.passage import Passage, step_id
