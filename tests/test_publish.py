@@ -126,6 +126,7 @@ LIES = [
     *(("task", "task: KIN-2"), ("branch", "branch: main"), ("base", "base: release"), ("status", "status: completed")),
     *(("started", f"started: {word}") for word in ("tomorrow", "2026-13-01T00:00:00Z", '"2026-11-24T09:32:00Z\\n::error::"')),
     *(("head", "head: --output=ran"), ("head", "head: HEAD~1"), ("commit", f"commit: {'0' * 40}"), ("commit", "commit: -x")),
+    *(("role", "role: ../../x"), ("id", "id: 1-tester")),
     *(("cost_usd", f"cost_usd: {word}") for word in ("-5", "nan", "inf", "1e999", "free")),
     *(("tokens", "tokens: lots"), ("exit", "exit: 1e9"), ("status", "status: [done]"), ("run", "run: &a x")),
 ]

@@ -14,7 +14,9 @@ import pytest
 from conftest import Repo, task_text, wait_for
 from hosts import Hub, Network, Remote
 
+from kin import git
 from kin.runner.process.signals import Cancel
+from kin.runner.remote import origin
 from kin.runner.remote.share import Share
 from kin.store.project import find
 
@@ -169,6 +171,34 @@ def test_a_network_that_is_cut_in_a_push_costs_nothing_twice(remote: Remote, cut
     assert remote.status_of("KIN-1") == "done" and remote.tip("main^1") == before
     assert set(remote.kins()) <= {"refs/heads/kin/KIN-1"}, "neither claim nor run is left"
     assert passages(remote) == ["one1", "two1"], "no step is paid twice"
+
+
+SAID = {
+    "refused": [
+        "ERROR: Permission to ada/app.git denied to bob.\nfatal: Could not read from remote repository.",
+        "error: RPC failed; HTTP 403 curl 22 The requested URL returned error: 403\nfatal: the remote end hung up unexpectedly",
+        "error: RPC failed; HTTP 413 curl 22 The requested URL returned error: 413\nfatal: the remote end hung up unexpectedly",
+        "ERROR: The key you are authenticating with has been marked as read only.",
+        "fatal: the receiving end does not support --atomic push",
+        "remote: fatal: fsck error in packed object\nerror: remote unpack failed: index-pack abnormal exit",
+    ],
+    "unreachable": [
+        "error: RPC failed; curl 56 Recv failure: Connection reset by peer\nfatal: the remote end hung up unexpectedly",
+        "ssh: connect to host forge.example port 22: Connection timed out\nfatal: Could not read from remote repository.",
+        "fatal: unable to access 'https://forge.example/': Could not resolve host: forge.example",
+        "client_loop: send disconnect: Broken pipe\nfatal: the remote end hung up unexpectedly",
+        "error: RPC failed; HTTP 502 curl 22 The requested URL returned error: 502",
+    ],
+}
+
+
+def test_a_no_is_told_from_a_way_that_was_lost(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = remote.job("job")
+    lease = git.Lease("refs/heads/main", job.commit("mine"), remote.tip("main"))
+    for end, texts in SAID.items():
+        for text in texts:
+            monkeypatch.setattr(git, "push", lambda *_, text=text, **__: git.Out(128, b"", text))
+            assert origin.push(str(job.path), [lease]).end == end, text
 
 
 def test_a_remote_that_is_gone_before_the_end_is_no_failure_of_the_task(remote: Remote) -> None:

@@ -19,14 +19,19 @@ BUSY_WAIT = 10.0
 """Seconds to wait for the end of another push that holds the ref's lock on the remote."""
 
 _DENIED = re.compile(
-    r"authentication failed|could not read (username|password)|permission denied|\b40[13]\b|not appear to be a git|not found",
+    r"authentication failed|could not read (username|password)|permission (to .* )?denied|\b4(01|03|13)\b|"
+    r"not appear to be a git|not found",
     re.IGNORECASE,
 )
 _LOCKED = re.compile(r"cannot lock ref|failed to lock|failed to update ref|unable to create '[^']*\.lock'", re.IGNORECASE)
 
 
-_CUT = re.compile(r"early EOF|eof before pack|hung up unexpectedly|unexpected disconnect|\[remote failure\]")
-"""What git says of a push that ended in the middle; also where the remote is there again by now."""
+_CUT = re.compile(
+    r"early EOF|eof before pack|hung up unexpectedly|unexpected disconnect|\[remote failure\]|RPC failed|timed out|broken pipe|"
+    r"connection (reset|refused|closed)|could not resolve|failed to connect|network is unreachable|empty reply",
+    re.IGNORECASE,
+)
+"""What git, ssh and curl say of a push that ended on its way; the remote may be there again by now."""
 
 
 class Unreachable(Busy):
@@ -108,8 +113,7 @@ def push(cwd: str, leases: Sequence[git.Lease], *, hooks: bool = True) -> Pushed
         return Pushed("done", "", found)  # the answer was lost, not the push
     if not _same(leases, found):
         return Pushed("moved", said, found)
-    # 1 is a no, of the remote or of a hook here; git dies with 128 where it lost the way
-    lost = _CUT.search(out.text + out.err) or (out.code != 1 and not _DENIED.search(out.err))
+    lost = out.code < 0 or (_CUT.search(out.text + out.err) and not _DENIED.search(out.err))
     return Pushed("unreachable" if lost else "refused", said, found)
 
 

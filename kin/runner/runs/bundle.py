@@ -98,6 +98,8 @@ def _false(cwd: str, run: Run, head: str, target: Target) -> Iterator[str]:
         yield "its record holds a time that is none"
     if not all(_reads(parse_result, json.dumps(entry)) for entry in run.live.proposals):
         yield "it holds a malformed proposal"
+    if any(step.id.partition("-")[2] != step.role for step in run.steps):
+        yield "its record gives a step to another role"
     if (run.live.head or run.live.start) != head:
         yield "its work ends elsewhere than its record says"
     for oid, trailers in git.log_trailers(cwd, ("Kin-Run", "Kin-Task", "Kin-State"), head, f"^{target.oid}"):
