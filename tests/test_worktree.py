@@ -66,7 +66,7 @@ def test_it_is_found_again_as_it_was(desk: Desk) -> None:
     worktree.mark_ready(desk.made.gitdir)
     first = desk.made
     desk.sit()
-    assert desk.made == first._replace(fresh=False)
+    assert desk.made == first._replace(fresh=False, new=False)
     assert desk.tree.read("src/a") == "work\n"
 
 

@@ -55,7 +55,7 @@ def _make(call: Call, task_id: str, live: "Run | None") -> Any:
     said = recover(call.project)
     consent(call, [plan])
     with Display(call.screen, alone=True) as display:
-        return run_alone(call, task_id, asked, display), said
+        return run_alone(call, task_id, asked, display, plan), said
 
 
 def _as_data(call: Call, live: "Run") -> dict[str, Any]:

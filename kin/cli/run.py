@@ -93,7 +93,9 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
     # a task that is planned may become several, which run in this command
     alone = len(ids) == 1 and not more_ready and not any(plan.planners for plan in plans)
     with Display(call.screen, alone=alone) as display:
-        outcomes = [run_alone(call, ids[0], asked, display)] if alone else _many(call, ids, asked, display, more_ready)
+        outcomes = (
+            [run_alone(call, ids[0], asked, display, plans[0])] if alone else _many(call, ids, asked, display, more_ready)
+        )
     return report(outcomes, warnings, told=alone)
 
 
@@ -104,13 +106,13 @@ def _detached(call: Call, ids: Sequence[str], asked: Asked) -> list[Outcome]:
     return [start_detached(call.project, task_id, asked, environ=call.environ) for task_id in ids]
 
 
-def run_alone(call: Call, task_id: str, asked: Asked, display: Display) -> Outcome:
-    """Run one task in this process."""
+def run_alone(call: Call, task_id: str, asked: Asked, display: Display, plan: Plan) -> Outcome:
+    """Run one task in this process, as it was just planned."""
     from kin.runner.process.signals import Cancel
     from kin.runner.runs.pipeline import run_task
 
     with Cancel() as cancel:
-        return run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel)
+        return run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel, plan=plan)
 
 
 def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_ready: bool) -> list[Outcome]:

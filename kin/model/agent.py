@@ -25,7 +25,7 @@ Patterns = Annotated[tuple[re.Pattern[str], ...], BeforeValidator(as_list, json_
 class Model(BaseModel):
     """Frozen; unknown keys are an error where nothing else would notice a slip of the pen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, populate_by_name=True)
 
 
 class Signs(Model):

@@ -22,7 +22,7 @@ def _as_items(value: Any) -> Any:
 class Item(BaseModel):
     """One thing to change: where, and what."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     what: str
     file: str | None = None
@@ -36,7 +36,7 @@ class Item(BaseModel):
 class Result(BaseModel):
     """A step's answer. Unknown keys are let through: a model that says more than asked has still answered."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     status: Literal["done", "changes_requested", "blocked", "failed"] = "done"
     summary: str = ""

@@ -217,7 +217,7 @@ class Notify(Model):
 class Settings(BaseModel):
     """kin.yaml. Unknown keys are kept out of the way; `kin check` warns of them."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     format: int = Field(default=FORMAT, ge=1, description="Format of the files")
     key: str = Field(description="What task ids start with")

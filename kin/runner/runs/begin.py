@@ -246,6 +246,8 @@ def restored_work(p: Passage) -> str:
 def make_ready(p: Passage, old: Run | None, base: str) -> None:
     """Make the record durable and the worktree stand where the next step starts; a new branch starts at commit `base`."""
     p.save(status=RunStatus.running)
+    if first_unfinished(p.run) is not None:
+        _ = p.supervisor  # it starts while git checks out
     with suppress(FileNotFoundError):
         os.unlink(records.stop_mark(p.project, p.task.id))  # of a `kin stop` that was killed: this run is wanted
     point("record.saved")
@@ -262,7 +264,9 @@ def make_ready(p: Passage, old: Run | None, base: str) -> None:
     if lost is not None:
         _commit_again(p, made.gitdir, lost)
     p.say("worktree", text=made.path)
-    if first_unfinished(p.run) is not None:
+    if made.new and not head and not p.live.sessions and made.start == p.live.start == p.target.oid:
+        p.seen = commit.untouched(p.path, made.gitdir, made.start, p.branch_ref)
+    elif first_unfinished(p.run) is not None:
         _take_up_commit(p, old)
         back_to_last_step(p)
 

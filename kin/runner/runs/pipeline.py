@@ -58,11 +58,16 @@ def run_task(
     environ: Mapping[str, str],
     emit: Emit,
     cancel: Cancel,
+    plan: Plan | None = None,
 ) -> Outcome:
-    """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran; Busy if others hold all slots."""
-    plan = plan_for(project, task_id, asked, environ)
-    if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
-        return answer
+    """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran; Busy if others hold all slots.
+
+    `plan` is what the caller just made and found to be runnable; once nobody else can run the task it is made again.
+    """
+    if plan is None or asked.push or asked.bundle:
+        plan = plan_for(project, task_id, asked, environ)
+        if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
+            return answer
     slots = plan.settings.concurrency
     slot = claim.claim_slot(project, slots, wait=asked.wait, cancel=cancel.fd)
     if slot is None:
@@ -172,6 +177,7 @@ def _set_up(p: Passage) -> Outcome | None:
     if p.fresh is None:
         return None
     if p.settings.setup is not None:
+        p.seen = None
         p.say("step", "setup", p.settings.setup)
         failed = gates.set_up(p, p.path, "setup")
         if p.cancel.level:

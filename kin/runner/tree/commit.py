@@ -84,6 +84,12 @@ def look(path: str, known: str | None = None) -> State:
     )
 
 
+def untouched(path: str, gitdir: str, head: str, branch: str) -> State:
+    """The state of a worktree that was just checked out: what `look` would find, without a look at each file."""
+    reflogs = dict(_reflogs(os.path.join(git.common_of(gitdir), "logs", "refs")))
+    return State(gitdir, head, branch, (), (), None, os.path.lexists(os.path.join(path, STORE)), reflogs, time.time())
+
+
 def _reflogs(folder: str) -> Iterator[tuple[str, Reflog]]:
     """Reflogs of the branches and of the stash: what an agent has no business to move, and git keeps a log of."""
     for start in ("heads", "stash"):

@@ -30,12 +30,14 @@ HIDDEN = "/*\n!/.kin/\n"
 
 
 class Made(NamedTuple):
-    """A worktree: its folder, the branch's tip, whether it still wants its `setup` (`mark_ready` ends that), its git folder."""
+    """A worktree: its folder, the branch's tip, whether it still wants its `setup` (`mark_ready` ends that), its git folder,
+    and whether it was checked out just now."""
 
     path: str
     start: str
     fresh: bool
     gitdir: str
+    new: bool
 
 
 def root(project: Project, settings: Settings, environ: Mapping[str, str]) -> str:
@@ -88,7 +90,8 @@ def ensure(
     with git_lock(project, run_id) as fds:
         path, listed = _look_up(project, wanted, ref, task_id)
         gitdir = admin_of(project, path)
-        if gitdir and _is_whole(path, gitdir):
+        new = not gitdir or not _is_whole(path, gitdir)
+        if gitdir and not new:
             start = _branch_again(project, listed, ref, gitdir, base)
         else:
             if gitdir:
@@ -99,7 +102,7 @@ def ensure(
     fresh = not os.path.exists(os.path.join(gitdir, READY))
     if fresh and project.root:
         copy_included(project.root, path)
-    return Made(path, start, fresh, gitdir)
+    return Made(path, start, fresh, gitdir, new)
 
 
 def _gitdir(path: str) -> str:
