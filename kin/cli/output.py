@@ -97,35 +97,33 @@ def _write_document(document: dict[str, Any], screen: Screen) -> None:
 
     data = document.get("data")
     if not isinstance(data, Iterator):
-        return _write(_json(document) + "\n", screen)
-    before, after = _json(document | {"data": None}).split('"data": null', 1)
-    _write(f'{before}"data": [', screen)
-    comma = ""
+        return _write(_json(document) + b"\n", screen)
+    before, after = _json(document | {"data": None}).split(b'"data": null', 1)
+    _write(before + b'"data": [', screen)
+    comma = b""
     while batch := list(islice(data, BATCH)):
         _write(comma + _json(batch)[1:-1], screen)
-        comma = ", "
-    return _write(f"]{after}\n", screen)
+        comma = b", "
+    return _write(b"]" + after + b"\n", screen)
 
 
-def _json(value: Any) -> str:
-    """Characters that UTF-8 cannot hold are escaped."""
-    from json import dumps
+def _json(value: Any) -> bytes:
+    """Characters that UTF-8 cannot hold are escaped. Circles are not looked for, which takes a fifth of the time."""
+    from json import JSONEncoder
 
-    text = dumps(value, ensure_ascii=False)
     try:
-        text.encode()
+        return JSONEncoder(ensure_ascii=False, check_circular=False).encode(value).encode()
     except UnicodeEncodeError:
-        return dumps(value)
-    return text
+        return JSONEncoder(check_circular=False).encode(value).encode()
 
 
-def _write(text: str, screen: Screen) -> None:
+def _write(said: bytes, screen: Screen) -> None:
     screen.out.flush()
     if buffer := getattr(screen.out, "buffer", None):
-        buffer.write(text.encode())
+        buffer.write(said)
         buffer.flush()
     else:
-        screen.out.write(text)
+        screen.out.write(said.decode())
 
 
 def fail(error: KinError, screen: Screen) -> int:
