@@ -3,6 +3,8 @@
 import json
 import os
 import resource
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +163,21 @@ def test_following_shows_each_line_once_as_it_comes_until_the_run_ends(folder: s
         follower.live = False
     wait_for(follower.ended)
     assert follower.got == ["1", "2", "3"]
+
+
+def test_what_watchdog_logs_while_it_stops_goes_to_nobody(tmp_path: Path) -> None:
+    program = f"""
+import logging, threading
+from watchdog.observers import Observer
+from kin.runner.process.logs import watch
+observer = Observer()
+assert watch(observer, {str(tmp_path)!r}, threading.Event())
+logging.getLogger("watchdog.observers.inotify").error("called when the thread is inactive")
+observer.stop()
+observer.join()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_following_goes_on_over_a_rotation(folder: str, follower: Follower) -> None:

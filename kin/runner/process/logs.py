@@ -167,12 +167,16 @@ def follow(folder: str, is_live: Callable[[], bool], step: str | None = None) ->
 
 def watch(observer: "BaseObserver", folder: str, woken: threading.Event) -> bool:
     """Have `woken` set by what is written in the folder; False if it does not exist or the system has no watches left."""
+    import logging
+
     from watchdog.events import FileCreatedEvent, FileModifiedEvent, FileSystemEvent, FileSystemEventHandler
 
     class Wake(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:
             woken.set()
 
+    # An observer that is stopped while it reads logs that as an error, which without a handler goes to standard error.
+    logging.getLogger("watchdog").addHandler(logging.NullHandler())
     try:
         observer.schedule(Wake(), folder, event_filter=[FileCreatedEvent, FileModifiedEvent])
         observer.start()

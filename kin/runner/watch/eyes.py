@@ -136,8 +136,8 @@ class Eyes:
 
     def close(self) -> None:
         """Let go of everything."""
-        logging.getLogger("watchdog").removeHandler(self._log)
         self._stop()
+        logging.getLogger("watchdog").removeHandler(self._log)
         os.close(self.fd)
         os.close(self._wake)
 
