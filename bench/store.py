@@ -83,6 +83,7 @@ def make(folder: str, count: int) -> Project:
 
 MUST = (
     ("kin list", 1.6, "floor"),
+    ("a TAB", 1.05, "floor"),  # 50 ms
     ("kin list", 0.5, "task list"),
     ("kin list", 1.0, "task next"),
     ("kin list --json", 1.0, "task export"),
@@ -127,6 +128,7 @@ def lists(project: Project, rounds: int, reads: dict[str, list[str]], writes: di
         "kin list": [*kin, "list"],
         "kin list --json": [*kin, "list", "--json"],
         "kin show 5": [*kin, "show", "5"],
+        "a TAB": ["env", "-C", project.root, "_KIN_COMPLETE=bash:1", kin[0], "show", "KIN-99"],
         **reads,
     }
     changes = {"kin set 5": [*kin, "set", "5", "priority=2"], "kin add": [*kin, "add", "Another one"], **writes}

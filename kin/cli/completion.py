@@ -105,8 +105,9 @@ def _joined(before: list[str], word: str) -> tuple[list[str], str]:
 def offers_for(before: Sequence[str], word: str, environ: Mapping[str, str]) -> Iterable[Offer]:
     """What may stand at the cursor behind the words `before` of a line; not yet filtered by what is typed."""
     command, loose, waiting = _read(before)
+    here = _Here(environ, word)
     if waiting is not None:
-        return _last("", word, _values(waiting, environ))
+        return _last("", word, _values(waiting, here))
     if command is None:
         flags = _flags(GLOBAL) if word.startswith("-") else ()
         return [*(Offer(c.name, c.help) for c in COMMANDS.values()), *flags]
@@ -114,9 +115,9 @@ def offers_for(before: Sequence[str], word: str, environ: Mapping[str, str]) -> 
         name, equals, value = word.partition("=")
         option = flags_of(command).get(name)
         if equals and option is not None:
-            return _last(f"{name}=", value, _values(option, environ))
+            return _last(f"{name}=", value, _values(option, here))
         return _flags((*command.options, *GLOBAL))
-    return _arguments(command, loose, word, environ)
+    return _arguments(command, loose, word, here)
 
 
 def _read(before: Sequence[str]) -> tuple[Command | None, list[str], Opt | None]:
@@ -149,11 +150,11 @@ def _last(head: str, value: str, offers: Iterable[Offer]) -> Iterator[Offer]:
     return (offer._replace(value=before + offer.value) for offer in offers)
 
 
-def _values(option: Opt, environ: Mapping[str, str]) -> Iterable[Offer]:
-    return [Offer(choice) for choice in option.choices] or _offered(option.metavar.lower(), environ)
+def _values(option: Opt, here: "_Here") -> Iterable[Offer]:
+    return [Offer(choice) for choice in option.choices] or _offered(option.metavar.lower(), here)
 
 
-def _arguments(command: Command, loose: list[str], word: str, environ: Mapping[str, str]) -> Iterable[Offer]:
+def _arguments(command: Command, loose: list[str], word: str, here: "_Here") -> Iterable[Offer]:
     if command.actions:
         if not loose:
             return (Offer(action.name, action.help) for action in command.actions)
@@ -163,15 +164,15 @@ def _arguments(command: Command, loose: list[str], word: str, environ: Mapping[s
     if arg is None or (not arg.many and len(loose) >= len(command.args)):
         return ()
     if command.name == "set":
-        return _changes(loose, word, environ)
-    return (o for o in _offered(arg.name, environ) if o.value not in loose)
+        return _changes(loose, word, here)
+    return (o for o in _offered(arg.name, here) if o.value not in loose)
 
 
 FILTERS = ("label", "status", "module", "assignee", "priority")
 _OF_FIELDS = {"labels": "label", "depends_on": "id", "parent": "id", "priority": "1-5"}
 
 
-def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterator[Offer]:
+def _changes(loose: list[str], word: str, here: "_Here") -> Iterator[Offer]:
     """For `kin set`: ids or filters, then `field=`, then the values that the field or the filter may have."""
     from kin.model.fields import fields_of
     from kin.model.task import Task
@@ -180,11 +181,11 @@ def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterato
         name, found, value = word.partition(sign)
         if found:
             field = name.rstrip("+-")
-            yield from _last(name + sign, value, _offered(_OF_FIELDS.get(field, field), environ))
+            yield from _last(name + sign, value, _offered(_OF_FIELDS.get(field, field), here))
             return
     if all(":" in one for one in loose):
         yield from (Offer(f"{name}:", "all open tasks that fit") for name in FILTERS)
-    yield from (o for o in _offered("id", environ) if o.value not in loose)
+    yield from (o for o in _offered("id", here) if o.value not in loose)
     if loose:
         yield from (Offer(f"{d.name}=", d.field.doc) for d in fields_of(Task) if d.name not in ("id", "blocked", "created"))
 
@@ -192,8 +193,10 @@ def _changes(loose: list[str], word: str, environ: Mapping[str, str]) -> Iterato
 class _Here:
     """Where the TAB was pressed; what is asked of it is imported and read only then."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], word: str) -> None:
         self.environ = environ
+        self.begins = word if word.replace("-", "").isalnum() else ""
+        """How an offer must begin, where that is plain: making ten thousand that do not takes time."""
 
     @property
     def project(self) -> "Project":
@@ -225,7 +228,8 @@ class _Here:
         known, tasks = self.look()
         found = {task.id: task.title for task in tasks if task.status in OPEN}
         if known:  # in ready order: sorting so many takes time, too
-            return map(Offer, (*known.ids, *found), (*known.titles, *found.values()))
+            offers = zip((*known.ids, *found), (*known.titles, *found.values()), strict=True)
+            return (Offer(task_id, title) for task_id, title in offers if task_id.startswith(self.begins))
         from kin.model.ids import sort_key
 
         return (Offer(task_id, found[task_id]) for task_id in sorted(found, key=sort_key))
@@ -292,8 +296,8 @@ def _sorts() -> Iterable[Offer]:
     return map(Offer, SORTS)
 
 
-def _offered(source: str, environ: Mapping[str, str]) -> Iterable[Offer]:
-    return _SOURCES[source](_Here(environ)) if source in _SOURCES else ()
+def _offered(source: str, here: _Here) -> Iterable[Offer]:
+    return _SOURCES[source](here) if source in _SOURCES else ()
 
 
 _SOURCES: dict[str, Callable[[_Here], Iterable[Offer]]] = {
