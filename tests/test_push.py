@@ -141,7 +141,6 @@ CUTS = [
     for then in (0, 1)
 ]
 QUICK = [
-    (CLAIM, {"after": 250}, 0),
     (CLAIM, ANSWER, 1),
     (KEPT, ANSWER, 0),
     (KEPT, ANSWER, 1),

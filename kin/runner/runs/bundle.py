@@ -130,5 +130,6 @@ def _reads(parse: Callable[[str], object], text: str) -> bool:
 
 
 def _leads_out(path: str, target: str) -> bool:
+    """Whether a link may lead out of the tree: `..` counts only at its beginning, since behind another link it is elsewhere."""
     where = os.path.normpath(os.path.join("/-", os.path.dirname(path), target))
-    return not where.startswith("/-/") or ".git" in where.lower().split("/")
+    return not where.startswith("/-/") or ".git" in where.lower().split("/") or ".." in target.lstrip("./").split("/")
