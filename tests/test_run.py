@@ -394,6 +394,13 @@ def test_a_budget_of_minutes_ends_the_run_and_a_larger_one_lets_it_go_on(project
     outcomes(project, "KIN-1")
 
 
+def test_steps_run_in_pid_namespaces_of_their_own_where_that_is_asked_for(project: Repo) -> None:
+    settings(project, "unshare: true")
+    add(project, 1, "echo $PPID > parent.txt")
+    said = project.kin("run", "KIN-1").stdout
+    assert (project.read("parent.txt") == "1\n") != ("`unshare: true` cannot be had" in said)
+
+
 def test_a_step_that_runs_into_its_limit_is_blocked_as_timeout(project: Repo) -> None:
     pipeline = '\n  - role: developer\n    run: "echo half > half; exec tail -f /dev/null"\n    timeout: "0.3"'
     add(project, pipeline=pipeline)

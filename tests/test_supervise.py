@@ -43,14 +43,14 @@ if os.fork() == 0:
 class Desk:
     """A supervisor with its lock, and short words for running commands under it."""
 
-    def __init__(self, folder: Path, grace: float = 5.0) -> None:
+    def __init__(self, folder: Path, grace: float = 5.0, before: Sequence[str] = ()) -> None:
         self.folder = folder
         self.cancel = Cancel()
         self.mask = make_mask({"DEPLOY_TOKEN": "hunter2-secret"}, ["DEPLOY_TOKEN"])
         held = try_lock(lock_path(str(folder), "KIN-1.kids"), run=RUN)
         assert held
         self.kids = held
-        self.supervisor = Supervisor(run=RUN, kids=held, cancel=self.cancel, mask=self.mask, grace=grace)
+        self.supervisor = Supervisor(run=RUN, kids=held, cancel=self.cancel, mask=self.mask, grace=grace, before=before)
 
     def run(self, *argv: str, limits: Limits = LONG, **more: Any) -> Ended:
         return self.supervisor.run(argv, cwd=str(self.folder), env={**os.environ, "KIN_RUN": RUN}, limits=limits, **more)
@@ -370,6 +370,38 @@ def test_a_killed_supervisor_is_noticed_and_its_agent_ended(desk: Desk) -> None:
     assert found and int(found[1]) >= 2, ended.error  # more if a shell had not become its command yet
     assert all(is_dead(pid) for pid in pids_in(desk.folder / "child"))
     assert desk.sh("echo next").tail_out == "next\n"
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[Desk]:
+    """One whose commands have pid namespaces of their own."""
+    if not (before := supervise.own_pids()):
+        pytest.skip("this machine allows no pid namespace")
+    desk = Desk(tmp_path, before=before)
+    yield desk
+    desk.supervisor.close()
+    desk.kids.close()
+
+
+def test_a_command_in_a_pid_namespace_ends_like_any_other(apart: Desk) -> None:
+    ended = apart.sh("echo $PPID; cat; exit 3", stdin=os.devnull)
+    assert (ended.exit, ended.why, ended.tail_out) == (3, "exited", "1\n")
+    stopped = apart.sh("trap 'echo bye; exit 4' TERM; while :; do sleep 0.02; done", limits=Limits(0.3))
+    assert (stopped.exit, stopped.why, stopped.tail_out) == (4, "timeout", "bye\n")
+    assert apart.sh("exec sleep 1000", limits=Limits(0.1)).seconds < 4, "TERM ends it, not the KILL after the grace"
+
+
+def test_in_a_pid_namespace_a_daemon_without_a_trace_dies_with_its_lost_supervisor(apart: Desk) -> None:
+    name = f"1000.{os.getpid()}"
+    daemon = DAEMON.replace('["sleep", "1000"]', f'["sleep", "{name}"]')
+    alive = lambda: [p for p in os.listdir("/proc") if p.isdigit() and name in command_of(p) and "sleep\0" in command_of(p)]  # noqa: E731
+
+    def kill(stream: str, text: str) -> None:
+        wait_for(alive)
+        os.kill(supervisor_pid(apart), signal.SIGKILL)
+
+    ended = apart.py(daemon + "\nprint('up', flush=True); os.read(os.pipe()[0], 1)", str(apart.folder / "pids"), on_line=kill)
+    assert ended.why == "lost" and not alive()
 
 
 def test_a_stopped_supervisor_costs_the_step_and_nothing_else(hasty: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,6 +238,9 @@ class Settings(BaseModel):
     secrets: Words = Field(default=(), description="Environment names whose values are masked everywhere")
     commit: bool = Field(default=False, description="true: kin also commits the states review and blocked")
     worktrees: str | None = Field(default=None, description="Folder for worktrees, outside the repository")
+    unshare: bool = Field(
+        default=False, description="true: each step in a pid namespace of its own, where the system allows it"
+    )
     watch: Watch = Field(default=Watch(), description="What `kin watch` may start by itself")
     schedules: tuple[Schedule, ...] = Field(default=(), description="Tasks that are made at certain times")
     notify: tuple[Notify, ...] = Field(default=(), description="Who is told when a run ends or pauses")

@@ -10,6 +10,7 @@ import marshal
 import math
 import os
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,12 +70,15 @@ class _Gone(Exception):
 class Supervisor:
     """The supervisor of one run. It starts in the background when this is made, and ends all its processes on `close`.
 
-    `kids` is the held lock KIN-12.kids, which it and the agents inherit; `grace` is the time in seconds between TERM and KILL.
-    Not for several threads at once; each run has its own.
+    `kids` is the held lock KIN-12.kids, which it and the agents inherit; `grace` is the time in seconds between TERM and KILL;
+    `before` are words that are put before every command. Not for several threads at once; each run has its own.
     """
 
-    def __init__(self, *, run: str, kids: Held, cancel: Cancel, mask: Mask, grace: float = 5.0) -> None:
+    def __init__(
+        self, *, run: str, kids: Held, cancel: Cancel, mask: Mask, grace: float = 5.0, before: Sequence[str] = ()
+    ) -> None:
         self._run, self._kids, self._cancel, self._mask, self._grace = run, kids, cancel, mask, grace
+        self._before = before
         self._process: subprocess.Popen[bytes] | None = None
         self._stop = ""
         self._start()
@@ -100,7 +104,7 @@ class Supervisor:
         self._stop = ""
         step = _Step(self._mask, limits, self._grace, log, on_line)
         try:
-            self._send((list(argv), cwd, dict(env), stdin or ""))
+            self._send(([*self._before, *argv], cwd, dict(env), stdin or ""))
             status, error, unasked = self._wait(step)
         except _Gone:
             return self._lost(step, process)
@@ -338,6 +342,19 @@ class _Step:
         """The report."""
         out, err = self._streams["stdout"].tail, self._streams["stderr"].tail
         return Ended(status, why, time.monotonic() - self._began, out, err, error)
+
+
+def own_pids() -> tuple[str, ...]:
+    """Words before a command that give it a pid namespace of its own, which dies with it; () where that is not to be had.
+
+    A shell is the namespace's first process: as such, a command without a handler for TERM would not be ended by it.
+    """
+    program, words = shutil.which("unshare"), ("--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--")
+    for user in ((), ("--map-current-user",)) if program else ():
+        before = (str(program), *user, *words, "/bin/sh", "-c", '"$@"; exit $?', "sh")
+        if not subprocess.run((*before, "true"), stdin=subprocess.DEVNULL, capture_output=True).returncode:
+            return before
+    return ()
 
 
 def _output_pipe() -> tuple[int, int]:

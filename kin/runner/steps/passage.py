@@ -20,7 +20,7 @@ from kin.model.task import Task
 from kin.runner.process.events import Emit, Event
 from kin.runner.process.logs import StepLog, plain
 from kin.runner.process.signals import Cancel
-from kin.runner.process.supervise import Ended, Limits, Supervisor
+from kin.runner.process.supervise import Ended, Limits, Supervisor, own_pids
 from kin.runner.remote.share import Share
 from kin.runner.remote.target import Target
 from kin.runner.steps.casting import Cast, access_of, role_of
@@ -115,7 +115,10 @@ class Passage:
     def supervisor(self) -> Supervisor:
         """The process that starts and ends all that this run starts; made when first needed."""
         if self._supervisor is None:
-            self._supervisor = Supervisor(run=self.run.run, kids=self.kids, cancel=self.cancel, mask=self.mask)
+            before = own_pids() if self.settings.unshare else ()
+            if self.settings.unshare and not before:
+                self.say("note", text="`unshare: true` cannot be had on this system; steps run without a pid namespace")
+            self._supervisor = Supervisor(run=self.run.run, kids=self.kids, cancel=self.cancel, mask=self.mask, before=before)
         return self._supervisor
 
     @property
