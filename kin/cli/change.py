@@ -9,6 +9,7 @@ from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
 from kin.errors import KinError, Usage
 from kin.model.fields import Declared, KeyPath, dotted, fields_of
+from kin.model.spelling import spellings
 from kin.model.task import Task
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _CHANGE = re.compile(r"([A-Za-z_][^=\s]*?)([+-]?=)(.*)", re.DOTALL)
 _FILTER = re.compile(r"(?:label|status|module|assignee|priority):")
 """Words that select tasks instead of naming them."""
 _FIELDS = {d.name: d for d in fields_of(Task)}
-_ALIASES = {alias: d.name for d in _FIELDS.values() for alias in d.field.aliases}
+_SPELLED = spellings(Task)
 LISTS = ("labels", "depends_on", "touches", "acceptance")
 PROSE = ("acceptance",)
 """Lists whose items may hold commas: `acceptance+=...` adds one item."""
@@ -101,7 +102,7 @@ def _said(wish: Wish) -> str:
 
 def _prepared(wish: Wish, project: "Project") -> Wish:
     """The wish with its field's own name and its value as files hold it. Raises Usage, or NotFound for a task's id."""
-    name = _ALIASES.get(str(wish.path[0]), str(wish.path[0]))
+    name = _SPELLED.get(str(wish.path[0]), str(wish.path[0]))
     wish = wish._replace(path=(name, *wish.path[1:]))
     if name == "id":
         raise Usage("an id cannot be set: it is the file's name, and others refer to it")
@@ -126,8 +127,8 @@ def _prepared(wish: Wish, project: "Project") -> Wish:
 def _unknown(name: str) -> Usage:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, [*_FIELDS, *_ALIASES], 1)
-    guess = f"did you mean {_ALIASES.get(near[0], near[0])}? " if near else ""
+    near = get_close_matches(name, _SPELLED, 1)
+    guess = f"did you mean {_SPELLED[near[0]]}? " if near else ""
     return Usage(f"no field is called '{name}'", f"{guess}fields of your own begin with x-")
 
 

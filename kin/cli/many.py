@@ -10,7 +10,9 @@ from kin.cli.screen import clean
 from kin.errors import NotFound, Usage
 from kin.model.fields import Plain, dotted, value_at
 from kin.model.ids import sort_key
+from kin.model.spelling import spellings
 from kin.model.status import TaskStatus, check_hand_move
+from kin.model.task import Task
 
 if TYPE_CHECKING:
     from kin.store.project import Project
@@ -54,10 +56,10 @@ def planned(project: "Project", ids: Sequence[str], changes: "Sequence[Change]")
     be read, before anything is written.
     """
     from kin.store.reader import read
-    from kin.store.splice import TASK_ALIASES, Set, meant
+    from kin.store.splice import Set, meant
     from kin.store.tasks import load
 
-    names = {alias: name for name, aliases in TASK_ALIASES.items() for alias in aliases}
+    names = spellings(Task)
     edits: list[Edit] = []
     for task_id in ids:
         task, text = load(project, task_id)

@@ -5,7 +5,7 @@ meant. If it is not exactly that, the change is refused: a file is never half ch
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kin.errors import Invalid, Place
@@ -65,7 +65,7 @@ def edit(
     """
     tree = read_tree(text, path, bounds)
     for change in changes:
-        for step in _steps(_as_spelled(change, tree, aliases), tree):
+        for step in _steps(as_spelled(change, [key.value for key, _ in tree.pairs], aliases), tree):
             wanted = meant(plain(tree), step)
             if wanted == plain(tree):
                 continue
@@ -87,14 +87,11 @@ def _ranking(order: Sequence[str], aliases: Mapping[str, Sequence[str]]) -> Call
     return (lambda key: emit.rank(names.get(key, key), order)) if order else None
 
 
-def _as_spelled(change: Change, tree: Pairs, aliases: Mapping[str, Sequence[str]]) -> Change:
-    """The change with its first key as the file spells it."""
-    first = change.path[0]
-    if tree.pair(first) is None:
-        for other in aliases.get(str(first), ()):
-            if tree.pair(other):
-                return change._replace(path=(other, *change.path[1:]))
-    return change
+def as_spelled(change: Change, keys: Collection[str], aliases: Mapping[str, Sequence[str]] = TASK_ALIASES) -> Change:
+    """The change with its first key as the file spells it, which has these `keys`: `deps` for `depends_on`."""
+    first, *rest = change.path
+    found = (str(first), *aliases.get(str(first), ()))
+    return change._replace(path=(next((key for key in found if key in keys), first), *rest))
 
 
 def _steps(change: Change, tree: Pairs) -> list[Change]:

@@ -118,7 +118,6 @@ _NO_BODY: index.Row = ("", (), {})
 _STATUSES: dict[str, TaskStatus] = {str(status.value): status for status in TaskStatus}
 _MODES: dict[str | None, Mode | None] = {None: None} | {str(mode.value): mode for mode in Mode}
 _READ = {declared.name: declared.field.read for declared in fields_of(Task)}
-_ALIASES = {alias: declared.name for declared in fields_of(Task) for alias in declared.field.aliases}
 
 
 def _to_rows(task: Task) -> tuple[index.Row, index.Row]:
@@ -233,6 +232,8 @@ def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
     Raises Usage for a refused move of status or a value that does not fit; Busy, both values named, if one of the values was
     changed by somebody else while we were at it; Invalid if the file cannot be edited. The file is then as it was.
     """
+    from kin.store.splice import as_spelled
+
     config.refuse_newer_format(project)
     shown = shown_path(task_id)
     seen: dict[KeyPath, Plain] = {}
@@ -240,7 +241,7 @@ def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
 
     def edit(text: str) -> str:
         data = reader.read(text, shown)
-        spelled = [one._replace(path=_as_spelled(data, one.path)) for one in changes]
+        spelled = [as_spelled(one, data) for one in changes]
         _check_unchanged(task_id, data, spelled, seen)
         new = _spliced(task_id, text, data, spelled)
         done[:] = [_checked(new, shown, spelled)]
@@ -248,13 +249,6 @@ def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
 
     files.edit_file(project, task_path(project, task_id), edit)
     return done[0]
-
-
-def _as_spelled(data: Mapping[str, Plain], path: KeyPath) -> KeyPath:
-    """`path` with the first key as the file spells it (`deps` for `depends_on`)."""
-    if path[0] in data:
-        return path
-    return next(((alias, *path[1:]) for alias, name in _ALIASES.items() if name == path[0] and alias in data), path)
 
 
 def _check_unchanged(task_id: str, data: Mapping[str, Plain], changes: Sequence[Any], seen: dict[KeyPath, Plain]) -> None:
