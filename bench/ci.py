@@ -1,9 +1,10 @@
 """CI jobs against one bare remote: eight at once, jobs that are ended at spread moments, two with the same task.
 
-    python bench/ci.py [--jobs 8] [--moments 20] [--only crowd,ends,twice]
+    python bench/ci.py [--jobs 8] [--moments 20] [--grace 10] [--only crowd,ends,twice]
 
 Each job is a depth-1 clone with a detached HEAD of its own. Looked at is only what the remote has afterwards, what the steps
 and gates left in a log, and exit codes. Prints what is wrong, one line each, and the counts. Exit 1 if anything was.
+With a grace shorter than a push, the step that ended just before it is paid again: nobody else can know of it.
 """
 
 import argparse
@@ -25,8 +26,7 @@ from conftest import task_text, wait_for
 from hosts import Remote
 
 STEPS = ("one", "two", "three")
-GRACE = 10.0
-"""Seconds that a host gives a job between SIGTERM and SIGKILL."""
+CLAIM = "refs/kin/claims/KIN-1"
 
 
 def remote_with(folder: Path, tasks: int, seconds: float) -> Remote:
@@ -89,7 +89,13 @@ def crowd(folder: Path, jobs: int) -> list[str]:
     return wrong + look(remote, folder, jobs)
 
 
-def ends(folder: Path, moments: int) -> list[str]:
+def over(remote: Remote) -> None:
+    """Make a killed job's claim one that ran out: nobody wants to wait for that."""
+    text = "x\n\nKin-Until: 2020-01-01T00:00:00Z"
+    remote.git("update-ref", CLAIM, remote.git("commit-tree", "-m", text, "-p", CLAIM, f"{CLAIM}^{{tree}}"))
+
+
+def ends(folder: Path, moments: int, grace: float) -> list[str]:
     """Jobs that get SIGTERM at spread moments, SIGKILL if they do not end; another clone's job goes on."""
     wrong: list[str] = []
     counts: Counter[str] = Counter()
@@ -108,11 +114,13 @@ def ends(folder: Path, moments: int) -> list[str]:
         whole = whole or time.monotonic() - began
         began = time.monotonic()
         try:
-            job.communicate(timeout=GRACE)
+            job.communicate(timeout=grace)
         except subprocess.TimeoutExpired:
             job.kill()
             job.communicate()
             counts["killed"] += 1
+        if CLAIM in remote.kins():
+            over(remote)
         counts[f"first exit {job.returncode}"] += 1
         counts[f"{sum(paid(here).values())} steps before"] += 1
         counts["slowest end, ms"] = max(counts["slowest end, ms"], int(1000 * (time.monotonic() - began)))
@@ -140,6 +148,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=8)
     parser.add_argument("--moments", type=int, default=20)
+    parser.add_argument("--grace", type=float, default=10.0, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("--only", default="crowd,ends,twice")
     asked = parser.parse_args()
     wrong: list[str] = []
@@ -148,7 +157,8 @@ def main() -> int:
         for name, number in (("crowd", asked.jobs), ("ends", asked.moments), ("twice", asked.jobs)):
             if name in asked.only.split(","):
                 (folder / name).mkdir()
-                wrong += [f"{name}: {line}" for line in globals()[name](folder / name, number)]
+                more = (asked.grace,) if name == "ends" else ()
+                wrong += [f"{name}: {line}" for line in globals()[name](folder / name, number, *more)]
     for line in wrong:
         print(f"WRONG {line}")
     print(f"{len(wrong)} wrong")
