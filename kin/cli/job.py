@@ -6,7 +6,6 @@ tricked. While tasks run, the host is told to take no line of the log for a comm
 
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -79,7 +78,7 @@ def _fence(call: Call, host: str) -> Iterator[None]:
     if host not in COMMANDS or call.screen.json:
         yield
         return
-    word = secrets.token_hex(16)
+    word = os.urandom(16).hex()
     call.screen.say(f"::stop-commands::{word}")
     try:
         yield

@@ -7,9 +7,7 @@ values they need.
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kin.model.agent import Agent, Model, Words, as_list
@@ -184,6 +182,10 @@ class Schedule(Model):
 
     def due(self, after: datetime, *, back: bool = False) -> datetime:
         """The next moment after `after`, in UTC; with `back` the last one before. Raises ValueError for a bad cron or zone."""
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        from cronsim import CronSim, CronSimError
+
         try:
             local = after.astimezone(ZoneInfo(self.timezone))
         except (ZoneInfoNotFoundError, OSError):

@@ -5,7 +5,7 @@ and the record as they were after the last finished step, so that a job in anoth
 what they expect to find: a job that lost its claim can push nothing more, so nothing is merged twice.
 """
 
-import secrets
+import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -104,7 +104,7 @@ class Share:
         who = self.job.url or git.identity(self.cwd) or "somebody"
         until = times.rfc3339(times.now() + CLAIM)
         # the number makes claims of one second different commits: a push of what is there already would be a claim, too
-        message = f"kin: {self.task} is claimed\n\nKin-Job: {who}\nKin-Until: {until}\nKin-Claim: {secrets.token_hex(8)}\n"
+        message = f"kin: {self.task} is claimed\n\nKin-Job: {who}\nKin-Until: {until}\nKin-Claim: {os.urandom(8).hex()}\n"
         tree = git.git(self.cwd, "mktree", input=b"").text
         return git.commit_tree(self.cwd, tree, [last] if last else [], message)
 

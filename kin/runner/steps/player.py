@@ -70,10 +70,10 @@ def with_spent(project: Project, dead: Run) -> Run:
 
     `ended` of that step says that it is counted.
     """
-    at = next((n for n, step in enumerate(dead.steps) if step.status == StepStatus.running), None)
-    if at is None or dead.steps[at].ended is not None:
+    under_way = ((n, s) for n, s in enumerate(dead.steps) if s.status == StepStatus.running and s.started and not s.ended)
+    at, step = next(under_way, (0, None))
+    if step is None:
         return dead
-    step = dead.steps[at]
     begun = last = str(step.started)[:19]
     stream: StreamReader | None = None
     for line in read_lines(records.logs_folder(project, dead.task, dead.run), step.id):
