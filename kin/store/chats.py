@@ -37,8 +37,7 @@ def save(project: Project, talk_id: str, talk: Talk) -> None:
 def newest(project: Project) -> str | None:
     """The id of the talk in which something was said last: ids of the same second have no order."""
     folder = os.path.join(project.store, "chat")
-    names = [n for n in os.listdir(folder) if n.endswith(".yaml") and n[0] != "."] if os.path.isdir(folder) else []
-    last = max(names, key=lambda name: os.stat(os.path.join(folder, name)).st_mtime_ns, default=None)
+    last = max(files.names_in(folder, ".yaml"), key=lambda name: os.stat(os.path.join(folder, name)).st_mtime_ns, default=None)
     return last and last.removesuffix(".yaml")
 
 

@@ -80,6 +80,14 @@ def _read(fd: int) -> tuple[bytes, Stamp]:
     return b"".join(parts), stamp_of(st)
 
 
+def names_in(folder: str, suffix: str = "") -> list[str]:
+    """The names in a folder that end so, none that begins with a dot, in no order; [] if there is no such folder."""
+    try:
+        return [name for name in os.listdir(folder) if name.endswith(suffix) and not name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def read_text(path: str, shown: str) -> str:
     """A file's text as it stands (BOM and line ends kept). Raises NotFound, or Invalid that names `shown`."""
     from kin.store import reader

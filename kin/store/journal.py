@@ -50,13 +50,9 @@ def remove(project: Project, name: str) -> None:
 
 def look(project: Project) -> tuple[dict[str, dict[str, Any]], list[Invalid]]:
     """Every entry that can be read, by its file's name without `.json`, and what is wrong with the others."""
-    try:
-        names = sorted(n for n in os.listdir(_folder(project)) if n.endswith(".json") and not n.startswith("."))
-    except FileNotFoundError:
-        return {}, []
     entries: dict[str, dict[str, Any]] = {}
     faults: list[Invalid] = []
-    for name in names:
+    for name in sorted(files.names_in(_folder(project), ".json")):
         try:
             if (entry := _load(os.path.join(_folder(project), name))) is not None:
                 entries[name.removesuffix(".json")] = entry

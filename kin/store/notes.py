@@ -39,10 +39,7 @@ def note_text(note: Note) -> str:
 def of_task(project: Project, task: str) -> list[tuple[str, Note]]:
     """A task's notes with their ids, oldest first. Raises Invalid for one that cannot be read."""
     folder = os.path.join(project.store, "notes", task)
-    try:
-        names = sorted(n for n in os.listdir(folder) if n.endswith(".yaml") and not n.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    names = sorted(files.names_in(folder, ".yaml"))
     return [(name.removesuffix(".yaml"), _load(os.path.join(folder, name), f"{STORE}/notes/{task}/{name}")) for name in names]
 
 

@@ -27,7 +27,7 @@ def _next_ids(project: Project, key: str, folder: str, count: int, head: str) ->
     seen = _highest([*git.names_on_branches(project.gitdir, f"{STORE}/{folder}"), *_elsewhere(project, folder)], key)
     given = os.path.join(project.common, "given", key)
     with store_lock(project.common):
-        here = _highest(_names(os.path.join(project.store, folder)), key)
+        here = _highest(files.names_in(os.path.join(project.store, folder)), key)
         first = max(seen, here, _given(given)) + 1
         files.write_own(given, f"{first + count - 1}\n")
     return [f"{head}-{n}" for n in range(first, first + count)]
@@ -35,7 +35,7 @@ def _next_ids(project: Project, key: str, folder: str, count: int, head: str) ->
 
 def _random_ids(project: Project, key: str, folder: str, count: int, head: str) -> list[str]:
     """`KEY-XXXXXX` that no file here has; 30 bits need no lock, and `write_new` refuses the one in a billion."""
-    taken = set(_names(os.path.join(project.store, folder)))
+    taken = set(files.names_in(os.path.join(project.store, folder)))
     found: dict[str, None] = {}
     while len(found) < count:
         new = random_id(head, int.from_bytes(os.urandom(4), "big"))
@@ -56,19 +56,12 @@ def _given(path: str) -> int:
     return 0
 
 
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
 def _elsewhere(project: Project, folder: str) -> Iterator[str]:
     """Names of files, committed or not, in every other checkout of the clone that can be reached now."""
     admin = os.path.join(project.git_common, "worktrees")
     roots = {os.path.dirname(project.git_common)}
-    for name in os.listdir(admin) if os.path.isdir(admin) else ():
+    for name in files.names_in(admin):
         with suppress(OSError), open(os.path.join(admin, name, "gitdir"), "rb") as file:
             roots.add(os.path.dirname(os.path.join(admin, name, os.fsdecode(file.read().strip()))))
     for root in roots - {project.root}:
-        yield from _names(os.path.join(root, STORE, folder))
+        yield from files.names_in(os.path.join(root, STORE, folder))

@@ -99,7 +99,7 @@ def drop_live(project: Project, run: Run) -> None:
 def live(project: Project, task: str) -> Run | None:
     """The newest live record of a task, whatever its status says, or None. Raises Invalid if it cannot be read."""
     folder = os.path.join(project.common, "run", task)
-    for name in reversed(_records(folder)):
+    for name in sorted(files.names_in(folder, ".yaml"), reverse=True):
         if run := _load(os.path.join(folder, name)):
             return run
     return None
@@ -109,7 +109,7 @@ def all_live(project: Project) -> tuple[list[Run], list[str]]:
     """The newest live record of every task that has one, and a warning for each that cannot be read."""
     runs: list[Run] = []
     warnings: list[str] = []
-    for task in _listed(os.path.join(project.common, "run")):
+    for task in sorted(files.names_in(os.path.join(project.common, "run"))):
         try:
             if run := live(project, task):
                 runs.append(run)
@@ -121,7 +121,7 @@ def all_live(project: Project) -> tuple[list[Run], list[str]]:
 def ended(project: Project, task: str, since: float = 0.0) -> list[Run]:
     """The task's records in the working tree, oldest first; `since` as in `all_ended`. Raises Invalid as it does."""
     folder = os.path.join(project.store, "pipelines", task)
-    paths = [os.path.join(folder, name) for name in _records(folder)]
+    paths = [os.path.join(folder, name) for name in sorted(files.names_in(folder, ".yaml"))]
     new = [path for path in paths if not since or os.lstat(path).st_mtime >= since]
     runs = (_load(path, os.path.relpath(path, project.root)) for path in new)
     return [run for run in runs if run is not None]
@@ -130,24 +130,13 @@ def ended(project: Project, task: str, since: float = 0.0) -> list[Run]:
 def all_ended(project: Project, since: float = 0.0) -> Iterator[Run]:
     """Every record in the working tree that was written since (seconds since the epoch); a checkout makes files newer, never
     older. Raises Invalid for one that cannot be read."""
-    for task in _listed(os.path.join(project.store, "pipelines")):
+    for task in sorted(files.names_in(os.path.join(project.store, "pipelines"))):
         yield from ended(project, task, since)
 
 
 def save_record(project: Project, run: Run) -> None:
     """Write the run's record into the working tree, where people and kin's merges commit it; an earlier one is rewritten."""
     files.replace(project, record_path(project, run), record_text(run), expect=None)
-
-
-def _records(folder: str) -> list[str]:
-    return [name for name in _listed(folder) if name.endswith(".yaml") and not name.startswith(".")]
-
-
-def _listed(folder: str) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
 
 
 def _load(path: str, shown: str = "") -> Run | None:

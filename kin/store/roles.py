@@ -6,6 +6,7 @@ from typing import Annotated, Any, NamedTuple
 from kin.errors import Invalid, NotFound, Place
 from kin.model.fields import Field, at_most_one_line, build, mapping, seconds
 from kin.resources import shipped
+from kin.store import files
 
 __all__ = ["Role", "find_role", "load_role", "role_names", "role_texts"]
 
@@ -39,11 +40,7 @@ def _folders(store: str) -> list[str]:
 
 def role_names(store: str) -> list[str]:
     """The names of all roles, the project's own too, sorted."""
-    names: set[str] = set()
-    for folder in _folders(store):
-        if os.path.isdir(folder):
-            names.update(name[:-3] for name in os.listdir(folder) if name.endswith(".md") and not name.startswith("."))
-    return sorted(names)
+    return sorted({name[:-3] for folder in _folders(store) for name in files.names_in(folder, ".md")})
 
 
 def role_texts(store: str) -> dict[str, str]:

@@ -168,11 +168,8 @@ def resolve(project: Project, word: str) -> str:
 
 def ids(project: Project) -> list[str]:
     """The ids that files are named after, readable or not, in no order."""
-    try:
-        names = os.listdir(os.path.join(project.store, "tasks"))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [stem for name in names if name.endswith(".yaml") and TASK_ID.fullmatch(stem := name.removesuffix(".yaml"))]
+    names = files.names_in(os.path.join(project.store, "tasks"), ".yaml")
+    return [stem for name in names if TASK_ID.fullmatch(stem := name.removesuffix(".yaml"))]
 
 
 def _near(word: str, known: Sequence[str]) -> str:

@@ -135,7 +135,7 @@ def clones(environ: Mapping[str, str] = os.environ) -> list[str]:
     """The git folders of all clones that this person trusts and that are still there, sorted."""
     folder = os.path.join(state_folder(environ), "trust")
     found = set()
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+    for name in files.names_in(folder, ".json"):
         try:
             with open(os.path.join(folder, name), "rb") as file:
                 known = json.loads(file.read())

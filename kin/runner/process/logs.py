@@ -16,6 +16,7 @@ from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple
 
 from kin.runner.process.mask import Mask
+from kin.store import files
 
 if TYPE_CHECKING:
     from watchdog.observers.api import BaseObserver
@@ -221,15 +222,10 @@ def part_path(folder: str, step: str, part: int) -> str:
 
 def names_of(folder: str) -> list[tuple[str, int]]:
     """(step, part) of every log file in the folder; none if it does not exist."""
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
     found = []
-    for name in names:
-        if name.endswith(".jsonl"):
-            step, _, part = name.removesuffix(".jsonl").rpartition(".")
-            found.append((step, int(part)) if step and part.isdigit() else (name.removesuffix(".jsonl"), 1))
+    for name in files.names_in(folder, ".jsonl"):
+        step, _, part = name.removesuffix(".jsonl").rpartition(".")
+        found.append((step, int(part)) if step and part.isdigit() else (name.removesuffix(".jsonl"), 1))
     return sorted(found)
 
 
