@@ -3,8 +3,8 @@
 import os
 from typing import Annotated, Any, NamedTuple
 
-from kin.errors import Invalid, NotFound, Place
-from kin.model.fields import Field, at_most_one_line, build, data_of, list_of, mapping, number, text, words
+from kin.errors import NotFound
+from kin.model.fields import Field, at_most_one_line, data_of, list_of, mapping, number, text, words
 from kin.store import config, emit, files, reader
 from kin.store.project import STORE, Project
 
@@ -48,10 +48,7 @@ def load(project: Project, talk_id: str) -> Talk:
         said = files.read_text(_path(project, talk_id), shown)
     except NotFound:
         return Talk()
-    talk, problems = build(Talk, reader.read(said, shown, reader.RECORD_BOUNDS))
-    if talk is None:
-        raise Invalid(problems[0].message, "", Place(shown))
-    return talk
+    return reader.built(Talk, said, shown)
 
 
 def _path(project: Project, talk_id: str) -> str:

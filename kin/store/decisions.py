@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from kin.errors import Invalid, NotFound, Place, Usage
+from kin.errors import Invalid, NotFound, Usage
 from kin.model.decision import DECISION_KEYS, Decision, DecisionKind, Source
 from kin.model.fields import build, data_of
 from kin.model.ids import sort_key
@@ -25,13 +25,8 @@ def decision_text(decision: Decision) -> str:
 
 def parse(text: str, path: str) -> Decision:
     """The decision that a file's text is. Raises Invalid with the place of the first fault."""
-    decision, problems = build(Decision, reader.read(text, path, reader.RECORD_BOUNDS))
-    if decision is None:
-        where = reader.place_of(text, path, problems[0].path) if problems[0].path else Place(path)
-        raise Invalid(problems[0].message, "", where)
-    if decision.id != (stem := os.path.basename(path).removesuffix(".yaml")):
-        where = reader.place_of(text, path, ("id",))
-        raise Invalid(f"the id is {decision.id}, but the file is {stem}.yaml", "one of them must change", where)
+    decision = reader.built(Decision, text, path)
+    reader.check_name(decision.id, text, path)
     return decision
 
 

@@ -5,8 +5,7 @@ A file a note, because two notes appended to one file conflict in git even where
 
 import os
 
-from kin.errors import Invalid, Place
-from kin.model.fields import build, data_of
+from kin.model.fields import data_of
 from kin.model.ids import run_id
 from kin.model.task import Note
 from kin.store import config, emit, files, reader
@@ -40,13 +39,6 @@ def of_task(project: Project, task: str) -> list[tuple[str, Note]]:
     """A task's notes with their ids, oldest first. Raises Invalid for one that cannot be read."""
     folder = os.path.join(project.store, "notes", task)
     names = sorted(files.names_in(folder, ".yaml"))
-    return [(name.removesuffix(".yaml"), _load(os.path.join(folder, name), f"{STORE}/notes/{task}/{name}")) for name in names]
-
-
-def _load(path: str, shown: str) -> Note:
-    text = files.read_text(path, shown)
-    note, problems = build(Note, reader.read(text, shown, reader.RECORD_BOUNDS))
-    if note is None:
-        where = reader.place_of(text, shown, problems[0].path) if problems[0].path else Place(shown)
-        raise Invalid(problems[0].message, "", where)
-    return note
+    shown = f"{STORE}/notes/{task}"
+    texts = ((name, files.read_text(os.path.join(folder, name), f"{shown}/{name}")) for name in names)
+    return [(name.removesuffix(".yaml"), reader.built(Note, text, f"{shown}/{name}")) for name, text in texts]

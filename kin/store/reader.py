@@ -4,13 +4,19 @@ Two parsers: `kin.store.fast` and `kin.store.outline` for the layout that kin wr
 for everything else.
 """
 
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
 from kin.errors import Invalid, Place
-from kin.model.fields import KeyPath, Plain
+from kin.model.fields import KeyPath, Plain, Problem, build
 from kin.store.fast import read_fast as read_fast
 from kin.store.nodes import BY_HAND_BOUNDS, Bounds, Items, Node, Pairs, plain
 from kin.store.nodes import RECORD_BOUNDS as RECORD_BOUNDS
 from kin.store.nodes import TASK_BOUNDS as TASK_BOUNDS
 from kin.store.outline import outline
+
+T = TypeVar("T")
 
 
 def decode(raw: bytes, path: str, bounds: Bounds = TASK_BOUNDS) -> str:
@@ -46,6 +52,28 @@ def _parsed(text: str, path: str, bounds: Bounds) -> Pairs:
     if len(text) > bounds.size:
         raise Invalid(f"{len(text):,} characters, at most {bounds.size:,}", "keep long texts elsewhere", Place(path, 1, 1))
     return parse(text, path, bounds)
+
+
+def invalid(problems: Sequence[Problem], text: str, path: str, bounds: Bounds = TASK_BOUNDS) -> Invalid:
+    """What is wrong with a file: the first problem with its place, all of them in `data["problems"]`."""
+    places = [place_of(text, path, problem.path, bounds) for problem in problems]
+    told = [f"{place}: {problem.message}" for place, problem in zip(places, problems, strict=True)]
+    return Invalid(problems[0].message, "", places[0], problems=told)
+
+
+def built(model: type[T], text: str, path: str) -> T:
+    """The `model` that the text of a record, a note or a decision is. Raises Invalid."""
+    found, problems = build(model, read(text, path, RECORD_BOUNDS))
+    if found is None:
+        raise invalid(problems, text, path, RECORD_BOUNDS)
+    return found
+
+
+def check_name(held: str, text: str, path: str) -> None:
+    """Raise Invalid if the id that a file holds is not its name."""
+    if held != (stem := os.path.basename(path).removesuffix(".yaml")):
+        where = place_of(text, path, ("id",))
+        raise Invalid(f"the id is {held}, but the file is {stem}.yaml", "one of them must change", where)
 
 
 def place_of(text: str, path: str, keys: KeyPath, bounds: Bounds = TASK_BOUNDS) -> Place:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
-from kin.model.fields import KeyPath, Plain, Problem, data_of, dotted, fields_of, value_at
+from kin.model.fields import KeyPath, Plain, data_of, dotted, fields_of, value_at
 from kin.model.ids import TASK_ID, normalise, same_id
 from kin.model.ready import graph_of, in_order
 from kin.model.status import OPEN, BlockedKind, TaskStatus, check_hand_move, may_move
@@ -53,17 +53,9 @@ def parse(text: str, path: str) -> Task:
 def _typed(data: dict[str, Plain], text: str, path: str) -> Task:
     task, problems = build_task(data)
     if task is None:
-        raise _invalid(problems, text, path)
-    stem = os.path.basename(path).removesuffix(".yaml")
-    if task.id != stem:
-        where = reader.place_of(text, path, ("id",))
-        raise Invalid(f"the id is {task.id}, but the file is {stem}.yaml", "one of them must change", where)
+        raise reader.invalid(problems, text, path)
+    reader.check_name(task.id, text, path)
     return task
-
-
-def _invalid(problems: Sequence[Problem], text: str, path: str) -> Invalid:
-    found = [f"{reader.place_of(text, path, p.path)}: {p.message}" for p in problems]
-    return Invalid(problems[0].message, "", reader.place_of(text, path, problems[0].path), problems=found)
 
 
 def load(project: Project, task_id: str) -> tuple[Task, str]:
@@ -298,7 +290,7 @@ def _checked(text: str, shown: str, changes: Sequence[Any]) -> Task:
         mine = [p for p in problems if any(p.path[:1] == one.path[:1] for one in changes)]
         if mine:
             raise Usage(mine[0].message, "", problems=[p.message for p in mine])
-        raise _invalid(problems, text, shown)
+        raise reader.invalid(problems, text, shown)
     return parse(text, shown)
 
 
