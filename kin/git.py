@@ -538,13 +538,7 @@ def replaced(cwd: str, tree: str, name: str, source: str) -> str:
 
 
 def commit_tree(
-    cwd: str,
-    tree: str,
-    parents: Iterable[str],
-    message: str,
-    *,
-    sign: bool = False,
-    env: Mapping[str, str] | None = None,
+    cwd: str, tree: str, parents: Iterable[str], message: str, *, sign: bool = False, env: Mapping[str, str] | None = None
 ) -> str:
     """Write a commit and return its id. Unlike `git commit`, it keeps `#12 ...` subjects and runs no hook (rules 19, 20)."""
     flags = [flag for parent in parents for flag in ("-p", parent)]

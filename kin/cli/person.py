@@ -45,14 +45,7 @@ def approve_(call: Call) -> Result:
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
         for task_id in ids:
             try:
-                outcome = approve(
-                    call.project,
-                    task_id,
-                    by=who(call),
-                    environ=call.environ,
-                    emit=display.hear,
-                    cancel=cancel,
-                )
+                outcome = approve(call.project, task_id, by=who(call), environ=call.environ, emit=display.hear, cancel=cancel)
             except KinError as error:
                 if len(ids) == 1:
                     raise

@@ -32,11 +32,7 @@ class Display:
             printer = console.Console(no_color=not screen.color, highlight=False, soft_wrap=True)
             # Alone, the run is in this process and rich's thread draws; with several, processes are forked and it must not.
             self.live = live.Live(
-                console=printer,
-                auto_refresh=alone,
-                refresh_per_second=1 / TICK,
-                transient=True,
-                get_renderable=self._picture,
+                console=printer, auto_refresh=alone, refresh_per_second=1 / TICK, transient=True, get_renderable=self._picture
             )
 
     def __enter__(self) -> "Display":

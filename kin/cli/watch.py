@@ -25,10 +25,7 @@ def watch_(call: Call) -> Result:
     from kin.runner.watch.watcher import May, Watcher, claim, watch
 
     env = call.environ
-    may = May(
-        write=call["allow_write"] or env.get("KIN_ALLOW_WRITE") == "1",
-        trusted=trusts(call),
-    )
+    may = May(write=call["allow_write"] or env.get("KIN_ALLOW_WRITE") == "1", trusted=trusts(call))
     _agree(call, may)
     told: list[Happening] = []
     with Display(call.screen, alone=False) as display, Cancel() as cancel:

@@ -292,13 +292,7 @@ def holder(path: str) -> Holder | None:
         with open(path, encoding="utf-8", errors="replace") as file:
             words = dict(line.rstrip("\n").partition(" ")[::2] for line in file)
         return Holder(
-            int(words["pid"]),
-            words["start"],
-            words["boot"],
-            int(words["pidns"]),
-            words["host"],
-            words["run"],
-            words["since"],
+            int(words["pid"]), words["start"], words["boot"], int(words["pidns"]), words["host"], words["run"], words["since"]
         )
     except (OSError, KeyError, ValueError):
         return None

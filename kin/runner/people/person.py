@@ -44,15 +44,7 @@ STOP_WAIT = 30.0
 """Seconds that `kin stop` gives a run to end by itself; agents get 5 of them."""
 
 
-def approve(
-    project: Project,
-    task_id: str,
-    *,
-    by: str,
-    environ: Mapping[str, str],
-    emit: Emit,
-    cancel: Cancel,
-) -> Outcome:
+def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, str], emit: Emit, cancel: Cancel) -> Outcome:
     """Approve the waiting run's work, as it stands on its branch now, and take it to its end. Needs no slot: no agent starts.
 
     The approval is bound to the branch's tip; that of a plan to the plan, and the next run goes on with it. Raises Usage if
@@ -81,13 +73,7 @@ def approve(
 
 
 def revise(
-    project: Project,
-    task_id: str,
-    message: str,
-    *,
-    by: str,
-    to: str | None,
-    environ: Mapping[str, str],
+    project: Project, task_id: str, message: str, *, by: str, to: str | None, environ: Mapping[str, str]
 ) -> tuple[str, str]:
     """Send the work back with a note: the step `to` (by default the first that may write) and all after it run again.
 

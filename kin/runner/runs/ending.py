@@ -39,14 +39,7 @@ __all__ = [
     "wait",
 ]
 
-WAIT_EXIT = {
-    WaitFor.review: 3,
-    WaitFor.plan: 3,
-    WaitFor.question: 3,
-    WaitFor.limit: 6,
-    WaitFor.merge: 4,
-    WaitFor.tasks: 6,
-}
+WAIT_EXIT = {WaitFor.review: 3, WaitFor.plan: 3, WaitFor.question: 3, WaitFor.limit: 6, WaitFor.merge: 4, WaitFor.tasks: 6}
 
 
 def outcome(run: Run, status: str, exit: int, **more: Any) -> Outcome:

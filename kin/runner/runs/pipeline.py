@@ -143,13 +143,7 @@ def _through(p: Passage, old: Run | None, base: str) -> Outcome:
 
 
 def passage_for(
-    project: Project,
-    plan: Plan,
-    run: Run,
-    environ: Mapping[str, str],
-    emit: Emit,
-    cancel: Cancel,
-    kids: locks.Held,
+    project: Project, plan: Plan, run: Run, environ: Mapping[str, str], emit: Emit, cancel: Cancel, kids: locks.Held
 ) -> Passage:
     """The run under way, from a plan and a record; the caller holds the task's locks and closes it."""
     mine = len(run.steps)  # a run that starts over has no step of the integrator, which its plan may still name

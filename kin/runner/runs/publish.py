@@ -52,10 +52,7 @@ def publish(
     Raises Invalid if it is not a run of this pipeline into this target.
     """
     task_id = plan.task.id
-    with (
-        claim.claim_task(project, task_id),
-        shared(project, task_id, plan.target, environ, cancel, emit) as share,
-    ):
+    with claim.claim_task(project, task_id), shared(project, task_id, plan.target, environ, cancel, emit) as share:
         plan = plan_for(project, task_id, asked, environ)
         run = installed(project, task_id, oid, plan.target.oid)
         if run is None:

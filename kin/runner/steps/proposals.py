@@ -57,11 +57,7 @@ def keep(p: Passage, step: str, role: str, result: Result) -> str:
     This is done before the step's work is committed: killed after that, the step counts as finished, and its word is kept.
     """
     dropped: list[str] = []
-    entry: dict[str, Any] = {
-        "step": step,
-        "role": role,
-        "decisions": list(_fitting("decision", result.decisions, p, dropped)),
-    }
+    entry: dict[str, Any] = {"step": step, "role": role, "decisions": list(_fitting("decision", result.decisions, p, dropped))}
     if step == p.pm_step:
         entry |= {"plan": _plain(p, result.plan[:MOST_SAID]), "tasks": _plain(p, result.tasks[:MOST_SAID])}
     else:

@@ -111,15 +111,7 @@ def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd) -> StepE
         return StepEnd("failed", BlockedKind.failed, f"after step {name} {error.message}; {error.hint}")
     target = p.target.oid if after.head == before.head else git.tip(p.project.root, p.target.ref) or p.target.oid
     found = commit.found_out(
-        p.project,
-        p.path,
-        before,
-        p.branch_ref,
-        target,
-        p.task.id,
-        p.run.run,
-        after=after,
-        resolving=p.integrates(turn.place),
+        p.project, p.path, before, p.branch_ref, target, p.task.id, p.run.run, after=after, resolving=p.integrates(turn.place)
     )
     if found:
         kept = _salvage(p, name)
