@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -228,6 +230,22 @@ def test_a_detached_run_comes_back_with_its_id_and_outlives_its_caller(project: 
     (tmp_path / "go").touch()
     wait_for(lambda: (project.path / "one.txt").exists() and status_of(project) == "done")
     wait_for(lambda: len(project.git("worktree", "list").splitlines()) == 1)
+
+
+def test_a_detached_run_finds_the_sessions_ssh_agent(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    add(project, 1, "echo $SSH_AUTH_SOCK > agent.txt")
+    with (
+        tempfile.TemporaryDirectory() as runtime,
+        socket.socket(socket.AF_UNIX) as gone,
+        socket.socket(socket.AF_UNIX) as agent,
+    ):
+        gone.bind(f"{runtime}/ssh-agent.socket")  # nobody listens any more
+        agent.bind(f"{runtime}/openssh_agent")
+        agent.listen()
+        project.kin("run", "KIN-1", "--detach", env={"XDG_RUNTIME_DIR": runtime})
+        wait_for(lambda: (project.path / "agent.txt").exists() and status_of(project) == "done")
+        assert project.read("agent.txt") == f"{runtime}/openssh_agent\n"
 
 
 def test_attach_follows_a_detached_run_and_ends_as_it_does(project: Repo, tmp_path: Path) -> None:

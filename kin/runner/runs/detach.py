@@ -6,6 +6,9 @@ The caller learns the run's id, or why nothing runs, over a pipe; then the pipe 
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +23,9 @@ from kin.runner.runs.pipeline import run_task
 from kin.store.project import Project
 
 __all__ = ["start_detached"]
+
+SSH_AGENTS = ("ssh-agent.socket", "openssh_agent", "gcr/ssh", "keyring/ssh", "gnupg/S.gpg-agent.ssh")
+"""Where systemd, Debian, GNOME (new and old) and GnuPG put their agents' sockets, below the user's runtime folder."""
 
 
 def start_detached(project: Project, task_id: str, asked: Asked, *, environ: Mapping[str, str]) -> Outcome:
@@ -54,7 +60,7 @@ def _leave(project: Project, task_id: str, asked: Asked, environ: Mapping[str, s
         _close_streams(project, tell)
         for number in ASKING:
             signal.signal(number, signal.SIG_DFL)
-        _run(project, task_id, asked, {**environ, "KIN_NONINTERACTIVE": "1"}, tell)
+        _run(project, task_id, asked, {**environ, **_ssh_agent(environ), "KIN_NONINTERACTIVE": "1"}, tell)
     except BaseException:
         traceback.print_exc()  # into the log that stands for standard error; there is nobody left to raise to
     finally:
@@ -70,6 +76,22 @@ def _close_streams(project: Project, tell: int) -> None:
         os.dup2(source, stream)
     os.closerange(3, tell)
     os.closerange(tell + 1, min(os.sysconf("SC_OPEN_MAX"), 1 << 16))
+
+
+def _ssh_agent(environ: Mapping[str, str]) -> dict[str, str]:
+    """The session's ssh agent for a run whose caller knows of none, as editors and cron do: the first that answers."""
+    if "SSH_AUTH_SOCK" in environ:
+        return {}
+    if sys.platform == "darwin":
+        paths = [subprocess.run(["launchctl", "getenv", "SSH_AUTH_SOCK"], capture_output=True, text=True).stdout.strip()]
+    else:
+        runtime = environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}")
+        paths = [os.path.join(runtime, name) for name in SSH_AGENTS]
+    for path in filter(os.path.exists, paths):
+        with socket.socket(socket.AF_UNIX) as agent, suppress(OSError):
+            agent.connect(path)
+            return {"SSH_AUTH_SOCK": path}
+    return {}
 
 
 def _run(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> None:
