@@ -168,6 +168,10 @@ FAULTS = [
     ("- One\n- {title: Two, priority: 9}\n", 7, "f:2:26: priority: expected a whole number from 1 to 5"),
     ("- One\n-\n", 7, "f:2:2: this is no task"),
     ("- status: todo\n", 7, "`title` is missing"),
+    ("# so\nabout: it\ntasks: # all\n\n  - A\n  - title: B\n    priority: 9\n", 7, "f:7:15: priority: expected a whole number"),
+    ("about: [\ntasks:\n  - A\n", 7, "f:3:3: a bracket that is never closed"),
+    ("tasks:\n  - A\ntitle: One\n", 0, ""),
+    ("title: One\ndata:\n- A\n", 0, ""),
     ("title: A\n---\ntitle: [\n", 7, "f:4:1: a bracket that is never closed"),
     ("- A\n- title: B\n  depends_on: [Q]\n", 7, "f:2: it needs 'Q', which is no task here nor in the stream"),
     ("- A\n- A\n- {title: B, parent: A}\n", 7, "f:3: several tasks of the stream are called 'A'; give them a `ref:`"),
@@ -278,10 +282,11 @@ def test_what_a_killed_one_left_is_said_and_the_next_one_ends_it(store: Repo) ->
     assert names(store) == ["KIN-1", "KIN-2", "KIN-3", "KIN-4"]
 
 
-def test_a_list_in_json_is_never_in_memory_as_a_whole() -> None:
+def test_a_list_is_never_in_memory_as_a_whole() -> None:
     tasks = [{"title": f"Task {n}", "description": "\N{GRINNING FACE}" + "x" * 1000} for n in range(2000)]
-    for form in (tasks, {"kin": 1, "data": tasks, "warnings": []}):
-        raw = json.dumps(form, ensure_ascii=False).encode()
+    forms = [json.dumps(form, ensure_ascii=False) for form in (tasks, {"kin": 1, "data": tasks, "warnings": []})]
+    lines = "".join(f"  - title: {one['title']}\n    description: {one['description']}\n" for one in tasks)
+    for raw in map(str.encode, [*forms, f"about: a backlog\ntasks:\n{lines}"]):
         tracemalloc.start()
         try:
             assert sum(1 for _ in items(raw, "f")) == 2000

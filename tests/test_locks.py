@@ -104,6 +104,7 @@ def test_a_git_that_prunes_is_outwaited_and_no_other(common: str) -> None:
     pid, ended = Path(common, "gc.pid"), Path(common, "ended")
     script = f"read x; touch {ended}; rm {pid}"
     pruning = subprocess.Popen(["sh", "-c", script, "git", "gc", "--prune=now"], stdin=subprocess.PIPE)
+    wait_for(Path(f"/proc/{pruning.pid}/cmdline").read_bytes)  # Popen returns before the kernel has set it
     for stale in (f"{os.getpid()} {os.uname().nodename}", f"{pruning.pid} elsewhere", "99999999 x", "?"):
         pid.write_text(stale)
         locks.outwait_gc(common)

@@ -22,7 +22,10 @@ _WRAP = "item:\n"
 _LISTS = ("tasks", "data")
 """Keys of a document that is no task but holds a list of them; `kin list --json` prints the second."""
 _DOCUMENT = re.compile(rb"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)", re.MULTILINE)
-_DASH = re.compile(rb"^-(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_DASH = re.compile(rb"^( *)-(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_HELD = re.compile(rb"^(?:tasks|data):[ \t]*(?:#[^\n]*)?\r?$", re.MULTILINE)
+_KEY = re.compile(rb"^(?:[^ \t\r\n#-]|-[^ \t\r\n])", re.MULTILINE)
+"""What stands in the first column and is no item of a list, no comment."""
 _MEANT = re.compile(rb"^(?![ \t]*(?:#|\r?$)|%).", re.MULTILINE)
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _FIRST = re.compile(rb"\s*([^\n]*)\s*(\S?)")
@@ -79,14 +82,39 @@ def _yaml(raw: bytes, path: str) -> Iterator[Item]:
         if meant := _MEANT.search(raw, start, end):
             if _DASH.match(raw, meant.start()):
                 yield from _list(raw[start:end], line, path)
+            elif held := _held(document := raw[start:end]):
+                yield from _list(document, line, path, held)
             else:
-                yield from _mapping(_text(raw[start:end], path, line), line, path)
+                yield from _mapping(_text(document, path, line), line, path)
         line += raw.count(b"\n", start, after)
         start = after
 
 
-def _list(document: bytes, line: int, path: str) -> Iterator[Item]:
-    starts = [match.start() for match in _DASH.finditer(document)]
+def _held(document: bytes) -> int:
+    """Where the list of tasks begins that a document holds under its last key, if it is no task itself; else 0."""
+    found = _HELD.search(document)
+    if not found or _KEY.search(document, found.end()) or not _DASH.match(document, _line_of(document, found.end())):
+        return 0
+    about = document[: found.start()]
+    try:
+        said = _read(_text(about, "", 1), "", 1, TASK_BOUNDS) if _MEANT.search(about) else {}
+    except Invalid:
+        return 0  # whoever reads the whole says where
+    return 0 if "title" in said or set(_LISTS) & set(said) else found.end()
+
+
+def _line_of(document: bytes, behind: int) -> int:
+    """The offset of the first line behind an offset that says something; the end if none does."""
+    meant = _MEANT.search(document, behind + 1)
+    return meant.start() if meant else len(document)
+
+
+def _list(document: bytes, line: int, path: str, behind: int = -1) -> Iterator[Item]:
+    """The items of the list in the lines behind an offset of a document, which begins in line `line` of the stream."""
+    first = _DASH.match(document, _line_of(document, behind))
+    assert first is not None
+    items = re.compile(rb"^" + first[1] + rb"-(?=[ \t\r\n]|\Z)", re.MULTILINE)
+    starts = [match.start() for match in items.finditer(document, first.start())]
     line += document.count(b"\n", 0, starts[0])
     for start, end in zip(starts, [*starts[1:], len(document)], strict=True):
         chunk = _text(document[start:end], path, line)
@@ -102,7 +130,7 @@ def _list(document: bytes, line: int, path: str) -> Iterator[Item]:
 def _without_dash(chunk: str) -> str:
     """A list's item as a file of its own, if its lines stand below the first word."""
     lines = chunk.split("\n")
-    lines[0] = f" {lines[0][1:]}"
+    lines[0] = lines[0].replace("-", " ", 1)
     width = len(lines[0]) - len(lines[0].lstrip(" "))
     pad = " " * width
     return "\n".join(line[width:] if line.startswith(pad) else line for line in lines)
