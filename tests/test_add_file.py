@@ -282,6 +282,15 @@ def test_what_a_killed_one_left_is_said_and_the_next_one_ends_it(store: Repo) ->
     assert names(store) == ["KIN-1", "KIN-2", "KIN-3", "KIN-4"]
 
 
+def test_the_doctor_ends_what_a_killed_one_began(store: Repo) -> None:
+    store.write("f", "- A\n- B\n")
+    store.kin("add", "-F", "f", env={"KIN_FAULT": "files.new"}, exit=-9)
+    assert "cut short: none was added" in store.kin("doctor", "--fix", exit=None).stdout
+    store.kin("add", "-F", "f", env={"KIN_FAULT": "bulk.put"}, exit=-9)
+    assert "cut short: all its tasks are there now" in store.kin("doctor", "--fix", exit=None).stdout
+    assert len(names(store)) == 3
+
+
 def test_a_list_is_never_in_memory_as_a_whole() -> None:
     tasks = [{"title": f"Task {n}", "description": "\N{GRINNING FACE}" + "x" * 1000} for n in range(2000)]
     forms = [json.dumps(form, ensure_ascii=False) for form in (tasks, {"kin": 1, "data": tasks, "warnings": []})]

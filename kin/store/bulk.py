@@ -278,13 +278,15 @@ def write(project: Project, texts: Iterable[tuple[str, str]], total: int, tick: 
             raise Busy(f"somebody wrote {taken[0]} in the same moment; the others were added", "add that one again")
 
 
-def finish(project: Project) -> None:
-    """End what a killed `write` began, unless one is at work."""
+def finish(project: Project) -> list[str]:
+    """End what a killed `write` began, unless one is at work; a line that says so."""
     folder = os.path.join(project.store, "tasks")
-    left = any(os.path.isdir(os.path.join(folder, name)) for name in (files.GATHERING, files.WHOLE))
-    if left and (held := locks.try_lock(locks.lock_path(project.common, "add"))):
-        with held:
-            _finish(folder)
+    left = [name for name in (files.GATHERING, files.WHOLE) if os.path.isdir(os.path.join(folder, name))]
+    if not left or not (held := locks.try_lock(locks.lock_path(project.common, "add"))):
+        return []
+    with held:
+        _finish(folder)
+    return [f"a `kin add --file` was cut short: {'all its tasks are there now' if files.WHOLE in left else 'none was added'}"]
 
 
 def _finish(folder: str) -> list[str]:

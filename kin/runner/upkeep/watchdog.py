@@ -50,8 +50,8 @@ def _drop_ref_locks(project: Project) -> None:
 def sweep(project: Project) -> list[str]:
     """Put right every run whose process is gone, and pay what git's state put off."""
     files.clear_temporaries(project)
-    bulk.finish(project)
     runs, said = records.all_live(project)
+    said += bulk.finish(project)
     for run in runs:
         owed = bool(run.live.pending_edit)
         if run.status not in (RunStatus.running, RunStatus.completed) and not owed:
