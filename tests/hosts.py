@@ -204,7 +204,7 @@ def obeyed(log: str) -> list[tuple[str, str]]:
 
 
 def perform(workflow: Path, job: str, cwd: Path, values: Mapping[str, str], env: Mapping[str, str]) -> tuple[int, str]:
-    """Run the `run:` steps of a GitHub job, but for the one that installs kin, in `cwd`; the exit code and all that was said.
+    """Run the `run:` steps of a GitHub job, but for those that install programs, in `cwd`; the exit code and all that was said.
 
     `values` are what expressions (`matrix.task`) stand for; one that is not among them is empty, as a secret that is not set.
     """
@@ -212,7 +212,7 @@ def perform(workflow: Path, job: str, cwd: Path, values: Mapping[str, str], env:
     told: dict[str, str] = {**os.environ, **GITHUB, **read.get("env", {}), **read["jobs"][job].get("env", {}), **env}
     said = ""
     for step in read["jobs"][job]["steps"]:
-        if "run" not in step or step.get("name") == "Install kin":
+        if "run" not in step or step.get("name", "").startswith("Install "):
             continue
         own = {name: _filled(text, values) for name, text in {**told, **step.get("env", {})}.items()}
         done = subprocess.run(["bash", "-eo", "pipefail", "-c", step["run"]], cwd=cwd, env=own, capture_output=True, text=True)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from clients import Missing, installed
+from clients import CLIENTS, Missing, installed
 from conftest import Repo, task_text, wait_for
 from hosts import GITHUB, Hub, Remote, obeyed, path_with_kin, perform, two_jobs
 from markdown_it import MarkdownIt
@@ -119,6 +119,7 @@ def test_workflows_pin_what_they_use_and_give_no_right_that_a_job_does_not_need(
             assert all("${{" not in step.get("run", "") for step in job["steps"]), "no expression becomes a shell's word"
             uses = [step["uses"] for step in job["steps"] if "uses" in step]
             assert all(len(used.partition("@")[2]) == 40 for used in uses)
+    assert yaml.safe_load(project.read(".github/workflows/kin.yml"))["env"]["AGENT"] == "@".join(CLIENTS["claude"])
 
 
 def remote_with(project: Repo, tasks: int) -> Remote:

@@ -1,6 +1,7 @@
 """`kin publish` and what a job that was turned may hand it: a bundle's lies are found before anything is pushed."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import Repo, task_text
 from hosts import Remote
+from test_plan import CAREFUL, PARTS, Pm
 
 from kin.runner.runs import bundle
 
@@ -268,3 +270,54 @@ def test_what_a_bundle_proposes_is_sifted_as_a_step_s_own_word(sent: Sent) -> No
     (task,) = set(made) - {".kin/tasks/KIN-1.yaml", ".kin/tasks/KIN-2.yaml"}
     text = sent.remote.git("show", f"kin/KIN-1:{task}")
     assert "status: draft" in text and "touch ran" not in text and "- auto" not in text
+
+
+@pytest.fixture
+def ci(monkeypatch: pytest.MonkeyPatch, project: Repo) -> Callable[[], Remote]:
+    """Makes a bare remote of the project as it is then, in the environment of a job."""
+    for name, value in {"CI": "woodpecker", "CI_COMMIT_BRANCH": "main"}.items():
+        monkeypatch.setenv(name, value)
+
+    def made() -> Remote:
+        project.git("clone", "-q", "--bare", str(project.path), "../remote.git")
+        project.git("remote", "add", "origin", "../remote.git")
+        return Remote(project.path.with_name("remote.git"))
+
+    return made
+
+
+def test_a_job_that_publishes_needs_nobody_who_could_play_a_step(
+    project: Repo, ci: Callable[[], Remote], tmp_path: Path
+) -> None:
+    settings = {"format": 1, "key": "KIN", "mode": "auto", "agent": "maker"}
+    project.write(".kin/kin.yaml", json.dumps({**settings, "agents": {"maker": {"argv": ["maker"]}}}))
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline="[developer]"))
+    project.commit("a task for a model")
+    remote, sent = ci(), str(tmp_path / "b")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/maker").write_text("#!/bin/sh\necho made > made.txt; echo done\n")
+    (tmp_path / "bin/maker").chmod(0o755)
+    remote.job("job").kin("run", "KIN-1", "--bundle", sent, env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    assert "not on PATH" in remote.job("without").kin("run", "KIN-1", "--push", exit=7).stderr
+    remote.job("publisher").kin("publish", sent)
+    assert remote.status_of("KIN-1") == "done" and remote.git("show", "main:made.txt") == "made"
+
+
+def test_what_a_pm_planned_in_a_job_is_published_or_left_to_a_person(
+    project: Repo, ci: Callable[[], Remote], tmp_path: Path
+) -> None:
+    pm, sent = Pm(project, "plan: true"), str(tmp_path / "b")
+    project.write(".kin/tasks/KIN-2.yaml", task_text("KIN-2"))
+    pm.task()
+    remote = ci()
+    pm.says(summary="two roles", plan=CAREFUL)
+    remote.job("job").kin("run", "KIN-1", "--bundle", sent)
+    remote.job("publisher").kin("publish", sent)
+    assert remote.status_of("KIN-1") == "done" and remote.git("show", "main:KIN-1-developer.txt") == "done"
+    pm.says(summary="too large", tasks=PARTS)
+    remote.job("splits").kin("run", "KIN-2", "--bundle", sent, exit=3)
+    assert "splits it into KIN-3, KIN-4" in remote.job("another").kin("publish", sent, exit=3).stdout
+    assert remote.status_of("KIN-2") == "blocked", "a task whose parts nobody has is not done"
+    project.git("pull", "-q", "origin", "main")
+    assert "split into KIN-3, KIN-4" in project.kin("run", "KIN-2", "--push", exit=None).stdout
+    assert "title: The API" in project.read(".kin/tasks/KIN-3.yaml") and pm.asked() == 2, "the PM is asked once a task"

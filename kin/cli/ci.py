@@ -39,7 +39,7 @@ def publish_(call: Call) -> Result:
 
 
 def _publish(call: Call) -> Result:
-    asked = Asked(base=call["base"], started_by=starter(call), push=True)
+    asked = Asked(base=call["base"], started_by=starter(call), push=True, plays=False)
     wanted = call["task"] and tasks.resolve(call.project, call["task"])
     plan, oid = plan_of(call.project, call["file"], asked, call.environ, wanted)
     consent(call, [plan], steps=False)

@@ -62,7 +62,7 @@ def _agree_to_gates(call: Call, ids: list[str]) -> None:
     plans = []
     for task_id in ids:
         try:
-            plans.append(plan_for(call.project, task_id, Asked(), call.environ))
+            plans.append(plan_for(call.project, task_id, Asked(plays=False), call.environ))
         except KinError:
             continue  # `approve` says so, for this task alone
     if plans:

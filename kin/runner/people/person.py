@@ -56,7 +56,7 @@ def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, st
             agreed = agree(project, live, by)
             emit(Event(task_id, "end", text=agreed.reason))
             return agreed
-        plan = plan_for(project, task_id, Asked(), environ)
+        plan = plan_for(project, task_id, Asked(plays=False), environ)
         with claim.claim_kids(project, task_id, live.run, None) as kids:
             p = passage_for(project, plan, live, environ, emit, cancel, kids)
             path = live.live.worktree
@@ -84,7 +84,7 @@ def revise(
         if live is None or live.status == RunStatus.completed:
             hint = f'`kin note {task_id} -m "..."` leaves a note for the next one'
             raise NotFound(f"{task_id} has no run to revise", hint)
-        plan = plan_for(project, task_id, Asked(), environ)
+        plan = plan_for(project, task_id, Asked(plays=False), environ)
         planned = live.waits_for == WaitFor.plan
         index = plan.planners - 1 if planned and to is None else _step_for(project, plan.specs, to)
         spec = plan.specs[index]

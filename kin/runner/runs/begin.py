@@ -58,7 +58,8 @@ class Asked(NamedTuple):
     """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
     revert took back; `plan`: have it planned, and no more; `push`: what is finished goes to the remote; `bundle`: it goes into
     this file, and nothing is merged; `allow` raises what keeps a plan from running, asked once nobody else can run the task;
-    `budget`: what the run may use in all, by unit."""
+    `budget`: what the run may use in all, by unit; without `plays` it only gates and merges, so that nobody must be there
+    who could play a step."""
 
     base: str | None = None
     restart: bool = False
@@ -70,6 +71,7 @@ class Asked(NamedTuple):
     bundle: str | None = None
     allow: "Callable[[Plan], None] | None" = None
     budget: Mapping[str, float] = {}
+    plays: bool = True
 
 
 class Plan(NamedTuple):
@@ -122,7 +124,7 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
         raise Invalid(f"{task_id}: {error}", f"mend `pipeline:` in .kin/tasks/{task_id}.yaml or .kin/kin.yaml") from None
     if held.integrates:
         specs = (*specs, with_role(INTEGRATOR, settings))
-    cast = cast_all(specs, task, settings, project.store, environ)
+    cast = cast_all(specs, task, settings, project.store, environ) if asked.plays else (None,) * len(specs)
     budget = check_budget(task.budget or {}, settings.budget)
     if isinstance(budget, str):
         raise Invalid(f"{task_id}: {budget}", f"mend `budget:` in .kin/tasks/{task_id}.yaml")

@@ -89,7 +89,7 @@ def go_on(p: Passage) -> Outcome | None:
         return wait(p, WaitFor.plan, f"its plan is made: {_gist(plan, p.run, p.planners)}; {words}")
     if plan.files:
         return _split(p, plan)
-    if len(p.cast) < len(p.specs):  # planned just now: before this nobody knew who would have to play
+    if p.plays and len(p.cast) < len(p.specs):  # planned just now: before this nobody knew who would have to play
         new = cast_all(p.specs[p.planners :], p.task, p.settings, p.project.store, p.environ)
         p.cast = (*p.cast[: p.planners], *new)
     return None
@@ -228,6 +228,10 @@ def _take(p: Passage, plan: PlanRecord) -> None:
 def _split(p: Passage, plan: PlanRecord) -> Outcome:
     """Write the parts as new files, all of them; killed in between, the rest is written when the run goes on."""
     words = f"split into {', '.join(plan.parts)}; `kin run {p.task.id}` runs them and goes on after them"
+    if not p.target.here and (p.share or p.bundle):  # a job's files go with it, and then the task would seem to have no parts
+        where = f"`git pull` and `kin run {p.task.id} --push`, where {p.target.name} is checked out, write their files"
+        said = f"its plan splits it into {', '.join(plan.parts)}; {where}; the PM is not asked again"
+        return block(p, BlockedKind.manual, said)
     if not may_edit(p.project, p.task.id):
         return wait(p, WaitFor.tasks, f"{words}, once git is in the middle of nothing here")
     paths = {tasks.task_path(p.project, task_id): str(text) for task_id, text in plan.files.items()}

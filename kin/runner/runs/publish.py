@@ -22,6 +22,7 @@ from kin.runner.runs.ending import block, cancel
 from kin.runner.runs.finish import finish
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import passage_for
+from kin.runner.runs.planning import go_on
 from kin.runner.steps import proposals
 from kin.runner.steps.passage import Passage
 from kin.store import records
@@ -53,10 +54,10 @@ def publish(
     """
     task_id = plan.task.id
     with claim.claim_task(project, task_id), shared(project, task_id, plan.target, environ, cancel, emit) as share:
-        plan = plan_for(project, task_id, asked, environ)
         run = installed(project, task_id, oid, plan.target.oid)
         if run is None:
             return Outcome(task_id, None, "done", 0, reason=f"{task_id} is already done on {plan.target.name}")
+        plan = plan_for(project, task_id, asked, environ)  # read again behind the lock, and with the steps that the PM planned
         run, words = begin_record(project, plan, _without_verdicts(run), asked)
         if words:
             raise Invalid(f"the bundle's steps are not those of {task_id} here: {words}", "run it again")
@@ -81,6 +82,8 @@ def _through(p: Passage, share: Share, sent: Run) -> Outcome:
         p.save(proposals=(), steps=tuple(said))
         for entry in proposed:  # through the same sieve as from an agent
             proposals.keep(p, str(entry.get("step")), str(entry.get("role")), parse_result(json.dumps(entry)))
+        if p.planners and (ended := go_on(p)) is not None:
+            return ended
         if first_unfinished(p.run) is None:
             return finish(p)
         why = (edit or {}).get("blocked")
