@@ -13,8 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import task_text
-from ground import Repo, environment, fresh, scratch
+from ground import Repo, environment, fresh, scratch, task_text
 
 BOUND = 1.25
 

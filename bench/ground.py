@@ -14,9 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from conftest import Repo, _environment  # noqa: E402
+from conftest import Repo, _environment, task_text  # noqa: E402
 
-__all__ = ["ROOT", "Repo", "environment", "fresh", "pids_with", "scratch"]
+__all__ = ["ROOT", "Repo", "environment", "fresh", "pids_with", "scratch", "task_text"]
 
 
 @contextmanager

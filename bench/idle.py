@@ -38,7 +38,7 @@ def main() -> int:
     words.add_argument("--runs", type=int, default=5)
     asked = words.parse_args()
     with scratch() as folder:
-        environment(folder / "home")
+        environment(folder / "home", FRESH_KIN="1")  # the memory of a kin that was started as people start it
         repo = fresh(folder / "repo")
         repo.write(".kin/kin.yaml", "format: 1\n\nkey: KIN\n\nmode: auto\n")
         tasks = [f"KIN-{n}" for n in range(1, asked.runs + 1)]
