@@ -1,5 +1,6 @@
 """`kin add --file`: many tasks in one go, whatever the form; all of them or none."""
 
+import errno
 import json
 import os
 import tracemalloc
@@ -257,6 +258,16 @@ def test_when_it_is_interrupted_only_what_somebody_edited_stays(store: Repo) -> 
     with pytest.raises(KeyboardInterrupt):
         add(store, "- A\n- B\n- C\n", interrupt)
     assert names(store) == ["KIN-1", "KIN-2"]
+
+
+def test_a_file_system_without_hard_links_will_do(store: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*names: str, **options: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.delattr(os, "O_TMPFILE")
+    monkeypatch.setattr(os, "link", link)
+    add(store, "- A\n- B\n", lambda done, most: None)
+    assert names(store) == ["KIN-1", "KIN-2", "KIN-3"]
 
 
 def test_killed_at_any_point_it_leaves_none_or_all_for_who_looks_next(store: Repo) -> None:
