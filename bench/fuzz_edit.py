@@ -16,10 +16,10 @@ with atheris.instrument_imports(include=["kin", "ruamel"]):
     from edits import changed
 
     from kin.errors import Invalid
-    from kin.store.nodes import TASK_BOUNDS, plain
-    from kin.store.reader import read
-    from kin.store.splice import AddItem, Change, DropItem, Remove, Set, edit
-    from kin.store.strict import parse
+    from kin.store.text.nodes import TASK_BOUNDS, plain
+    from kin.store.text.reader import read
+    from kin.store.text.splice import AddItem, Change, DropItem, Remove, Set, edit
+    from kin.store.text.strict import parse
 
 
 def some_change(data: atheris.FuzzedDataProvider) -> Change:

@@ -22,7 +22,7 @@ from kin.model.record import Live, Run, StepRecord
 from kin.model.status import RunStatus
 from kin.store import index, records, tasks
 from kin.store.project import Project, find
-from kin.store.splice import Set
+from kin.store.text.splice import Set
 
 TASK = """id: KIN-{n}
 

@@ -16,7 +16,7 @@ from kin.cli.commands import COMMANDS, GLOBAL, GROUPS, Opt
 from kin.cli.help import usage
 from kin.model import agent, record, settings, status, task
 from kin.model.fields import fields_of
-from kin.store.findings import CODES
+from kin.store.checking.findings import CODES
 
 PAGE = Path(__file__).parent / "reference.md"
 AGENTS = Path(__file__).parent.parent / "agents"

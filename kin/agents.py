@@ -14,8 +14,8 @@ from kin.model.agent import Agent
 from kin.model.settings import Settings, StepSpec
 from kin.model.task import Task
 from kin.resources import shipped
-from kin.store import reader as yaml
 from kin.store.roles import Role
+from kin.store.text import reader as yaml
 from kin.streams import READERS, StreamReader
 
 COMMON = (

@@ -9,9 +9,9 @@ from typing import Any
 from strategies import KEY_WORDS
 
 from kin.model.fields import KeyPath
-from kin.store.nodes import Items, Node, Pairs, Scalar, plain
-from kin.store.reader import read_tree
-from kin.store.splice import AddItem, Change, DropItem, Remove, Set
+from kin.store.text.nodes import Items, Node, Pairs, Scalar, plain
+from kin.store.text.reader import read_tree
+from kin.store.text.splice import AddItem, Change, DropItem, Remove, Set
 
 BLANKS = " \t\r\n"
 

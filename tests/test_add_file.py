@@ -13,7 +13,7 @@ from conftest import Repo, task_text
 from kin.errors import Usage
 from kin.store.bulk import add_all, finish
 from kin.store.project import find
-from kin.store.stream import items
+from kin.store.text.stream import items
 
 TASKS = [
     {"ref": "api", "title": "The interface", "priority": 1, "labels": ["b", "a"], "x-own": {"deep": [True, None, 1.50]}},

@@ -20,12 +20,13 @@ from kin.errors import Busy, Invalid
 from kin.model.circles import circles
 from kin.model.spelling import near, respellings, spellings
 from kin.model.task import Task, build_task
-from kin.store import decisions, files, index, inspection, schemas
-from kin.store.check import check
-from kin.store.findings import CODES, Finding
-from kin.store.mend import mend, tidied
+from kin.store import decisions, files, index, schemas
+from kin.store.checking import inspection
+from kin.store.checking.check import check
+from kin.store.checking.findings import CODES, Finding
+from kin.store.checking.mend import mend, tidied
 from kin.store.project import Project, find
-from kin.store.reader import read
+from kin.store.text.reader import read
 
 TASK = task_text("KIN-1")
 DECISION = "id: D-1\n\nkind: decision\n\ntitle: T\n"

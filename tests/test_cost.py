@@ -8,7 +8,7 @@ from conftest import Repo, task_text
 from kin.model.fields import data_of
 from kin.model.record import Run, StepRecord
 from kin.model.status import RunStatus, StepStatus
-from kin.store.emit import document
+from kin.store.text.emit import document
 
 
 def record(repo: Repo, task: str, day: str, *steps: StepRecord) -> None:

@@ -155,7 +155,7 @@ def test_the_readmes_lines_are_the_ones_that_others_repeat() -> None:
 
 def test_settings_of_the_template_are_valid_when_their_comments_are_taken_away() -> None:
     from kin.model.settings import check_settings
-    from kin.store.reader import read
+    from kin.store.text.reader import read
 
     text = (ROOT / ".kin-template" / "kin.yaml").read_text(encoding="utf-8")
     filled = text.replace("{key}", "KIN").replace("{gate}", "make test")

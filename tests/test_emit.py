@@ -14,10 +14,10 @@ from kin.model.fields import data_of
 from kin.model.record import GateRecord, Live, Run, StepRecord, Waiting, run_from_data
 from kin.model.status import RunStatus, StepStatus, WaitFor
 from kin.model.task import TASK_KEYS
-from kin.store import emit
-from kin.store.nodes import RECORD_BOUNDS, TASK_BOUNDS, plain
-from kin.store.reader import read_fast
-from kin.store.strict import parse
+from kin.store.text import emit
+from kin.store.text.nodes import RECORD_BOUNDS, TASK_BOUNDS, plain
+from kin.store.text.reader import read_fast
+from kin.store.text.strict import parse
 
 SPOKEN = TEXTS.map(lambda text: text.encode("utf-8", "replace").decode())
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from strategies import DATA, PROFILE
 
 from kin.errors import Invalid
-from kin.store import emit
-from kin.store.fast import read_fast
-from kin.store.nodes import TASK_BOUNDS, Bounds, plain
-from kin.store.outline import outline
-from kin.store.reader import read
-from kin.store.strict import parse
+from kin.store.text import emit
+from kin.store.text.fast import read_fast
+from kin.store.text.nodes import TASK_BOUNDS, Bounds, plain
+from kin.store.text.outline import outline
+from kin.store.text.reader import read
+from kin.store.text.strict import parse
 
 BITS = [
     *("\n", " ", "  ", "    ", ": ", ":", "- ", "-", "#", " #", "# c", "|", "|-", "|+", "|2", ">", '"', "'", "[", "]", "{"),

@@ -17,10 +17,10 @@ from strategies import DATA, PROFILE, TEXTS, Style
 
 from kin.errors import Invalid
 from kin.store.decisions import add as add_decision
-from kin.store.merge import merge
 from kin.store.project import find
-from kin.store.reader import read
-from kin.store.splice import Remove, Set, edit
+from kin.store.text.merge import merge
+from kin.store.text.reader import read
+from kin.store.text.splice import Remove, Set, edit
 
 BASE = task_text(
     "KIN-1", "Log in", priority="3", assignee="Ada", created="2026-11-24", description="|\n  One\n  two\n  three\n  four"

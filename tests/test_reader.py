@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from strategies import DATA, PROFILE, Style
 
 from kin.errors import Invalid, Place
-from kin.store.nodes import RECORD_BOUNDS, TASK_BOUNDS, Bounds, plain
-from kin.store.reader import decode, place_of, read
-from kin.store.strict import parse
+from kin.store.text.nodes import RECORD_BOUNDS, TASK_BOUNDS, Bounds, plain
+from kin.store.text.reader import decode, place_of, read
+from kin.store.text.strict import parse
 
 MALFORMED = sorted((Path(__file__).parent / "corpus" / "malformed").iterdir())
 

@@ -22,7 +22,7 @@ from kin.model.status import RunStatus, StepStatus
 from kin.model.task import Note, build_task
 from kin.store import decisions, records, schemas
 from kin.store.project import Project, find
-from kin.store.reader import read, read_fast
+from kin.store.text.reader import read, read_fast
 
 TEMPLATE = Path(__file__).parent.parent / ".kin-template" / "kin.yaml"
 HEAD = "id: KIN-1\ntitle: T\nstatus: todo\n"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from strategies import DATA, PROFILE, TEXTS, Style
 
 from kin.errors import Invalid
-from kin.store.nodes import TASK_BOUNDS, Pairs, plain
-from kin.store.reader import decode
-from kin.store.splice import AddItem, Change, DropItem, Remove, Set, edit, set_status
-from kin.store.strict import parse
+from kin.store.text.nodes import TASK_BOUNDS, Pairs, plain
+from kin.store.text.reader import decode
+from kin.store.text.splice import AddItem, Change, DropItem, Remove, Set, edit, set_status
+from kin.store.text.strict import parse
 
 CORPUS = Path(__file__).parent / "corpus"
 FILES = sorted(CORPUS.glob("*/*.yaml"), key=lambda path: path.name)

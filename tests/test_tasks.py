@@ -12,8 +12,8 @@ from kin.errors import Busy, Invalid, KinError, NotFound, Usage
 from kin.model.status import BlockedKind, TaskStatus
 from kin.store import numbers, tasks
 from kin.store.project import Project, find
-from kin.store.splice import AddItem, DropItem, Remove, Set
 from kin.store.tasks import add, change, load, resolve, scan, set_status
+from kin.store.text.splice import AddItem, DropItem, Remove, Set
 
 TODAY = "2026-11-24"
 

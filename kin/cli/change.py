@@ -14,7 +14,7 @@ from kin.model.task import Task
 
 if TYPE_CHECKING:
     from kin.store.project import Project
-    from kin.store.splice import Change
+    from kin.store.text.splice import Change
 
 _CHANGE = re.compile(r"([A-Za-z_][^=\s]*?)([+-]?=)(.*)", re.DOTALL)
 _FILTER = re.compile(r"(?:label|status|module|assignee|priority):")
@@ -183,7 +183,7 @@ def _items(wish: Wish) -> list[str]:
 
 def _changes(wish: Wish) -> "list[Change]":
     """The wish as changes of a file's text."""
-    from kin.store.splice import AddItem, DropItem, Remove, Set
+    from kin.store.text.splice import AddItem, DropItem, Remove, Set
 
     if wish.what == "+=":
         return [AddItem(wish.path, item) for item in _items(wish)]

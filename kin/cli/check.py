@@ -12,9 +12,9 @@ from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
 from kin.cli.screen import Screen, clean, counted
 from kin.errors import NotFound, Usage
-from kin.store.check import Report, check
-from kin.store.findings import Finding
-from kin.store.mend import mend
+from kin.store.checking.check import Report, check
+from kin.store.checking.findings import Finding
+from kin.store.checking.mend import mend
 from kin.store.project import Project
 
 INVALID = 7

@@ -15,9 +15,9 @@ from kin.store.config import refuse_newer_format
 from kin.store.files import edit_file as change_file
 from kin.store.files import read_text
 from kin.store.project import Project
-from kin.store.reader import read
-from kin.store.splice import Remove, Set, edit
 from kin.store.tasks import parse, resolve, task_path
+from kin.store.text.reader import read
+from kin.store.text.splice import Remove, Set, edit
 
 
 def edit_(call: Call) -> Result:

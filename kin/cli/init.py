@@ -19,12 +19,12 @@ from kin.resources import shipped
 from kin.store import schemas
 from kin.store.config import KIN_YAML, load_settings, user_settings
 from kin.store.driver import register
-from kin.store.emit import scalar
 from kin.store.files import edit_file, write_new
 from kin.store.locks import is_held, lock_path
 from kin.store.project import Project, find, find_repository
 from kin.store.records import all_live
-from kin.store.splice import Set, edit
+from kin.store.text.emit import scalar
+from kin.store.text.splice import Set, edit
 from kin.store.trust import agree, forget, texts_here
 
 FILES = ("kin.yaml", ".gitattributes")

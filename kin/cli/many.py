@@ -16,7 +16,7 @@ from kin.model.task import Task
 
 if TYPE_CHECKING:
     from kin.store.project import Project
-    from kin.store.splice import Change
+    from kin.store.text.splice import Change
 
 MANY = 20
 """Tasks that are changed without a question, where somebody can be asked."""
@@ -55,9 +55,9 @@ def planned(project: "Project", ids: Sequence[str], changes: "Sequence[Change]")
     """What the changes would do to each file. Raises Usage for a move of status that is refused, Invalid for a file that cannot
     be read, before anything is written.
     """
-    from kin.store.reader import read
-    from kin.store.splice import Set, meant
     from kin.store.tasks import load
+    from kin.store.text.reader import read
+    from kin.store.text.splice import Set, meant
 
     names = spellings(Task)
     edits: list[Edit] = []

@@ -2,7 +2,7 @@
 
 from kin.cli.output import Call, Result
 from kin.errors import Invalid, NotFound
-from kin.store.merge import merge
+from kin.store.text.merge import merge
 
 
 def merge_file_(call: Call) -> Result:

@@ -57,7 +57,7 @@ def _add_file(call: Call) -> Result:
 
 def _stream(name: str) -> bytes:
     """What a file or standard input holds. Raises NotFound, Invalid."""
-    from kin.store.stream import LARGEST
+    from kin.store.text.stream import LARGEST
 
     try:
         if name == "-":

@@ -1,6 +1,6 @@
 """How a field is declared once: type, default and a `Field` with its sentence, aliases and reading of text.
 
-Files are read as plain data (text, lists, mappings; see kin.store.reader), never typed by YAML, so that a title `1.10` or
+Files are read as plain data (text, lists, mappings; see kin.store.text.reader), never typed by YAML, so that a title `1.10` or
 an id `7e3` stays what the person wrote. `build` turns plain data into a frozen NamedTuple field by field and reports each
 problem with the path of keys that leads to it; the caller knows the file and finds line and column from the path. The same
 declarations feed the JSON schemas and the help texts. Only `typing` is imported: `kin list` pays for this module.

@@ -17,9 +17,10 @@ from kin.model.ids import TASK_ID, identity
 from kin.model.spelling import near_misses, spellings
 from kin.model.status import TaskStatus
 from kin.model.task import TASK_KEYS, Task, build_task
-from kin.store import config, emit, files, locks, numbers, reader, schemas, tasks
+from kin.store import config, files, locks, numbers, schemas, tasks
 from kin.store.project import Project
-from kin.store.stream import Item, items, place_in
+from kin.store.text import emit, reader
+from kin.store.text.stream import Item, items, place_in
 
 Tick = Callable[[int, int], None]
 """Told how many files were written, of how many."""
@@ -64,7 +65,7 @@ def add_all(
     environ: Mapping[str, str],
     tick: Tick | None = None,
 ) -> Added:
-    """Add the tasks of a stream (kin.store.stream), `defaults` filling in what one leaves open.
+    """Add the tasks of a stream (kin.store.text.stream), `defaults` filling in what one leaves open.
 
     Raises Invalid with the place of the first fault and all of them in `data["problems"]`. Whatever goes wrong, no task stays.
     """

@@ -5,8 +5,9 @@ from typing import Annotated, Any, NamedTuple
 
 from kin.errors import NotFound
 from kin.model.fields import Field, at_most_one_line, data_of, list_of, mapping, number, text, words
-from kin.store import config, emit, files, reader
+from kin.store import config, files
 from kin.store.project import STORE, Project
+from kin.store.text import emit, reader
 
 
 class Turn(NamedTuple):

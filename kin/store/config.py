@@ -12,8 +12,9 @@ from kin.errors import Invalid, NotFound, Place
 from kin.model.fields import KeyPath, Plain, Problem, choice, integer, text
 from kin.model.ids import is_key, key_from_name
 from kin.model.task import FORMAT, Mode
-from kin.store import files, reader
+from kin.store import files
 from kin.store.project import STORE, Project, config_folder
+from kin.store.text import reader
 
 if TYPE_CHECKING:
     from kin.model.settings import Settings

@@ -8,9 +8,10 @@ from kin.errors import Invalid, NotFound, Usage
 from kin.model.decision import DECISION_KEYS, Decision, DecisionKind, Source
 from kin.model.fields import build, data_of
 from kin.model.ids import sort_key
-from kin.store import config, emit, files, index, reader, schemas
+from kin.store import config, files, index, schemas
 from kin.store.numbers import new_ids
 from kin.store.project import STORE, Project
+from kin.store.text import emit, reader
 
 
 def decision_path(project: Project, decision_id: str) -> str:

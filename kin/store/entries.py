@@ -6,8 +6,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from kin.errors import Invalid, NotFound
 from kin.model.entries import Kind
-from kin.store import config, emit, files, reader, schemas, splice
+from kin.store import config, files, schemas
 from kin.store.project import Project
+from kin.store.text import emit, reader, splice
 
 T = TypeVar("T")
 

@@ -90,7 +90,7 @@ def names_in(folder: str, suffix: str = "") -> list[str]:
 
 def read_text(path: str, shown: str) -> str:
     """A file's text as it stands (BOM and line ends kept). Raises NotFound, or Invalid that names `shown`."""
-    from kin.store import reader
+    from kin.store.text import reader
 
     try:
         return reader.decode(read_stamped(path)[0], shown, reader.RECORD_BOUNDS)
@@ -147,7 +147,7 @@ def inside(project: Project, path: str) -> str:
 
 def _edit_once(real: str, shown: str, change: Callable[[str], str]) -> str | None:
     """One try under the store lock; None if somebody is writing the file."""
-    from kin.store import reader
+    from kin.store.text import reader
 
     fd = os.open(real, _READING)
     try:

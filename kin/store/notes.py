@@ -8,8 +8,9 @@ import os
 from kin.model.fields import data_of
 from kin.model.ids import run_id
 from kin.model.task import Note
-from kin.store import config, emit, files, reader
+from kin.store import config, files
 from kin.store.project import STORE, Project
+from kin.store.text import emit, reader
 
 ORDER = ("by", "at", "for", "to", "text")
 

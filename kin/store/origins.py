@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import NotFound, Place
 from kin.model.fields import KeyPath
-from kin.store import config, files, reader
+from kin.store import config, files
 from kin.store.config import KIN_YAML, MACHINE, PERSONAL
 from kin.store.project import Project, config_folder
+from kin.store.text import reader
 
 if TYPE_CHECKING:
     from kin.model.settings import Settings

@@ -13,8 +13,9 @@ from typing import Any
 from kin.errors import Invalid, Place
 from kin.model.fields import data_of
 from kin.model.record import Run, StepRecord, committed, run_from_data
-from kin.store import files, reader
+from kin.store import files
 from kin.store.project import Project
+from kin.store.text import reader
 
 ORDER = Run._fields
 
@@ -50,7 +51,7 @@ def record_text(run: Run) -> str:
 
 def live_text(run: Run) -> str:
     """The record's file. Of a hundred steps one changes at a time, so the others' lines are kept from the last writing."""
-    from kin.store import emit  # views read records and never write one
+    from kin.store.text import emit  # views read records and never write one
 
     data = data_of(run._replace(steps=()))
     at = ORDER.index("steps")
@@ -67,7 +68,7 @@ def live_text(run: Run) -> str:
 
 @lru_cache(maxsize=512)
 def _step_text(step: StepRecord, tokens: tuple[tuple[str, Any], ...]) -> str:
-    from kin.store import emit
+    from kin.store.text import emit
 
     data = data_of(step._replace(tokens=dict(tokens) if tokens else None))
     return emit.document({"steps": [data]}).removeprefix("steps:\n")

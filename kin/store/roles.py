@@ -70,7 +70,7 @@ def load_role(store: str, name: str) -> Role | None:
 
 def parse_role(content: str, name: str, path: str) -> Role:
     """The role in a file's text: front matter between `---` lines, then the prompt."""
-    from kin.store.reader import place_of, read
+    from kin.store.text.reader import place_of, read
 
     head, body = _split(content, path)
     role, problems = build(Role, {"name": name, **(read(head, path) if head.strip() else {})})

@@ -15,9 +15,10 @@ from kin.model.ids import TASK_ID, normalise, same_id
 from kin.model.ready import graph_of, in_order
 from kin.model.status import OPEN, BlockedKind, TaskStatus, check_hand_move, may_move
 from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
-from kin.store import config, files, index, reader
+from kin.store import config, files, index
 from kin.store.project import STORE, Project
 from kin.store.resting import settings_now
+from kin.store.text import reader
 
 
 class Broken(NamedTuple):
@@ -183,7 +184,8 @@ def add(project: Project, data: Mapping[str, Plain], *, today: str, category: st
 
     Raises Usage for a value that does not fit or an id that is taken.
     """
-    from kin.store import emit, schemas
+    from kin.store import schemas
+    from kin.store.text import emit
 
     config.refuse_newer_format(project)
     while True:
@@ -216,12 +218,12 @@ def canonical(task: Task) -> Task:
 
 
 def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
-    """Make `changes` (kin.store.splice) by a person's hand: the text of those values is replaced and nothing else.
+    """Make `changes` (kin.store.text.splice) by a person's hand: the text of those values is replaced and nothing else.
 
     Raises Usage for a refused move of status or a value that does not fit; Busy, both values named, if one of the values was
     changed by somebody else while we were at it; Invalid if the file cannot be edited. The file is then as it was.
     """
-    from kin.store.splice import as_spelled
+    from kin.store.text.splice import as_spelled
 
     config.refuse_newer_format(project)
     shown = shown_path(task_id)
@@ -242,7 +244,7 @@ def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
 
 def _check_unchanged(task_id: str, data: Mapping[str, Plain], changes: Sequence[Any], seen: dict[KeyPath, Plain]) -> None:
     """On a second try: whoever wrote in between must not have written the same values. Items of lists do not collide."""
-    from kin.store.splice import Remove, Set
+    from kin.store.text.splice import Remove, Set
 
     for one in changes:
         if isinstance(one, (Set, Remove)):
@@ -260,7 +262,7 @@ def _check_unchanged(task_id: str, data: Mapping[str, Plain], changes: Sequence[
 
 
 def _spliced(task_id: str, text: str, data: Mapping[str, Plain], changes: Sequence[Any]) -> str:
-    from kin.store import splice
+    from kin.store.text import splice
 
     shown = shown_path(task_id)
     rest = []
@@ -299,7 +301,7 @@ def set_status(project: Project, task_id: str, status: str, blocked: Mapping[str
 
     Raises Usage if the file's own status forbids the move: a person has said something else meanwhile, and the file wins.
     """
-    from kin.store import splice
+    from kin.store.text import splice
 
     config.refuse_newer_format(project)
     new, shown = TaskStatus(status), shown_path(task_id)

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from kin.errors import Invalid, NotFound
-from kin.store import files, reader
+from kin.store import files
 from kin.store.config import KIN_YAML, settings_path
 from kin.store.locks import store_lock
 from kin.store.project import STORE, Project, state_folder
 from kin.store.roles import role_texts
+from kin.store.text import reader
 
 STARTERS = ("setup", "gates", "agent", "agents", "roles", "pipelines", "notify", "watch", "schedules")
 """Keys of kin.yaml that name commands, or who plays a role and with which flags."""

@@ -208,7 +208,7 @@ def _done_at(project: Project, target: str, ids: set[str]) -> Iterable[str]:
 
 
 def _says_done(raw: bytes | None) -> bool:
-    from kin.store import reader
+    from kin.store.text import reader
 
     try:
         data: dict[str, Any] = reader.read(reader.decode(raw or b"", ""), "")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from kin.errors import Invalid, Place
 from kin.model.status import TaskStatus
 from kin.model.task import Task
-from kin.store.reader import TASK_BOUNDS, decode, read
-from kin.store.splice import set_status
+from kin.store.text.reader import TASK_BOUNDS, decode, read
+from kin.store.text.splice import set_status
 
 _READ_STATUS = next(note.read for note in Task.__annotations__["status"].__metadata__)
 

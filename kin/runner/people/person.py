@@ -36,7 +36,7 @@ from kin.runner.tree.aside import set_aside
 from kin.runner.upkeep.watchdog import sweep
 from kin.store import config, files, locks, notes, records, tasks
 from kin.store.project import Project
-from kin.store.splice import Set
+from kin.store.text.splice import Set
 
 __all__ = ["Stopped", "answer", "approve", "reject", "reopen", "revise", "stop", "undo"]
 

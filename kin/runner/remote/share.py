@@ -24,8 +24,9 @@ from kin.runner.remote import origin
 from kin.runner.remote.host import job_of
 from kin.runner.remote.target import Target
 from kin.runner.tree.aside import set_aside
-from kin.store import reader, records
+from kin.store import records
 from kin.store.project import Project
+from kin.store.text import reader
 
 CLAIM = timedelta(minutes=15)
 """How long a claim holds if its job dies without a word; a live one renews it three times in that."""

@@ -18,9 +18,10 @@ from kin.model.result import Result
 from kin.model.status import StepStatus
 from kin.model.task import TASK_KEYS, Task, build_task
 from kin.runner.steps.passage import Passage, digest
-from kin.store import decisions, emit, files, numbers, schemas, tasks
+from kin.store import decisions, files, numbers, schemas, tasks
 from kin.store.arrivals import MADE_BY
 from kin.store.project import Project
+from kin.store.text import emit
 
 __all__ = ["Proposal", "as_child", "files_of", "keep", "proposals_of"]
 

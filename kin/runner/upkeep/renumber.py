@@ -17,11 +17,12 @@ from kin.model.ids import TASK_ID, normalise, same_id, sort_key
 from kin.model.ready import graph_of
 from kin.model.status import RunStatus
 from kin.runner.runs.claim import claim_task
-from kin.store import config, decisions, files, journal, numbers, records, splice, tasks
-from kin.store.check import listing
-from kin.store.inspection import kind_of
-from kin.store.mentions import KINDS, Change, rewritten
+from kin.store import config, decisions, files, journal, numbers, records, tasks
+from kin.store.checking.check import listing
+from kin.store.checking.inspection import kind_of
+from kin.store.checking.mentions import KINDS, Change, rewritten
 from kin.store.project import STORE, Project
+from kin.store.text import splice
 
 
 class Renumbered(NamedTuple):

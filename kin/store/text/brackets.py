@@ -2,7 +2,7 @@
 
 import re
 
-from kin.store.nodes import Items, Pairs
+from kin.store.text.nodes import Items, Pairs
 
 _TO_COMMA = re.compile(r"((?:[^#,]|#[^\n]*\n)*),")  # a comma in a comment is none
 

@@ -1,7 +1,7 @@
 """The parser of record: YAML 1.2 through ruamel.yaml's events, strict where that protects the store.
 
 Only the pure parser is used: its C twin can be crashed by one deeply nested file. Nothing is constructed, so nothing is
-typed, resolved or expanded. Importing this module costs 25 ms (ruamel.yaml): `kin.store.reader` does it when a file is not
+typed, resolved or expanded. Importing this module costs 25 ms (ruamel.yaml): `reader.py` does it when a file is not
 in kin's own layout.
 """
 
@@ -15,7 +15,7 @@ from ruamel.yaml.events import AliasEvent, CollectionEndEvent, DocumentStartEven
 from ruamel.yaml.scanner import Scanner
 
 from kin.errors import Invalid, Place
-from kin.store.nodes import Bounds, Items, Node, Pairs, Scalar
+from kin.store.text.nodes import Bounds, Items, Node, Pairs, Scalar
 
 _NOT_BREAKS = "\x85\u2028\u2029"  # line breaks for the parser; plain characters for YAML 1.2, git and editors
 _FORBIDDEN = re.compile("\r(?!\n)|[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

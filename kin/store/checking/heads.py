@@ -7,10 +7,10 @@ from kin.errors import Invalid, Place
 from kin.model.fields import fields_of
 from kin.model.status import TaskStatus, may_move
 from kin.model.task import Task
-from kin.store import reader
-from kin.store.findings import Finding
-from kin.store.inspection import Look, place_at
+from kin.store.checking.findings import Finding
+from kin.store.checking.inspection import Look, place_at
 from kin.store.project import STORE, Project
+from kin.store.text import reader
 
 _READ = {declared.name: declared.field.read for declared in fields_of(Task)}
 _OURS, _THEIRS = "2", "3"

@@ -1,6 +1,6 @@
 """Everything under `.kin/` at a glance: which files there are, what is wrong in each, and between them.
 
-What a file shows by itself (kin.store.inspection) is kept in an index of its own, so that only what changed is read again.
+What a file shows by itself (inspection.py) is kept in an index of its own, so that only what changed is read again.
 """
 
 import os
@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from kin import __version__
 from kin.errors import Invalid, Place
-from kin.store import files, index, inspection, tasks
-from kin.store.findings import ERROR, Finding, of_error
-from kin.store.inspection import Look, from_row
+from kin.store import files, index, tasks
+from kin.store.checking import inspection
+from kin.store.checking.findings import ERROR, Finding, of_error
+from kin.store.checking.inspection import Look, from_row
 from kin.store.project import STORE, Project
 
 OTHERS = frozenset({"README.md", ".gitattributes", ".gitignore", ".gitkeep", ".keep"})
@@ -42,7 +43,7 @@ class Listing(NamedTuple):
 
 def check(project: Project, environ: Mapping[str, str], tick: Tick | None = None) -> Report:
     """Look at every file of `.kin/`, and at what they say of one another, of HEAD and of this machine."""
-    from kin.store.links import between
+    from kin.store.checking.links import between
 
     with index.no_gc():
         known = tasks.scan(project, bodies=False).tasks

@@ -1,6 +1,6 @@
 """Which characters of a text a change replaces, and by what: the rules of block and flow style, key by key.
 
-Nothing here decides whether the outcome is right: `kin.store.splice` parses it again and compares.
+Nothing here decides whether the outcome is right: `splice.py` parses it again and compares.
 """
 
 import re
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kin.errors import Invalid
-from kin.store import emit
-from kin.store.brackets import Brackets
-from kin.store.lines import (
+from kin.store.text import emit
+from kin.store.text.brackets import Brackets
+from kin.store.text.lines import (
     HEADER,
     Cut,
     behind,
@@ -24,7 +24,7 @@ from kin.store.lines import (
     line_start,
     lines_cut,
 )
-from kin.store.nodes import Items, Node, Pairs, Scalar, has_foreign, plain
+from kin.store.text.nodes import Items, Node, Pairs, Scalar, has_foreign, plain
 
 _COLON = re.compile(r"[ \t]*:")
 _ANCHOR = re.compile(r"&[^\s,\[\]{}]+")

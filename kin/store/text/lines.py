@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kin.store.nodes import Items, Node, Scalar
+from kin.store.text.nodes import Items, Node, Scalar
 
 HEADER = re.compile(r"[|>][0-9+-]*")
 _EOL = re.compile(r"\r?\n")

@@ -1,13 +1,13 @@
 """The tree of spans of a text in kin's own layout, without the parser of record.
 
 `kin set` and every change of status would pay 25 ms for importing that one. This is no second reader: it looks only at what
-`kin.store.fast` has read, so a line can be nothing but what it looks like. A fuzz test shows that it finds the same tree.
+`fast.py` has read, so a line can be nothing but what it looks like. A fuzz test shows that it finds the same tree.
 """
 
 import re
 
-from kin.store.fast import BLOCK, KEY, QUOTED, read_fast, unescaped, value_of
-from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar
+from kin.store.text.fast import BLOCK, KEY, QUOTED, read_fast, unescaped, value_of
+from kin.store.text.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar
 
 
 def outline(text: str, bounds: Bounds = TASK_BOUNDS) -> Pairs | None:

@@ -17,11 +17,12 @@ from kin.model.link import LINKS, split
 from kin.model.ready import Graph, graph_of
 from kin.model.spelling import near
 from kin.model.task import Task
-from kin.store import config, entries, files, heads, shell
-from kin.store.findings import Finding
-from kin.store.inspection import Look, Ref, place_at
+from kin.store import config, entries, files
+from kin.store.checking import heads, shell
+from kin.store.checking.findings import Finding
+from kin.store.checking.inspection import Look, Ref, place_at
+from kin.store.checking.renaming import renamings
 from kin.store.project import STORE, Project
-from kin.store.renaming import renamings
 
 
 def between(
@@ -169,7 +170,7 @@ _HINTS: Mapping[str, Callable[[set[str]], str]] = {
 
 def _said(project: Project) -> Mapping[str, Any]:
     """What kin.yaml says, {} if it cannot be read: that is a finding of its own."""
-    from kin.store import reader
+    from kin.store.text import reader
 
     try:
         return reader.read(files.read_text(config.settings_path(project), config.KIN_YAML), config.KIN_YAML)

@@ -1,7 +1,6 @@
 """Files as plain data: bytes to text, text to keys, and where in the file a key stands.
 
-Two parsers: `kin.store.fast` and `kin.store.outline` for the layout that kin writes, `kin.store.strict`, the one of record,
-for everything else.
+Two parsers: `fast.py` and `outline.py` for the layout that kin writes, `strict.py`, the one of record, for everything else.
 """
 
 import os
@@ -10,11 +9,11 @@ from typing import TypeVar
 
 from kin.errors import Invalid, Place
 from kin.model.fields import KeyPath, Plain, Problem, build
-from kin.store.fast import read_fast as read_fast
-from kin.store.nodes import BY_HAND_BOUNDS, Bounds, Items, Node, Pairs, plain
-from kin.store.nodes import RECORD_BOUNDS as RECORD_BOUNDS
-from kin.store.nodes import TASK_BOUNDS as TASK_BOUNDS
-from kin.store.outline import outline
+from kin.store.text.fast import read_fast as read_fast
+from kin.store.text.nodes import BY_HAND_BOUNDS, Bounds, Items, Node, Pairs, plain
+from kin.store.text.nodes import RECORD_BOUNDS as RECORD_BOUNDS
+from kin.store.text.nodes import TASK_BOUNDS as TASK_BOUNDS
+from kin.store.text.outline import outline
 
 T = TypeVar("T")
 
@@ -47,7 +46,7 @@ def read_tree(text: str, path: str, bounds: Bounds = TASK_BOUNDS) -> Pairs:
 
 
 def _parsed(text: str, path: str, bounds: Bounds) -> Pairs:
-    from kin.store.strict import parse
+    from kin.store.text.strict import parse
 
     if len(text) > bounds.size:
         raise Invalid(f"{len(text):,} characters, at most {bounds.size:,}", "keep long texts elsewhere", Place(path, 1, 1))

@@ -1,6 +1,6 @@
 """A YAML document as a tree of spans: what stands where in a text, so that an edit can replace just those characters.
 
-`kin.store.strict` makes such trees from parse events; `kin.store.splice` cuts by them. Spans are offsets into the text as
+`strict.py` makes such trees from parse events; `splice.py` cuts by them. Spans are offsets into the text as
 it was given (a byte order mark counts, a CRLF counts two); lines and columns count from 1, as people do.
 """
 

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from kin.model.fields import KeyPath, dotted
-from kin.store import reader, splice
-from kin.store.inspection import kind_of
+from kin.store.checking.inspection import kind_of
 from kin.store.project import STORE
-from kin.store.splice import Set
+from kin.store.text import reader, splice
+from kin.store.text.splice import Set
 
 KINDS = ("task", "decision", "note", "record")
 """The files that are looked at."""

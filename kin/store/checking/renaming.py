@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from kin.model.ids import TASK_ID, identity, normalise, same_id
-from kin.store.inspection import Look, kind_of
+from kin.store.checking.inspection import Look, kind_of
 
 
 class Renaming(NamedTuple):

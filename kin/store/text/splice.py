@@ -1,6 +1,6 @@
 """A change to a file: the characters of the value concerned are replaced and nothing else, in whatever style it is written.
 
-Every change is made on spans of the parsed text (`kin.store.cuts`), then the new text is parsed and compared with what was
+Every change is made on spans of the parsed text (`cuts.py`), then the new text is parsed and compared with what was
 meant. If it is not exactly that, the change is refused: a file is never half changed, and never reformatted.
 """
 
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from kin.errors import Invalid, Place
 from kin.model.fields import KeyPath, Plain, dotted, fields_of, value_at
 from kin.model.task import TASK_KEYS, Task
-from kin.store import cuts, emit, lines
-from kin.store.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar, plain
-from kin.store.reader import decode, read_tree
+from kin.store.text import cuts, emit, lines
+from kin.store.text.nodes import TASK_BOUNDS, Bounds, Items, Node, Pairs, Scalar, plain
+from kin.store.text.reader import decode, read_tree
 
 TASK_ALIASES: Mapping[str, tuple[str, ...]] = {d.name: d.field.aliases for d in fields_of(Task) if d.field.aliases}
 """Other aliases of a task's keys; an edit keeps the one that the file has."""

@@ -1,6 +1,6 @@
 """One file of `.kin/` looked at by itself: what is wrong in it, what it refers to, and what could be tidied.
 
-What it finds depends on the file's bytes and name alone, so that kin.store.check can keep it in an index.
+What it finds depends on the file's bytes and name alone, so that `check.py` can keep it in an index.
 """
 
 import os
@@ -18,10 +18,12 @@ from kin.model.module import MODULES
 from kin.model.record import Run
 from kin.model.spelling import near, near_misses, respellings, spellings, twice
 from kin.model.task import FORMAT, Note, Task, build_task
-from kin.store import conflicts, files, index, reader
-from kin.store.findings import Finding, of_error
-from kin.store.nodes import Bounds
+from kin.store import files, index
+from kin.store.checking import conflicts
+from kin.store.checking.findings import Finding, of_error
 from kin.store.project import STORE, Project
+from kin.store.text import reader
+from kin.store.text.nodes import Bounds
 
 VERSION = "4"
 """Of what is looked for: another one makes kept findings worthless."""

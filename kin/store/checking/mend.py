@@ -1,6 +1,6 @@
 """`kin check --fix`: what is mechanical. Line ends, spellings, names; never what a value means.
 
-Each change goes the way of all changes (kin.store.files, kin.store.splice): under the store lock, on what the file then says,
+Each change goes the way of all changes (files.py, text/splice.py): under the store lock, on what the file then says,
 and compared afterwards with what was meant.
 """
 
@@ -12,12 +12,13 @@ from typing import Any
 from kin import git
 from kin.errors import Busy, Invalid, KinError
 from kin.model.spelling import respellings
-from kin.store import config, emit, files, lines, reader, splice
-from kin.store.check import listing, looks
-from kin.store.inspection import MODELS, Look, kind_of, left_out
-from kin.store.nodes import RECORD_BOUNDS, Pairs, plain
+from kin.store import config, files
+from kin.store.checking.check import listing, looks
+from kin.store.checking.inspection import MODELS, Look, kind_of, left_out
+from kin.store.checking.renaming import Renaming, renamings
 from kin.store.project import STORE, Project
-from kin.store.renaming import Renaming, renamings
+from kin.store.text import emit, lines, reader, splice
+from kin.store.text.nodes import RECORD_BOUNDS, Pairs, plain
 
 _Change = tuple[str, Callable[[], list[str]]]
 """A file below `.kin/`, and what mends it and says how."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from kin.model.fields import KeyPath
-from kin.store.lines import Cut, apply, behind, end_of_line, line_start
-from kin.store.nodes import RECORD_BOUNDS, Node, Pairs, Scalar
-from kin.store.reader import read_tree
+from kin.store.text.lines import Cut, apply, behind, end_of_line, line_start
+from kin.store.text.nodes import RECORD_BOUNDS, Node, Pairs, Scalar
+from kin.store.text.reader import read_tree
 
 
 class Lined:

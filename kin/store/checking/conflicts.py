@@ -6,7 +6,7 @@ from typing import Any
 
 from kin.errors import Invalid, Place
 from kin.model.fields import Plain
-from kin.store.findings import Finding
+from kin.store.checking.findings import Finding
 
 _MARKER = re.compile(r"(<{7}|\|{7}|={7}|>{7})(?: (.*))?")
 _BEGIN = re.compile(r"^<{7}(?: |\r?$)", re.MULTILINE)
@@ -45,7 +45,7 @@ def explain(text: str, shown: str) -> Finding | None:
 
 def _said(text: str) -> dict[str, Plain]:
     """What one side says; {} if that cannot be read."""
-    from kin.store import reader
+    from kin.store.text import reader
 
     try:
         return reader.read(text, "")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from kin.errors import Invalid, Place
 from kin.model.fields import KeyPath, Plain
-from kin.store import reader
-from kin.store.nodes import TASK_BOUNDS, Bounds
+from kin.store.text import reader
+from kin.store.text.nodes import TASK_BOUNDS, Bounds
 
 LARGEST = 64 << 20
 """Bytes of a whole stream."""

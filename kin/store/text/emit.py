@@ -1,4 +1,4 @@
-"""Plain data as YAML in kin's own layout, which git merges without help and `kin.store.fast` reads.
+"""Plain data as YAML in kin's own layout, which git merges without help and `fast.py` reads.
 
 A blank line stands between all top-level keys and lists have one item a line, because git conflicts on edits to adjacent
 lines, not across one. Text that another YAML tool would read as something else, 1.1 or 1.2, is quoted as in JSON.
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from kin.errors import Invalid
-from kin.store.nodes import FOREIGN, has_foreign
+from kin.store.text.nodes import FOREIGN, has_foreign
 
 PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
 _PLAIN = re.compile(r"[^\x00-'*-\-:-@\[-^`{-\xa0](?:[^:#\s]|:(?=[^ ])|(?<! )#| (?=[^ ]))*", re.A)

@@ -1,13 +1,13 @@
 """What one side of a merge changed, key by key on plain data: the changes to make on the other side, and where both differ.
 
-No texts here: `kin.store.merge` makes the changes. A list is merged by its items, so that two who append to one do not collide.
+No texts here: `merge.py` makes the changes. A list is merged by its items, so that two who append to one do not collide.
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from kin.model.fields import KeyPath, Plain
-from kin.store.splice import AddItem, Change, DropItem, Remove, Set
+from kin.store.text.splice import AddItem, Change, DropItem, Remove, Set
 
 SETS = frozenset({"labels", "depends_on", "touches", "tags", "paths", "protect", "secrets"})
 """Lists whose order says nothing; kin keeps them sorted. In any other, two who replace one item differ."""

@@ -16,13 +16,13 @@ from kin.errors import Invalid
 from kin.model.decision import DECISION_KEYS, Decision
 from kin.model.fields import KeyPath, Plain, dotted, fields_of, value_at
 from kin.model.task import TASK_KEYS
-from kin.store import splice
-from kin.store.lined import Lined
-from kin.store.lines import end_of_line
-from kin.store.nodes import RECORD_BOUNDS
-from kin.store.reader import decode, read
-from kin.store.splice import Change, Remove, Set, meant
-from kin.store.threeway import Clash, differences
+from kin.store.text import splice
+from kin.store.text.lined import Lined
+from kin.store.text.lines import end_of_line
+from kin.store.text.nodes import RECORD_BOUNDS
+from kin.store.text.reader import decode, read
+from kin.store.text.splice import Change, Remove, Set, meant
+from kin.store.text.threeway import Clash, differences
 
 SIDES = ("ours", "base", "theirs")
 _COMMENT = re.compile(r"(?:^|\s)(#.*)", re.MULTILINE)
