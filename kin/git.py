@@ -503,8 +503,17 @@ def under_way(gitdir: str) -> str | None:
 
 def identity(cwd: str) -> str | None:
     """The committer as `Name <mail>`; None if git knows no committer or no author: asked before anything is paid (rule 30)."""
-    author, committer = (git(cwd, "var", f"GIT_{who}_IDENT", ok=(0, 128)) for who in ("AUTHOR", "COMMITTER"))
-    return committer.text.rsplit(" ", 2)[0] if author.code == committer.code == 0 else None
+    try:
+        return _identity(cwd)
+    except GitError:
+        return None
+
+
+@lru_cache(maxsize=4)
+def _identity(cwd: str) -> str:
+    """A run asks twice, and whom git knew a moment ago it still knows; that it knows nobody is asked anew."""
+    git(cwd, "var", "GIT_AUTHOR_IDENT")
+    return git(cwd, "var", "GIT_COMMITTER_IDENT").text.rsplit(" ", 2)[0]
 
 
 def hash_object(cwd: str, content: bytes) -> str:

@@ -171,8 +171,11 @@ def _prunes(git_common: str) -> bool:
     try:
         with open(os.path.join(git_common, "gc.pid"), encoding="utf-8", errors="replace") as file:
             pid, _, host = file.read().strip().partition(" ")
-        if host != os.uname().nodename or not sys.platform.startswith("linux"):
-            return host == os.uname().nodename
+        if host != os.uname().nodename:
+            return False
+        if not sys.platform.startswith("linux"):
+            os.kill(int(pid), 0)
+            return True
         with open(f"/proc/{int(pid)}/cmdline", "rb") as words:
             return b"--prune" in words.read()
     except (OSError, ValueError):  # none at work
