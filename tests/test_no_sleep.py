@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,14 @@ def naps(tree: ast.AST) -> Iterator[int]:
 
 def sleeping_lines(path: Path) -> list[int]:
     """The lines of a file that sleep: of Python anywhere, of Markdown within its code blocks."""
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".py":
-        return sorted(set(naps(ast.parse(text, str(path)))))
+    return sleeping_in(path.read_text(encoding="utf-8"), path.suffix)
+
+
+@cache
+def sleeping_in(text: str, suffix: str) -> list[int]:
+    """The same of a text: nearly all files are those of the test before."""
+    if suffix == ".py":
+        return sorted(set(naps(ast.parse(text))))
     found = []
     for block in FENCE.finditer(text):
         first = text[: block.start(2)].count("\n") + 1
