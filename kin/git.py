@@ -569,6 +569,18 @@ def delete_ref(cwd: str, ref: str, old: str) -> bool:
     return git(cwd, "update-ref", "-d", ref, old, ok=(0, 128, 1)).code == 0
 
 
+def settings(cwd: str, *names: str) -> dict[str, str]:
+    """Which of git's settings, by their names in lower case, are set: `true`, `false` or a number."""
+    pattern = f"^({'|'.join(names)})$".replace(".", r"\.")
+    lines = git(cwd, "config", "--type=bool-or-int", "--get-regexp", pattern, ok=(0, 1)).text.splitlines()
+    return dict(line.split(" ", 1) for line in lines)
+
+
+def signs(cwd: str) -> bool:
+    """Whether the person wants commits signed."""
+    return settings(cwd, "commit.gpgsign").get("commit.gpgsign") == "true"
+
+
 def remote_url(cwd: str, remote: str) -> str | None:
     """Where `remote` is fetched from, or None if there is no such remote."""
     out = git(cwd, "config", "--get", f"remote.{remote}.url", ok=(0, 1))

@@ -61,6 +61,21 @@ def test_the_store_stays_hidden_through_the_agents_own_merges_and_checkouts(desk
     assert not (desk.path / ".kin").exists()
 
 
+def test_several_processes_write_a_checkout_unless_the_person_says_how_many(
+    coded: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coded.git("config", "checkout.thresholdForParallelism", "2")
+    trace = tmp_path / "trace"
+    monkeypatch.setenv("GIT_TRACE", str(trace))
+    desk = Desk(coded)
+    assert "checkout--worker" in trace.read_text()
+    assert desk.files() == {"README.md", "src/a", "src/b", ".gitignore"} and desk.look().clean
+    coded.git("config", "checkout.workers", "1")
+    trace.unlink()
+    worktree.ensure(desk.project, desk.settings, "KIN-13", RUN, desk.base, os.environ)
+    assert "read-tree" in trace.read_text() and "checkout--worker" not in trace.read_text()
+
+
 def test_it_is_found_again_as_it_was(desk: Desk) -> None:
     desk.tree.write("src/a", "work\n")
     worktree.mark_ready(desk.made.gitdir)

@@ -65,10 +65,18 @@ def from_root(path: str, cwd: str, environ: Mapping[str, str]) -> str:
 
 
 def branch_here(project: Project) -> str | None:
-    """The branch that is checked out here, None if HEAD is detached; read from the file, since every list asks."""
-    with open(os.path.join(project.gitdir, "HEAD"), encoding="utf-8", errors="surrogateescape") as file:
-        text = file.read().strip()
-    return text.removeprefix("ref: refs/heads/") if text.startswith("ref: refs/heads/") else None
+    """The branch that is checked out here, None if HEAD is detached; read from the file, since every list asks.
+
+    Where that is a link (`core.preferSymlinkRefs`) or stands for a reftable (`.invalid`), git itself must say.
+    """
+    path = os.path.join(project.gitdir, "HEAD")
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        ref = file.read().removeprefix("ref:").strip()
+    if os.path.islink(path) or ref == "refs/heads/.invalid":
+        from kin import git
+
+        ref = git.head_ref(project.root) or ""
+    return ref.removeprefix("refs/heads/") if ref.startswith("refs/heads/") else None
 
 
 def _walk_up(start: str) -> Project:

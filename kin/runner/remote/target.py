@@ -11,7 +11,7 @@ from kin.errors import Conflict, Invalid, Usage
 from kin.model.settings import Settings
 from kin.runner.remote import origin
 from kin.store import config
-from kin.store.project import Project
+from kin.store.project import Project, branch_here
 
 BY_OPTION = "name one: `--base main`"
 """What helps if there is no target, where the command has that option."""
@@ -37,11 +37,10 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
     Raises Usage if HEAD is detached and nobody named one, Invalid if the branch has no commit, or is not there; with `push`
     Conflict if both have gone apart, Busy if the remote cannot be reached.
     """
-    here = git.head_ref(project.root)
-    if name is None:
-        if here is None:
-            raise Usage("HEAD is detached, so there is no branch to merge into", way)
-        name = here.removeprefix("refs/heads/")
+    here = branch_here(project)
+    if name is None and here is None:
+        raise Usage("HEAD is detached, so there is no branch to merge into", way)
+    name = name or str(here)
     ref = "refs/heads/" + name.removeprefix("refs/heads/")
     there = origin.tip_there(project.root, ref) if push else None
     oid, remote = git.tip(project.root, ref), None
@@ -49,7 +48,9 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
         if not git.is_ancestor(project.root, oid, there):
             raise Conflict(f"{name} here and on {origin.REMOTE} have gone apart", "bring them together: `git pull`")
         return Target(ref, name, there, False, origin.tracking(name), there)
-    if oid is None and ref == here:
+    checked_out = here is not None and ref == f"refs/heads/{here}"
+    if oid is None and checked_out:
+        git.head_ref(project.root)  # raises if git answers nothing at all here: it may not trust the folder's owner
         raise Invalid(f"the branch {name} has no commit yet", "commit once first: `git commit --allow-empty -m start`")
     if oid is None:
         remote = origin.tracking(name)
@@ -57,7 +58,7 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
     if oid is None:
         fetch = f"`git fetch --depth=1 {origin.REMOTE} +{ref}:{remote}` brings it here"
         raise Invalid(f"there is no branch {name}, here or on {origin.REMOTE}", f"{fetch}, if it is there; else {way}")
-    return Target(ref, name, oid, ref == here, remote, there)
+    return Target(ref, name, oid, checked_out, remote, there)
 
 
 def newest_tip(cwd: str, name: str) -> str | None:

@@ -31,7 +31,7 @@ from kin.runner.tree import commit, salvage, worktree
 from kin.runner.tree.aside import how_to_see, set_aside
 from kin.store import config, records, tasks
 from kin.store.arrivals import asked_for
-from kin.store.project import Project
+from kin.store.project import Project, branch_here
 from kin.store.view import see
 
 __all__ = [
@@ -109,7 +109,7 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     live = records.live(project, task_id)
     fixed = live.base if live and live.base and not asked.restart else None
     name = fixed or task.base or asked.base or config.quick(project).base
-    if name is None and git.head_ref(project.root) is None:
+    if name is None and branch_here(project) is None:
         name = job_of(environ).branch  # a CI job's checkout is detached; its host says what it is about
     lost = f"bring it back, or `kin run {task_id} --restart` starts over on another one"
     target = find_target(project, name, way=lost if fixed else BY_OPTION, push=asked.push)

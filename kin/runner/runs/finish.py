@@ -119,7 +119,7 @@ def _merge(p: Passage) -> Outcome | None:
     if (ended := _stopped_by_hand(p)) is not None:
         return ended
     point("merge.gated")
-    sign = git.git(p.project.root, "config", "--bool", "commit.gpgsign", ok=(0, 1)).text == "true"
+    sign = git.signs(p.project.root)
     try:
         final = _build(p, sign=sign) if sign or p.run.gates != recorded else built
     except CannotSign as error:

@@ -125,7 +125,8 @@ class Passage:
     def tmp(self) -> str:
         """The run's own TMPDIR, outside the repository and short enough for sockets."""
         path = os.path.join(state_folder(self.environ), "tmp", self.run.run)
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        if not os.path.isdir(path):
+            os.makedirs(path, mode=0o700, exist_ok=True)
         return path
 
     def role(self, spec: StepSpec) -> Role:

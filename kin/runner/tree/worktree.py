@@ -27,6 +27,8 @@ from kin.store.project import Project, state_folder
 
 HIDDEN = "/*\n!/.kin/\n"
 """Sparse patterns that leave out the store; they survive the agent's own merges and checkouts (rule 21)."""
+SPARSE, WORKERS = "core.sparsecheckout", "checkout.workers"
+"""git's settings, as it spells them; files are written by several processes unless a person says by how many."""
 
 
 class Made(NamedTuple):
@@ -197,15 +199,16 @@ def _add(project: Project, reason: str, wanted: tuple[str, ...], fds: Collection
 
 
 def _check_out(project: Project, path: str, fds: Collection[int]) -> None:
-    _hide_store(project, _gitdir(path))
-    git.git(path, "read-tree", "-m", "-u", "HEAD", fds=fds)
+    said = git.settings(project.git_common, SPARSE, WORKERS)
+    _hide_store(_gitdir(path), said)
+    workers = () if WORKERS in said else ("-c", f"{WORKERS}={min(2 * (os.cpu_count() or 1), 16)}")
+    git.git(path, *workers, "read-tree", "-m", "-u", "HEAD", fds=fds)
     point("worktree.checked_out")
 
 
-def _hide_store(project: Project, gitdir: str) -> bool:
+def _hide_store(gitdir: str, said: Mapping[str, str]) -> bool:
     """Write the sparse patterns; False if the person has a sparse checkout of their own: then `.kin/` stays visible."""
-    own = git.git(project.git_common, "config", "--type=bool", "core.sparseCheckout", ok=(0, 1)).text
-    if own == "true":
+    if said.get(SPARSE) == "true":
         return False
     os.makedirs(os.path.join(gitdir, "info"), exist_ok=True)
     with open(os.path.join(gitdir, "info", "sparse-checkout"), "w", encoding="ascii") as file:
@@ -258,7 +261,7 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
         shutil.rmtree(os.path.join(gitdir, name), ignore_errors=True)
     if os.path.exists(os.path.join(gitdir, "config.worktree")):
         os.unlink(os.path.join(gitdir, "config.worktree"))  # an agent's `git sparse-checkout disable` (rule 22)
-    hidden = _hide_store(project, gitdir)
+    hidden = _hide_store(gitdir, git.settings(project.git_common, SPARSE))
     if git.head_ref(path) != ref:
         git.git(path, "symbolic-ref", "-m", "kin: back to the branch", "HEAD", ref, fds=fds)
     point("worktree.attached")

@@ -70,6 +70,7 @@ def _escape(match: re.Match[str]) -> str:
     return _SHORT.get(match[0]) or f"\\u{ord(match[0]):04x}"
 
 
+@lru_cache(maxsize=4096, typed=True)
 def spelled(key: Any, *, json: bool = False) -> str:
     """`key` as it stands before a colon."""
     text = text_of(key) or ""
@@ -99,6 +100,8 @@ def block_lines(head: str, value: Any, indent: int, depth: int = 0) -> list[str]
     if depth > _DEPTH:
         raise Invalid(f"nested deeper than {_DEPTH} levels", "flatten it")
     inner = " " * (indent + 2)
+    if isinstance(value, str):  # nearly always, and asking whether it is a mapping takes longer than writing it
+        return _scalar_lines(head, text_of(value), inner)
     if isinstance(value, Mapping) and value:
         below = [block_lines(f"{spelled(k)}:", v, indent + 2, depth + 1) for k, v in value.items()]
     elif isinstance(value, (list, tuple)) and value:
