@@ -1,4 +1,4 @@
-"""`kin run`, `kin do` and `kin stop`: tasks through their pipelines."""
+"""`kin run` and `kin do`: tasks through their pipelines."""
 
 import os
 from collections.abc import Sequence
@@ -54,17 +54,6 @@ def do_(call: Call) -> Result:
     said = recover(call.project)
     task = add_task(call, None if call["run"] else "quick")
     return run_now(call, [task.id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False, warnings=said)
-
-
-def stop_(call: Call) -> Result:
-    """End the live runs of tasks."""
-    from kin.cli.lookup import who
-    from kin.runner.people.person import stop
-    from kin.store import tasks
-
-    stopped = [stop(call.project, tasks.resolve(call.project, word), by=who(call)) for word in call["ids"]]
-    lines = [f"{s.task}  stopped; `kin run {s.task}` goes on from the last finished step" for s in stopped]
-    return Result("pipeline.list", [s._asdict() for s in stopped], lines, brief=())
 
 
 def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:

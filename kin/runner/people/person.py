@@ -1,14 +1,12 @@
-"""A person's part: approve, revise, reject, reopen, answer, stop. What a person types changes files and commits nothing,
+"""A person's part: approve, revise, reject, reopen, answer. What a person types changes files and commits nothing,
 but for the merge that an approval lets happen.
 """
 
 import os
-import signal
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from kin import git
-from kin.errors import Busy, Conflict, NotFound, Usage
+from kin.errors import Conflict, NotFound, Usage
 from kin.faults import point
 from kin.model import times
 from kin.model.ready import as_owed
@@ -25,7 +23,6 @@ from kin.runner.process.signals import Cancel
 from kin.runner.remote.target import find_target
 from kin.runner.runs import claim
 from kin.runner.runs.begin import Asked, plan_for
-from kin.runner.runs.ending import may_edit, owe
 from kin.runner.runs.finish import finish
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import passage_for
@@ -33,15 +30,11 @@ from kin.runner.runs.planning import agree
 from kin.runner.steps.casting import may_write
 from kin.runner.steps.passage import step_id
 from kin.runner.tree.aside import set_aside
-from kin.runner.upkeep.watchdog import sweep
-from kin.store import config, files, locks, notes, records, tasks
+from kin.store import config, notes, records, tasks
 from kin.store.project import Project
 from kin.store.text.splice import Set
 
-__all__ = ["Stopped", "answer", "approve", "reject", "reopen", "revise", "stop", "undo"]
-
-STOP_WAIT = 30.0
-"""Seconds that `kin stop` gives a run to end by itself; agents get 5 of them."""
+__all__ = ["answer", "approve", "reject", "reopen", "revise", "undo"]
 
 
 def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, str], emit: Emit, cancel: Cancel) -> Outcome:
@@ -176,63 +169,6 @@ def answer(project: Project, task_id: str, message: str, *, by: str) -> str:
             records.save_live(project, live.holding(pending_edit=None, word="go"))
         _to_todo(project, task_id)
         return note
-
-
-class Stopped(NamedTuple):
-    """What `kin stop` ended: the run, and the pid it had."""
-
-    task: str
-    run: str | None
-    pid: int
-
-
-def stop(project: Project, task_id: str, *, by: str) -> Stopped:
-    """End the live run of a task; it stays resumable and the task is blocked, kind manual. Raises Usage if none runs."""
-    path = locks.lock_path(project.common, task_id)
-    who = locks.holder(path)
-    if who is None or not locks.is_held(path):
-        raise Usage(f"{task_id} is not being run", "`kin status` shows what is")
-    if who.host != locks.me("").host or who.pidns != locks.me("").pidns:
-        raise Busy(f"{task_id} is run by pid {who.pid} on {who.host}, which cannot be signalled from here", "stop it there")
-    files.write_own(records.stop_mark(project, task_id), f"{by}\n")
-    try:
-        return _stop(project, task_id, who, by)
-    finally:
-        files.remove_own(records.stop_mark(project, task_id))
-
-
-def _stop(project: Project, task_id: str, who: locks.Holder, by: str) -> Stopped:
-    path = locks.lock_path(project.common, task_id)
-    for number, seconds in ((signal.SIGTERM, STOP_WAIT), (signal.SIGKILL, 10.0)):
-        _signal(who, number)
-        if locks.wait_until(lambda: None if locks.is_held(path) else True, seconds):
-            break
-    else:
-        raise Busy(f"pid {who.pid} does not end", f"`kin why {task_id}` shows who holds its lock")
-    sweep(project)
-    with claim.claim_task(project, task_id):
-        live = records.live(project, task_id)
-        if live is not None:
-            live = live.holding(word="stop")
-            records.save_live(project, live)
-        task, _ = tasks.load(project, task_id)
-        if live is not None and task.status in (TaskStatus.todo, TaskStatus.blocked, TaskStatus.draft):
-            reason = f"stopped by {by}; `kin run {task_id}` goes on from the last finished step"
-            block = {"kind": BlockedKind.manual.value, "reason": reason}
-            if may_edit(project, task_id):
-                tasks.set_status(project, task_id, TaskStatus.blocked, block)
-            else:
-                owe(project, live, {"status": TaskStatus.blocked.value, "blocked": block})
-        return Stopped(task_id, live.run if live else None, who.pid)
-
-
-def _signal(who: locks.Holder, number: int) -> None:
-    """Signal the process that a lock's file names, unless its pid means another one by now."""
-    if locks.is_alive(who):
-        try:
-            os.kill(who.pid, number)
-        except ProcessLookupError:
-            return
 
 
 def _waiting(project: Project, task_id: str, verb: str) -> Run:

@@ -1,0 +1,16 @@
+"""`kin stop`. Apart from `kin run`, whose imports would come before the signal."""
+
+from functools import partial
+
+from kin.cli.lookup import who
+from kin.cli.output import Call, Result
+
+
+def stop_(call: Call) -> Result:
+    """End the live runs of tasks."""
+    from kin.runner.people.stop import stop
+    from kin.store import tasks
+
+    stopped = [stop(call.project, tasks.resolve(call.project, word), by=partial(who, call)) for word in call["ids"]]
+    lines = [f"{s.task}  stopped; `kin run {s.task}` goes on from the last finished step" for s in stopped]
+    return Result("pipeline.list", [s._asdict() for s in stopped], lines, brief=())

@@ -1,0 +1,86 @@
+"""`kin stop`: ends a live run. Apart from the rest of a person's part because it must be quick: what the run pays for goes on.
+
+So the run is asked to end by what reading commands import, too; what records its end is imported while it ends.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kin.errors import Busy, Usage
+from kin.model.status import BlockedKind, TaskStatus
+from kin.store import files, locks, records, tasks
+from kin.store.project import Project
+
+STOP_WAIT, KILL_WAIT = 30.0, 10.0
+"""Seconds that `kin stop` gives a run to end by itself, of which agents get 5, and a killed one to be gone."""
+
+
+class Stopped(NamedTuple):
+    """What `kin stop` ended: the run, and the pid it had."""
+
+    task: str
+    run: str | None
+    pid: int
+
+
+def stop(project: Project, task_id: str, *, by: Callable[[], str]) -> Stopped:
+    """End the live run of a task; it stays resumable and the task is blocked, kind manual. Raises Usage if none runs.
+
+    `by` tells who says so.
+    """
+    path = locks.lock_path(project.common, task_id)
+    who = locks.holder(path)
+    if who is None or not locks.is_held(path):
+        raise Usage(f"{task_id} is not being run", "`kin status` shows what is")
+    if who.host != locks.me("").host or who.pidns != locks.me("").pidns:
+        raise Busy(f"{task_id} is run by pid {who.pid} on {who.host}, which cannot be signalled from here", "stop it there")
+    files.write_own(records.stop_mark(project, task_id), "")
+    try:
+        _signal(who, signal.SIGTERM)
+        from kin.runner.upkeep.watchdog import sweep
+
+        if not _ends(path, STOP_WAIT):
+            _signal(who, signal.SIGKILL)
+            if not _ends(path, KILL_WAIT):
+                raise Busy(f"pid {who.pid} does not end", f"`kin why {task_id}` shows who holds its lock")
+        sweep(project)
+        return Stopped(task_id, _record(project, task_id, by()), who.pid)
+    finally:
+        files.remove_own(records.stop_mark(project, task_id))
+
+
+def _record(project: Project, task_id: str, by: str) -> str | None:
+    """Have the run, which ended, wait for a person; its id, None if it got to its end before it heard."""
+    from kin.runner.runs import claim
+    from kin.runner.runs.ending import may_edit, owe
+
+    with claim.claim_task(project, task_id):
+        live = records.live(project, task_id)
+        if live is None:
+            return None
+        live = live.holding(word="stop")
+        records.save_live(project, live)
+        task, _ = tasks.load(project, task_id)
+        if task.status in (TaskStatus.todo, TaskStatus.blocked, TaskStatus.draft):
+            reason = f"stopped by {by}; `kin run {task_id}` goes on from the last finished step"
+            block = {"kind": BlockedKind.manual.value, "reason": reason}
+            if may_edit(project, task_id):
+                tasks.set_status(project, task_id, TaskStatus.blocked, block)
+            else:
+                owe(project, live, {"status": TaskStatus.blocked.value, "blocked": block})
+        return live.run
+
+
+def _ends(path: str, seconds: float) -> bool:
+    return locks.wait_until(lambda: None if locks.is_held(path) else True, seconds) is not None
+
+
+def _signal(who: locks.Holder, number: int) -> None:
+    """Signal the process that a lock's file names, unless its pid means another one by now."""
+    if locks.is_alive(who):
+        try:
+            os.kill(who.pid, number)
+        except ProcessLookupError:
+            return
