@@ -62,7 +62,8 @@ class StepLog:
         self._mask, self._limit, self._clock = mask, limit, clock
         self._missing = 0
         self._torn = False
-        parts = part_numbers(folder, step)
+        # The first part always stays, and most steps write no other, so the folder is listed only where a log goes on.
+        parts = part_numbers(folder, step) if os.path.lexists(part_path(folder, step, 1)) else []
         self._open(parts[-1] if parts else 1)
 
     def write(self, stream: str, lines: Sequence[str]) -> None:
