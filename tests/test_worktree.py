@@ -76,6 +76,20 @@ def test_several_processes_write_a_checkout_unless_the_person_says_how_many(
     assert "read-tree" in trace.read_text() and "checkout--worker" not in trace.read_text()
 
 
+def test_a_system_that_allows_no_more_processes_has_one_write_the_checkout(
+    coded: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    refuse = "echo half > src/b; echo 'fatal: failed to spawn checkout worker' >&2; exit 128"
+    only_one = f'case "$*" in *"checkout.workers=1 "*) ;; *read-tree*) mkdir src; {refuse} ;; esac'
+    fake.write_text(f'#!/bin/sh\n{only_one}\nexec {shutil.which("git")} "$@"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}:{os.environ['PATH']}")
+    desk = Desk(coded)
+    assert desk.tree.read("src/b") == "two\n" and desk.look().clean
+
+
 def test_it_is_found_again_as_it_was(desk: Desk) -> None:
     desk.tree.write("src/a", "work\n")
     worktree.mark_ready(desk.made.gitdir)

@@ -202,7 +202,13 @@ def _check_out(project: Project, path: str, fds: Collection[int]) -> None:
     said = git.settings(project.git_common, SPARSE, WORKERS)
     _hide_store(_gitdir(path), said)
     workers = () if WORKERS in said else ("-c", f"{WORKERS}={min(2 * (os.cpu_count() or 1), 16)}")
-    git.git(path, *workers, "read-tree", "-m", "-u", "HEAD", fds=fds)
+    try:
+        git.git(path, *workers, "read-tree", "-m", "-u", "HEAD", fds=fds)
+    except git.GitError:
+        if not workers:
+            raise
+        # Where no more processes may be started, git gives up half-way; the files that it finds there now are its own.
+        git.git(path, "-c", f"{WORKERS}=1", "read-tree", "--reset", "-u", "HEAD", fds=fds)
     point("worktree.checked_out")
 
 
