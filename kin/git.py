@@ -7,6 +7,7 @@ behind `--` or `--end-of-options`. Evidence for the rules that comments name by 
 import os
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -97,7 +98,7 @@ def git(
     this git writes (rule 15). The child has a session of its own, so a terminal's Ctrl-C does not tear a write apart.
     Paths are taken literally unless `magic` lets pathspecs such as `:(exclude)` mean what git's manual says.
     """
-    argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *arguments]
+    argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd), *arguments]
     full = clean_env(os.environ) | dict(env or {})
     if magic:
         del full["GIT_LITERAL_PATHSPECS"]
@@ -126,6 +127,27 @@ def git(
     if out.code not in ok:
         raise GitError(arguments, out)
     return out
+
+
+def _hooks(cwd: str) -> tuple[str, ...]:
+    """In a worktree that kin made, a relative `core.hooksPath` (husky's, say) means the checkout's hooks: a step may write
+    files under that name there, and kin's own git would run them outside of whatever kept the step in."""
+    gitdir = linked_gitdir(cwd)
+    if gitdir is None or not os.path.exists(os.path.join(gitdir, "locked")):
+        return ()
+    with open(os.path.join(gitdir, "locked"), encoding="utf-8", errors="replace") as file:
+        if not file.read().startswith("kin "):
+            return ()
+    common = common_of(gitdir)
+    chosen = _hooks_path(common, os.stat(os.path.join(common, "config")).st_mtime_ns)
+    main = os.path.dirname(common) if os.path.basename(common) == ".git" else common
+    return ("-c", f"core.hooksPath={os.path.join(main, chosen)}") if chosen else ()
+
+
+@lru_cache(maxsize=4)
+def _hooks_path(common: str, _changed: int) -> str:
+    """The setting as it was when the clone's settings were last changed: `setup: npm ci` may set it within a run."""
+    return git(common, "config", "--type=path", "--get", "core.hooksPath", ok=(0, 1)).text
 
 
 def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = ()) -> "subprocess.Popen[bytes]":
@@ -278,9 +300,11 @@ def common_dir(cwd: str) -> str:
 def linked_gitdir(path: str) -> str | None:
     """The git folder that the `.git` file of the linked worktree at `path` names, without a process; None if it has none."""
     try:
+        if not stat.S_ISREG(os.stat(os.path.join(path, ".git")).st_mode):
+            return None  # a folder; or a pipe, which would be waited for
         with open(os.path.join(path, ".git"), encoding="utf-8", errors="surrogateescape") as file:
             text = file.read(8192)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
     named = text.removeprefix("gitdir: ").rstrip("\r\n")
     return os.path.realpath(os.path.join(path, named)) if text.startswith("gitdir: ") else None
@@ -302,14 +326,44 @@ def is_worktree(path: str) -> bool:
 
 
 def is_clean(cwd: str) -> bool:
-    """Whether everything in the worktree that `cwd` is the root of is committed (ignored files aside)."""
-    return not status(cwd).entries
+    """Whether all in the worktree that `cwd` is the root of is committed, in its submodules too (ignored files aside)."""
+    if status(cwd).entries:
+        return False
+    gitdir = linked_gitdir(cwd) or os.path.join(cwd, ".git")
+    return not any(changed for _, changed in uncommitted_submodules(cwd, gitdir))
+
+
+def submodules(cwd: str, env: Mapping[str, str] | None = None) -> list[str]:
+    """The paths that the index holds as submodules."""
+    out = git(cwd, "ls-files", "-z", "--stage", env=env).out
+    return [os.fsdecode(name) for name in re.findall(rb"(?:\A|\0)160000 [^\t]*\t([^\0]+)", out)]
+
+
+def uncommitted_submodules(cwd: str, gitdir: str, env: Mapping[str, str] | None = None) -> Iterator[tuple[str, bool]]:
+    """The submodules, at any depth, of the worktree with this git folder that hold more than a commit, and True.
+
+    One whose `.git` does not lead below its worktree's git folder comes with False and is not looked into: a step may have
+    put it there, and a program that its settings name would run outside of whatever kept the step in (rule 25).
+    """
+    for name in submodules(cwd, env):
+        inner = os.path.join(cwd, name)
+        if not os.path.lexists(os.path.join(inner, ".git")):
+            continue  # not checked out
+        own = linked_gitdir(inner)
+        if own is None or not own.startswith(os.path.join(os.path.realpath(gitdir), "modules", "")):
+            yield name, False
+            continue
+        explicit = {"GIT_DIR": own, "GIT_WORK_TREE": inner}
+        if status(inner, env=explicit).entries:
+            yield name, True
+        for below, changed in uncommitted_submodules(inner, own, explicit):
+            yield f"{name}/{below}", changed
 
 
 class Entry(NamedTuple):
     """A path that differs: `xy` as `git status` prints it (`??` untracked), file modes in HEAD, index and work tree.
 
-    An untracked path that ends in a slash is a repository of its own; `inside` is true for a submodule with changed files.
+    An untracked path that ends in a slash is a repository of its own.
     """
 
     path: str
@@ -317,7 +371,6 @@ class Entry(NamedTuple):
     head_mode: str = ABSENT
     index_mode: str = ABSENT
     work_mode: str = ABSENT
-    inside: bool = False
 
     @property
     def unmerged(self) -> bool:
@@ -332,14 +385,14 @@ class Status(NamedTuple):
     entries: tuple[Entry, ...]
 
 
-def status(cwd: str, *, env: Mapping[str, str] | None = None, submodules: bool = False, refresh: bool = False) -> Status:
+def status(cwd: str, *, env: Mapping[str, str] | None = None, refresh: bool = False) -> Status:
     """Where the worktree that `cwd` is the root of stands: one process, untracked files too, renames as delete and add.
 
-    `submodules` looks into them whatever the person's settings say. `refresh` writes the index, in kin's own worktrees:
-    without that every call would read again each file as young as the index.
+    A submodule differs if it is at another commit; what its files are is `uncommitted_submodules`'s question. `refresh`
+    writes the index, in kin's own worktrees: without that every call would read again each file as young as the index.
     """
     arguments = ["--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames", "--no-ahead-behind"]
-    arguments += ["--ignore-submodules=none"] if submodules else []
+    arguments.append("--ignore-submodules=dirty")  # else it starts a git in each, by the settings that lie there
     out = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": str(int(refresh))} | dict(env or {})).out
     head: str | None = None
     branch: str | None = None
@@ -349,8 +402,8 @@ def status(cwd: str, *, env: Mapping[str, str] | None = None, submodules: bool =
         if kind == "?":
             entries.append(Entry(rest, "??"))
         elif kind == "1":
-            xy, module, in_head, in_index, in_work, _, _, path = rest.split(" ", 7)
-            entries.append(Entry(path, xy, in_head, in_index, in_work, "M" in module or "U" in module))
+            xy, _, in_head, in_index, in_work, _, _, path = rest.split(" ", 7)
+            entries.append(Entry(path, xy, in_head, in_index, in_work))
         elif kind == "u":
             xy, _, _, _, _, in_work, _, _, _, path = rest.split(" ", 9)
             entries.append(Entry(path, xy, ABSENT, ABSENT, in_work))

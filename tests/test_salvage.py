@@ -46,6 +46,27 @@ def test_staged_unstaged_untracked_and_deleted_files_are_saved_and_the_worktree_
     assert not list(Path(desk.made.gitdir).glob("*salvage*"))
 
 
+def test_a_nested_repository_can_have_no_program_run_to_fetch_what_it_lacks(desk: Desk, tmp_path: Path) -> None:
+    nested = Repo(desk.path / "nested")
+    desk.git("init", "-q", str(nested.path))
+    nested.commit("files", top="x", folder__inner="y")
+    nested.git("sparse-checkout", "set", "--cone", "--sparse-index", "elsewhere")
+    lacking = nested.git("rev-parse", "HEAD:folder")
+    (nested.path / ".git/objects" / lacking[:2] / lacking[2:]).unlink()
+    for name, value in {
+        "core.repositoryFormatVersion": "1",
+        "extensions.partialClone": "origin",
+        "remote.origin.promisor": "true",
+        "remote.origin.url": str(desk.repo.path),
+        "remote.origin.uploadPack": f"touch {tmp_path / 'ran'}; git-upload-pack",
+    }.items():
+        nested.git("config", name, value)
+    nested.write("new", "work")
+    saved = desk.salvage()
+    assert "nested/new" in held(desk) and saved.skipped == ["nested/.git"]
+    assert not (tmp_path / "ran").exists()
+
+
 def test_nothing_to_save_leaves_nothing(desk: Desk) -> None:
     assert desk.salvage() == salvage.Saved(None, True, [])
     desk.git("checkout", "-q", "--detach", "HEAD~1")

@@ -460,12 +460,88 @@ def test_commits_that_only_a_submodule_of_the_worktree_holds_keep_it(desk: Desk,
         worktree.discard(desk.project, desk.made.path)
     desk.git("branch", "-D", "mine", cwd=desk.path / "lib")
     (desk.path / "lib/new").write_text("x")
-    assert worktree.remove(desk.project, desk.made.path, BRANCH, tip) == "the worktree has uncommitted files: lib"
+    assert worktree.remove(desk.project, desk.made.path, BRANCH, tip) == "the submodule lib has changed files"
     with pytest.raises(Conflict, match="lib has changed files"):
         worktree.discard(desk.project, desk.made.path)
     (desk.path / "lib/new").unlink()
     assert worktree.remove(desk.project, desk.made.path, BRANCH, tip) is None
     assert not desk.path.exists()
+
+
+@pytest.fixture
+def with_library(desk: Desk, make_repo: Callable[[str], Repo], monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """The worktree on a target that has a submodule, `lib`, which has one, `lib/inner`; neither is checked out."""
+    for name, value in (("COUNT", "1"), ("KEY_0", "protocol.file.allow"), ("VALUE_0", "always")):
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    inner, library = make_repo("inner"), make_repo("library")
+    inner.commit("files", a="inner")
+    library.git("submodule", "--quiet", "add", str(inner.path), "inner")
+    library.commit("files", a="one\n")
+    desk.repo.git("submodule", "--quiet", "add", str(library.path), "lib")
+    tip = desk.repo.commit("a submodule")
+    worktree.fast_forward(desk.made.path, BRANCH, desk.base, tip)
+    desk.base = tip
+    return desk
+
+
+@pytest.mark.parametrize("honest", [False, True])
+def test_no_git_of_kins_reads_the_settings_of_a_repository_that_a_step_put_in_a_submodules_place(
+    with_library: Desk, honest: bool, tmp_path: Path
+) -> None:
+    desk, ran = with_library, tmp_path / "ran"
+    if honest:  # then only the submodule's own submodule is another
+        desk.git("submodule", "--quiet", "update", "--init")
+    lib = desk.path / ("lib/inner" if honest else "lib")
+    desk.repo.git("config", "submodule.recurse", "true")
+    aside = ("--separate-git-dir", str(tmp_path / "elsewhere")) if honest else ()
+    desk.git("clone", "-q", *aside, str(desk.repo.path.parent / ("inner" if honest else "library")), str(lib))
+    (lib / ".gitattributes").write_text("* filter=mine\n")
+    (lib / "b").write_text("a file\n")
+    desk.git("config", "filter.mine.clean", f"touch {ran}; cat", cwd=lib)
+    os.utime(lib / "a", (1, 1))
+    before = desk.look()
+    desk.tree.write("new", "x")
+    assert desk.salvage().complete
+    assert desk.commit(before) is not None
+    desk.tree.write("src/a", "changed\n")
+    desk.reset(desk.tree.tip("HEAD"))
+    assert git.is_clean(desk.made.path)
+    reason = worktree.remove(desk.project, desk.made.path, BRANCH, desk.tree.tip("HEAD"))
+    assert reason == f"the submodule {lib.relative_to(desk.path)} is another repository than git made"
+    (lib / ".git").rename(tmp_path / "aside")
+    os.mkfifo(lib / ".git")
+    assert desk.look().head
+    assert not ran.exists()
+
+
+def test_hooks_that_a_step_writes_are_not_run_by_kins_own_git_and_the_checkouts_are(desk: Desk, tmp_path: Path) -> None:
+    ran, asked = tmp_path / "ran", tmp_path / "asked"
+    desk.repo.git("config", "core.hooksPath", ".husky")
+    for name in ("post-index-change", "reference-transaction", "post-checkout"):
+        for tree, mark in ((desk.tree, ran), (desk.repo, asked)):
+            tree.write(f".husky/{name}", f"#!/bin/sh\ntouch {mark}\n").chmod(0o755)
+    desk.tree.write("src/a", "changed\n")
+    assert desk.salvage().complete
+    before = desk.look()
+    assert desk.commit(before) is not None
+    desk.reset(desk.base)
+    assert asked.exists() and not ran.exists()
+
+
+def test_changed_files_at_any_depth_of_submodules_are_seen(with_library: Desk) -> None:
+    desk = with_library
+    desk.git("submodule", "--quiet", "update", "--init", "--recursive")
+    assert git.is_clean(desk.made.path)
+    (desk.path / "lib/inner/a").write_text("other")
+    assert list(git.uncommitted_submodules(desk.made.path, desk.made.gitdir)) == [("lib/inner", True)]
+    assert not git.is_clean(desk.made.path)
+    (desk.path / "lib/inner/a").write_text("inner")
+    (desk.path / "lib/new").write_text("x")
+    assert list(git.uncommitted_submodules(desk.made.path, desk.made.gitdir)) == [("lib", True)]
+    desk.git("commit", "-q", "--allow-empty", "-m", "moved", cwd=desk.path / "lib")
+    before = desk.look()
+    assert desk.commit(before), "the submodule's new commit is work of the step"
+    assert desk.look().clean
 
 
 def test_parallel_runs_make_their_worktrees_without_tripping(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from kin import git
 from kin.errors import Failed
 from kin.faults import point
 from kin.runner.tree.registry import clear_locks
-from kin.runner.tree.salvage import read_status
+from kin.runner.tree.salvage import read_status, unmoved_submodules
 from kin.store.locks import outwait_gc
 from kin.store.project import Project
 
@@ -291,7 +291,8 @@ def commit_step(
         # --sparse: what a step made outside of the person's own sparse patterns is its work too; safecrlf: a no to line ends
         # that core.autocrlf will change back is meant for a person, who could answer it
         words = ("-c", "core.safecrlf=false", "add", "-A", "--sparse", "--", ":(top)", f":(top,exclude){STORE}")
-        git.git(path, *words, magic=True, fds=fds)
+        still = (f":(top,exclude,literal){name}" for name in unmoved_submodules(path, after.entries))
+        git.git(path, *words, *still, magic=True, fds=fds)
     point("commit.staged")
     tree = git.git(path, "write-tree", fds=fds).text
     parents = [before] if after.head == before and not after.merging else _parents(path, before, after, target)

@@ -108,7 +108,7 @@ def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds:
     begun = os.path.join(gitdir, REMOVING)
     if os.path.isdir(path) and not os.path.exists(begun) and not is_anothers(path, gitdir):
         clear_locks(path)
-        found = git.status(path, submodules=True)
+        found = git.status(path)
         if found.entries:
             return f"the worktree has uncommitted files: {found.entries[0].path}"
         if found.head and not git.is_ancestor(path, found.head, target):
@@ -123,7 +123,7 @@ def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds:
 
 
 def _unsaved_submodule(path: str, gitdir: str) -> str | None:
-    """Which submodule has work that its remotes lack: its repository goes with the worktree (rule 25)."""
+    """Which submodule has work that its remotes lack, or may have: its repository goes with the worktree (rule 25)."""
     modules = os.path.join(gitdir, "modules")
     for folder, names, files in os.walk(modules):
         if "HEAD" not in files or "objects" not in names:
@@ -132,7 +132,7 @@ def _unsaved_submodule(path: str, gitdir: str) -> str | None:
         out = git.git(folder, "rev-list", "--max-count=1", "--branches", "HEAD", "--not", "--remotes", ok=(0, 128))
         if out.code or out.out:
             return f"the submodule {os.path.relpath(folder, modules)} has commits that were not pushed"
-    if os.path.isdir(modules) and git.is_worktree(path):
-        changed = [e.path for e in git.status(path, submodules=True).entries if e.inside]
-        return f"the submodule {changed[0]} has changed files" if changed else None
+    if os.path.isdir(path):
+        for name, changed in git.uncommitted_submodules(path, gitdir, {"GIT_DIR": gitdir, "GIT_WORK_TREE": path}):
+            return f"the submodule {name} {'has changed files' if changed else 'is another repository than git made'}"
     return None

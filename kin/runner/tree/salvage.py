@@ -137,6 +137,9 @@ def _nested(path: str, found: git.Status, head: str, own: Sequence[str]) -> list
     return sorted({name for name in names if os.path.lexists(os.path.join(path, name, ".git"))})
 
 
+_OFFLINE = {"GIT_ALLOW_PROTOCOL": ""}
+"""For git in a repository that a step made: an object that it lacks would be fetched by a program that its settings name."""
+
 _ADD = (
     *("-c", "core.safecrlf=false", "add", "-A", "--sparse", "--ignore-errors"),
     *("--pathspec-from-file=-", "--pathspec-file-nul"),
@@ -157,10 +160,11 @@ class _Files:
 
         `--sparse`: what an agent wrote under the hidden `.kin/` is its work all the same.
         """
-        names = [e.path for e in entries if not e.path.endswith("/") and e.path not in nested]
+        still = unmoved_submodules(self.path, entries, self.env)
+        names = [e.path for e in entries if not e.path.endswith("/") and e.path not in (*nested, *still)]
         large = {name for name in names if self._is_large(name)}
         self.skipped += sorted(large)
-        specs = [":(top)", *(f":(top,exclude,literal){name}" for name in (*nested, *large))]
+        specs = [":(top)", *(f":(top,exclude,literal){name}" for name in (*nested, *large, *still))]
         if self._git(*_ADD, input=_joined(specs), magic=True).code:
             self._each(_ADD, [name for name in names if name not in large])
 
@@ -180,7 +184,8 @@ class _Files:
             self._each(command, names[len(names) // 2 :])
 
     def _files_below(self, folder: str) -> list[str]:
-        out = git.git(os.path.join(self.path, folder), "ls-files", "-z", "-c", "-o", "--exclude-standard", ok=range(256))
+        words = ("ls-files", "-z", "-c", "-o", "--exclude-standard")
+        out = git.git(os.path.join(self.path, folder), *words, env=_OFFLINE, ok=range(256))
         if out.code:
             self.skipped.append(folder + "/")
         names: list[str] = []
@@ -199,7 +204,7 @@ class _Files:
         """The histories of nested repositories that have any, as `<ref>-nested-<n>`."""
         for number, folder in enumerate(folders, 1):
             inside = os.path.join(self.path, folder)
-            if git.git(inside, "rev-parse", "-q", "--verify", "HEAD", ok=range(256)).code:
+            if git.git(inside, "rev-parse", "-q", "--verify", "HEAD", env=_OFFLINE, ok=range(256)).code:
                 continue
             flags = ("-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
             wanted = (f"./{folder}", f"+HEAD:{ref}-nested-{number}")
@@ -213,6 +218,12 @@ class _Files:
 
     def _git(self, *arguments: str, input: bytes, magic: bool = False) -> git.Out:
         return git.git(self.path, *arguments, input=input, env=self.env, ok=range(256), fds=self.fds, magic=magic)
+
+
+def unmoved_submodules(path: str, entries: Iterable[git.Entry], env: Mapping[str, str] | None = None) -> list[str]:
+    """Submodules that are where the index has them. `git add` would start a git in each, by the settings that lie there."""
+    moved = {e.path for e in entries if e.xy[1] != "."}
+    return [name for name in git.submodules(path, env) if name not in moved]
 
 
 def _joined(names: Iterable[str]) -> bytes:

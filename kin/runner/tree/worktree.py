@@ -271,7 +271,7 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
     if git.head_ref(path) != ref:
         git.git(path, "symbolic-ref", "-m", "kin: back to the branch", "HEAD", ref, fds=fds)
     point("worktree.attached")
-    git.git(path, "reset", "-q", "--hard", commit, fds=fds)
+    git.git(path, "reset", "-q", "--hard", "--no-recurse-submodules", commit, fds=fds)
     point("worktree.reset")
     git.git(path, "clean", "-q", "-ffd", fds=fds)
     if hidden and os.path.lexists(os.path.join(path, ".kin")):
@@ -290,7 +290,7 @@ def fast_forward(path: str, ref: str, old: str, new: str, *, fds: Collection[int
     """Move the clean worktree and its branch from `old` to `new`; False if the branch is elsewhere, GitError if files block."""
     if git.head_ref(path) != ref or git.tip(path, ref) != old:
         return False
-    git.git(path, "reset", "-q", "--keep", new, fds=fds)
+    git.git(path, "reset", "-q", "--keep", "--no-recurse-submodules", new, fds=fds)
     point("worktree.forwarded")
     return True
 
