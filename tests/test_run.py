@@ -358,6 +358,28 @@ def test_what_a_person_closed_meanwhile_is_not_merged(project: Repo) -> None:
     assert project.tip() == before
 
 
+@pytest.mark.parametrize(("code", "was"), [(0, "review"), (3, "blocked")])
+@pytest.mark.parametrize(("closed", "exit"), [("done", 0), ("cancelled", 2)])
+def test_a_task_that_was_closed_by_hand_is_over_and_its_work_kept(
+    project: Repo, code: int, was: str, closed: str, exit: int
+) -> None:
+    settings(project, mode="review")
+    add(project, run=f"echo half > half.txt; exit {code}")
+    outcomes(project, "KIN-1", exit=None)
+    assert status_of(project) == was
+    project.write(".kin/tasks/KIN-1.yaml", project.read(".kin/tasks/KIN-1.yaml").replace(f"status: {was}", f"status: {closed}"))
+    assert "waits" not in project.kin("list", "--all").stdout + project.kin("status").stdout
+    assert project.kin("inbox", "--quiet").stdout == ""
+    for _ in range(2):
+        said = project.kin("run", "KIN-1", exit=exit)
+        assert f"KIN-1 is {'already done' if closed == 'done' else closed}" in said.stdout + said.stderr
+    (run,) = json.loads(project.kin("status", "KIN-1", "--json").stdout)["data"]["ended"]
+    assert run["status"] == ("cancelled" if was == "review" else "failed")
+    assert project.git("for-each-ref", "refs/heads/kin/KIN-1", "refs/kin/salvage/KIN-1")
+    project.kin("reopen", "KIN-1")
+    assert status_of(project) == "todo"
+
+
 def test_another_branch_as_target_is_merged_without_a_checkout(project: Repo) -> None:
     settings(project, "base: main")
     add(project)

@@ -73,7 +73,7 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
         live = records.live(call.project, task_id)
         if len(ids) == 1 and (answer := already(call.project, plan, live, asked)):
             return report([answer], warnings)
-        if plan.task.status not in CLOSED:
+        if len(ids) == 1 or plan.task.status not in CLOSED:
             plans.append(plan)
     if plans:
         consent(call, plans)

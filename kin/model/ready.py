@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kin.model.ids import identity, normalise
-from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
+from kin.model.status import OPEN, BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Blocked, Task
 
 if TYPE_CHECKING:
@@ -143,6 +143,11 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
 def _standing(task_id: str, graph: Graph) -> str:
     status = graph.tasks[task_id].status
     return "just being merged" if status is TaskStatus.done else str(status)
+
+
+def is_closed(task: Task, run: "Run") -> bool:
+    """Whether the task was closed by hand while its run waits: the file wins, and the run is over."""
+    return run.status == RunStatus.waiting and not run.live.pending_edit and task.status not in OPEN
 
 
 def as_owed(task: Task, run: "Run | None") -> Task:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import Invalid
 from kin.model.fields import build
-from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, ready_ids, reasons
+from kin.model.ready import Facts, Graph, Reason, graph_of, in_order, is_closed, ready_ids, reasons
 from kin.model.status import OPEN, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.store import config, index, locks, tasks
@@ -59,6 +59,7 @@ def see(
     with index.no_gc():
         found = tasks.scan(project, bodies=bodies)
         running, live, warnings = _running(project)
+        live = {i: run for i, run in live.items() if i not in found.tasks or not is_closed(found.tasks[i], run)}
         graph = graph_of(found.tasks)
         done_on = _done_on_target(project, found.tasks, base)
         facts = Facts(running, live, done_on, now or _clock(), _linked(project, graph))

@@ -8,9 +8,10 @@ from contextlib import suppress
 from datetime import timedelta
 
 from kin import git
-from kin.errors import KinError
+from kin.errors import Invalid, KinError, NotFound
 from kin.faults import point
 from kin.model import times
+from kin.model.ready import is_closed
 from kin.model.record import Run
 from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, TaskStatus
 from kin.runner.merge.landed import landed_run
@@ -54,7 +55,7 @@ def sweep(project: Project) -> list[str]:
     said += bulk.finish(project)
     for run in runs:
         owed = bool(run.live.pending_edit)
-        if run.status not in (RunStatus.running, RunStatus.completed) and not owed:
+        if run.status not in (RunStatus.running, RunStatus.completed) and not owed and not _closed(project, run):
             continue
         try:
             words = _look_at(project, run)
@@ -74,17 +75,39 @@ def _look_at(project: Project, run: Run) -> str | None:
         again = records.live(project, run.task)
         if again is None or again.run != run.run:
             return None
-        if again.status not in (RunStatus.running, RunStatus.completed):
-            pay_owed_edit(project, again)
-            return None
-        return bury(project, again)
+        if again.status in (RunStatus.running, RunStatus.completed):
+            return bury(project, again)
+        if _closed(project, again):
+            return _let_go(project, again)
+        pay_owed_edit(project, again)
+        return None
+
+
+def _closed(project: Project, run: Run) -> bool:
+    if run.status != RunStatus.waiting:
+        return False
+    try:
+        return is_closed(tasks.load(project, run.task)[0], run)
+    except (NotFound, Invalid):  # on another branch, or a person is at it
+        return False
+
+
+def _let_go(project: Project, run: Run) -> str:
+    """End a run that waited for a person who closed its task instead, or for a merge that came by other hands."""
+    if _landed(project, run):
+        retire(project, run)
+        return f"{run.task}: was merged; cleaned up after it"
+    words = f"the task was closed by hand; its branch {run.branch} is kept"
+    run = run._replace(status=RunStatus.cancelled, reason=words, ended=times.rfc3339(times.now()), waiting=None)
+    records.save_live(project, run)
+    if may_edit(project, run.task):
+        records.save_record(project, run)
+    return f"{run.task}: {words}"
 
 
 def bury(project: Project, run: Run) -> str | None:
     """Put a dead run right; the caller holds its task's lock. Words for what was done."""
-    tip = git.tip(project.root, f"refs/heads/{run.base}")
-    landed = landed_run(project.root, tip, run.run, run.live.start) if tip else None
-    if run.status == RunStatus.completed or landed:
+    if run.status == RunStatus.completed or _landed(project, run):
         retire(project, run)
         return f"{run.task}: was merged; cleaned up after it"
     if run.live.pid is None:
@@ -106,6 +129,11 @@ def bury(project: Project, run: Run) -> str | None:
     put_status(project, dead, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
     _tell(project, dead, kind)
     return f"{run.task}: {reason}"
+
+
+def _landed(project: Project, run: Run) -> bool:
+    tip = git.tip(project.root, f"refs/heads/{run.base}")
+    return tip is not None and landed_run(project.root, tip, run.run, run.live.start) is not None
 
 
 def _tell(project: Project, dead: Run, kind: BlockedKind) -> None:
