@@ -14,6 +14,8 @@ import pytest
 from conftest import Repo, wait_for
 from test_run import add, outcomes, settings, status_of
 
+from kin.store.locks import lock_path, try_lock
+
 
 def listed(*ids: str) -> str:
     return "".join(f"\n  - {i}" for i in ids)
@@ -143,6 +145,28 @@ def test_ctrl_c_cancels_and_leaves_the_task_as_it_was(project: Repo, tmp_path: P
     first.communicate(timeout=20)
     assert first.returncode == 130 and status_of(project) == "todo"
     assert [line for line in project.status().splitlines() if "pipelines" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("lock", "status", "number"), [("queue-main", "cancelled", signal.SIGINT), ("slot-1", None, signal.SIGTERM)]
+)
+def test_a_signal_while_others_have_what_it_waits_for_stops_it_like_any_other(
+    project: Repo, lock: str, status: str | None, number: int
+) -> None:
+    settings(project, "concurrency: 1")
+    add(project)
+    path = lock_path(str(project.path / ".git/kin"), lock)
+    with try_lock(path) or pytest.fail("free"):
+        first = started(project, "run", "KIN-1", "--wait", "--json")
+        files = Path(f"/proc/{first.pid}/fd")
+        wait_for(lambda: any(file.exists() and os.readlink(file) == path for file in files.iterdir()))
+        first.send_signal(number)
+        first.communicate(timeout=20)
+    assert first.returncode == 128 + number and status_of(project) == "todo"
+    records = [file.read_text() for file in (project.path / ".kin/pipelines").rglob("*.yaml")]
+    assert [f"status: {status}" in text for text in records] == ([True] if status else [])
+    project.kin("run", "KIN-1")
+    assert status_of(project) == "done"
 
 
 def test_a_step_that_was_finished_when_the_signal_came_is_not_paid_for_again(project: Repo, tmp_path: Path) -> None:

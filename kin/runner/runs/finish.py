@@ -5,8 +5,6 @@ Under `queue-<target>`, held while gates run, the merge is computed without touc
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from kin import git
 from kin.errors import Busy, Conflict, NotFound
@@ -77,7 +75,13 @@ def _finish(p: Passage) -> Outcome:
             return _hand_over(p, _build(p))
         if mode_of(p.task, p.settings) == Mode.review and p.live.approved is None:
             return _review(p, _build(p))
-        with _queue(p):
+        try:
+            queue = _queue(p)
+        except Busy:
+            if p.cancel.level:  # which ended the wait
+                return cancel(p, f"cancelled while it queued for {p.target.name}", 128 + p.cancel.number)
+            raise
+        with queue:
             ended = _merge(p)
         if ended is not None:
             return ended
@@ -272,9 +276,7 @@ def _review_words(p: Passage) -> str:
     return f'; `kin diff {task}` shows it, then `kin approve {task}`, `kin revise {task} -m "..."` or `kin reject {task}`'
 
 
-@contextmanager
-def _queue(p: Passage) -> Iterator[None]:
+def _queue(p: Passage) -> locks.Held:
     path = locks.lock_path(p.project.common, f"queue-{p.target.name}")
     what = f"the merge queue of {p.target.name}"
-    with locks.wait_lock(path, QUEUE_WAIT, run=p.run.run, what=what, cancel=p.cancel.fd):
-        yield
+    return locks.wait_lock(path, QUEUE_WAIT, run=p.run.run, what=what, cancel=p.cancel.fd)

@@ -71,9 +71,14 @@ def run_task(
     slots = plan.settings.concurrency
     slot = claim.claim_slot(project, slots, wait=asked.wait, cancel=cancel.fd)
     if slot is None:
+        cancel.check()  # which ended the wait
         raise Busy(f"all {slots} slots are taken", "`kin status` shows by whom; `--wait` queues", slots=True)
     with slot:
-        machine = claim.claim_machine_slot(environ, wait=asked.wait, cancel=cancel.fd)
+        try:
+            machine = claim.claim_machine_slot(environ, wait=asked.wait, cancel=cancel.fd)
+        except Busy:
+            cancel.check()
+            raise
         with machine or nullcontext(), claim.claim_task(project, task_id):
             point("claimed")
             if asked.bundle and (left := git.tip(project.root, run_ref(task_id))):
