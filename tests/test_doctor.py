@@ -128,6 +128,16 @@ def test_unreadable_records_and_journal_entries_are_bad_and_left(project: Repo) 
         assert record.exists() and entry.exists()
 
 
+def test_a_lock_that_cannot_be_asked_is_named_and_stops_nothing_else(project: Repo) -> None:
+    project.kin("add", "One", "--run", "true")
+    locks_folder = project.path / ".git/kin/locks"
+    (locks_folder / "KIN-2").mkdir()
+    (locks_folder / "KIN-3").symlink_to(project.write("elsewhere", ""))
+    assert all(f"locks/{name}" in words_of(doctor(project, exit=7), "runs") for name in ("KIN-2", "KIN-3"))
+    for words in (("list",), ("status",), ("why", "KIN-1"), ("run", "KIN-1")):
+        project.kin(*words)
+
+
 def test_a_move_that_was_cut_short_is_found(project: Repo) -> None:
     entry = {"kind": "move", "task": "KIN-1", "ref": "refs/heads/feature/x"}
     journal.write(here(project), "move-feature/x", entry)

@@ -209,6 +209,17 @@ def test_a_link_is_no_lock_file(common: str, tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_what_is_no_lock_file_hides_no_other_and_holds_nobody_up(common: str, other: Other, tmp_path: Path) -> None:
+    os.symlink(tmp_path / "elsewhere", lock_path(common, "KIN-2"))
+    os.mkfifo(lock_path(common, "KIN-3"))
+    os.mkdir(lock_path(common, "KIN-4"))
+    assert held_names(common) == {"KIN-1"}
+    for name in ("KIN-2", "KIN-3", "KIN-4"):
+        assert holder(lock_path(common, name)) is None
+    with pytest.raises(Invalid, match=r"KIN-2 cannot be opened.*; move away what is there"):
+        is_held(lock_path(common, "KIN-2"))
+
+
 def test_lock_files_are_for_the_owner_only_and_are_not_inherited(common: str) -> None:
     with try_lock(lock_path(common, "KIN-1")) or pytest.fail("free") as held:
         assert os.stat(held.path).st_mode & 0o777 == 0o600

@@ -26,6 +26,7 @@ def status_(call: Call) -> Result:
 
         return everywhere(call, status_)
     from kin.model.times import now
+    from kin.store.locks import held_names
     from kin.store.tasks import resolve
     from kin.store.view import see
 
@@ -33,8 +34,9 @@ def status_(call: Call) -> Result:
     wanted = {resolve(project, word) for word in call["ids"]}
     view = see(project)
     runs = [run for task, run in view.runs.items() if not wanted or task in wanted]
-    running = [_running(project, run, view) for run in runs if _lives(project, run.task)]
-    waiting = [_waiting(run, view) for run in runs if _stands_still(run) and not _lives(project, run.task)]
+    held = held_names(project.common, view.runs)
+    running = [_running(project, run, view) for run in runs if run.task in held]
+    waiting = [_waiting(run, view) for run in runs if _stands_still(run) and run.task not in held]
     ended = list(_ended(project, view, wanted)) if call["ended"] or wanted else []
     data = {"running": running, "waiting": waiting, "ended": ended}
 
@@ -42,12 +44,6 @@ def status_(call: Call) -> Result:
         return _status(data, len(view.ready), screen, now())
 
     return Result("status", data, lines, [row["task"] for row in running], view.warnings)
-
-
-def _lives(project: "Project", task: str) -> bool:
-    from kin.store.locks import is_held, lock_path
-
-    return is_held(lock_path(project.common, task))
 
 
 def _stands_still(run: "Run") -> bool:

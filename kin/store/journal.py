@@ -32,8 +32,7 @@ def read(project: Project, name: str) -> dict[str, Any] | None:
 
 def _load(path: str) -> dict[str, Any] | None:
     try:
-        with open(path, "rb") as file:
-            entry = json.loads(file.read())
+        entry = json.loads(files.read_stamped(path)[0])
     except FileNotFoundError:
         return None
     except (ValueError, OSError) as error:

@@ -127,7 +127,13 @@ def _open(path: str) -> int:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise Invalid(f"the lock file {path} cannot be opened: {error.strerror}", "is the git folder writable?") from error
+        raise _no_lock(path, error) from error
+
+
+def _no_lock(path: str, error: OSError) -> Invalid:
+    refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    way = "is the git folder writable?" if refused else "move away what is there"
+    return Invalid(f"the lock file {path} cannot be opened: {error.strerror}", way)
 
 
 def _flock(fd: int, path: str) -> bool:
@@ -230,11 +236,16 @@ def _check_order(path: str, *, waits: bool) -> None:
 
 
 def is_held(path: str) -> bool:
-    """Whether a live process holds the lock, asked by a shared lock for an instant. A claim outwaits that (GRACE)."""
+    """Whether a live process holds the lock, asked by a shared lock for an instant. A claim outwaits that (GRACE).
+
+    Raises Invalid if it cannot be asked.
+    """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise _no_lock(path, error) from error
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError as error:
@@ -263,7 +274,11 @@ def held_names(common: str, doubtful: Iterable[str] = ()) -> frozenset[str]:
     if len(inodes) > MANY:
         table = _kernel_locks()
         names = {name for name, inode in inodes.items() if inode in table}.union(map(file_name, doubtful))
-    return frozenset(name for name in names if is_held(os.path.join(folder, name)))
+    held = set()
+    for name in names:
+        with suppress(Invalid):  # one that cannot be asked hides no other; whoever claims it is told, and the doctor is
+            held |= {name} if is_held(os.path.join(folder, name)) else set()
+    return frozenset(held)
 
 
 def _kernel_locks() -> set[int]:
@@ -292,7 +307,7 @@ def _sign(fd: int, who: Holder) -> None:
 def holder(path: str) -> Holder | None:
     """Who took the lock last, as its file says; None if that cannot be read. Whether it is held is `is_held`'s to say."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
+        with open(path, encoding="utf-8", errors="replace", opener=lambda p, f: os.open(p, f | os.O_NONBLOCK)) as file:
             words = dict(line.rstrip("\n").partition(" ")[::2] for line in file)
         return Holder(
             int(words["pid"]), words["start"], words["boot"], int(words["pidns"]), words["host"], words["run"], words["since"]

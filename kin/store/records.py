@@ -114,7 +114,7 @@ def all_live(project: Project) -> tuple[list[Run], list[str]]:
         try:
             if run := live(project, task):
                 runs.append(run)
-        except Invalid as error:
+        except (Invalid, OSError) as error:
             warnings.append(str(error))
     return runs, warnings
 

@@ -60,10 +60,10 @@ def _used_today(p: Passage, landed: list[Run]) -> Used:
     today = now()[:10]
     steps = (step for run in runs.values() for step in run.steps)
     total = used_by(step for step in steps if (step.ended or step.started or "").startswith(today))
-    for run in live:
-        kept = run.live.reserved if run.run != p.run.run else {}
-        if kept and locks.is_held(locks.lock_path(p.project.common, run.task)):
-            total += Used(*(float(kept.get(unit, 0)) for unit in UNITS))
+    keeping = {run.task: run.live.reserved for run in live if run.live.reserved and run.run != p.run.run}
+    for task in locks.held_names(p.project.common, keeping).intersection(keeping):
+        kept = keeping[task]
+        total += Used(*(float(kept.get(unit, 0)) for unit in UNITS))
     return total
 
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from kin import git
 from kin.agents import find_program, known
-from kin.errors import KinError
+from kin.errors import Invalid, KinError
 from kin.model import times
 from kin.model.status import RunStatus
 from kin.runner.merge.recover import recover_moves
@@ -24,7 +24,7 @@ from kin.runner.upkeep.case import Case, Row
 from kin.runner.upkeep.collect import in_words, size_of
 from kin.runner.upkeep.leftovers import check_branches, check_worktrees
 from kin.runner.upkeep.watchdog import sweep
-from kin.store import config, index, journal, tasks
+from kin.store import config, files, index, journal, locks, tasks
 from kin.store.driver import register
 from kin.store.project import Project
 
@@ -223,6 +223,15 @@ def check_journal(case: Case) -> Iterator[Row]:
 
 
 def check_runs(case: Case) -> Iterator[Row]:
+    for name in files.names_in(os.path.join(case.project.common, "locks")):
+        path = os.path.join(case.project.common, "locks", name)
+        if os.path.isdir(path):
+            yield Row("runs", "bad", f"the lock file {path} is a folder", "move it away")
+            continue
+        try:
+            locks.is_held(path)
+        except Invalid as fault:
+            yield Row("runs", "bad", fault.message, fault.hint)
     runs, warnings = case.live
     for warning in warnings:
         yield Row("runs", "bad", f"a run's record cannot be read: {warning}")
