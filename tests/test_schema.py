@@ -253,3 +253,8 @@ def test_the_schemas_of_a_newer_format_are_a_newer_kins(here: Project, initialis
     initialised.write(".kin/kin.yaml", "format: 2\nkey: KIN\n")
     (initialised.path / ".kin/schema/task.json").unlink()
     assert schemas.write(here) == ([], [])
+
+
+def test_a_problem_says_which_key_it_misses_however_its_words_are_put() -> None:
+    problems = build_task({"id": "KIN-1", "status": "reddy"})[1]
+    assert [(problem.path, problem.missing) for problem in problems] == [(("status",), None), ((), "title")]

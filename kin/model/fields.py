@@ -18,11 +18,12 @@ T = TypeVar("T")
 
 
 class Problem(NamedTuple):
-    """A value that does not fit: the keys that lead to it, and what is wrong."""
+    """A value that does not fit: the keys that lead to it, what is wrong, and which key is not there, if that is it."""
 
     path: KeyPath
     message: str
     warning: bool = False
+    missing: str | None = None
 
 
 class Field(NamedTuple):
@@ -144,11 +145,11 @@ def build(model: type[T], data: Mapping[str, Any]) -> tuple[T | None, list[Probl
         try:
             values[name] = declared[name].field.read(plain)
         except BuildError as nested_error:
-            problems.extend(Problem((key, *p.path), p.message) for p in nested_error.problems)
+            problems.extend(p._replace(path=(key, *p.path)) for p in nested_error.problems)
         except ValueError as error:
             problems.append(Problem((key,), f"{key}: {error}"))
     problems.extend(
-        Problem((), f"`{name}` is missing")
+        Problem((), f"`{name}` is missing", missing=name)
         for name, d in declared.items()
         if d.required and name not in values and not any(p.path[:1] == (name,) for p in problems)
     )
@@ -323,7 +324,7 @@ def list_of(model: type[T]) -> Callable[[Any], tuple[T, ...]]:
             try:
                 values.append(one(item))
             except BuildError as error:
-                raise BuildError([Problem((index, *p.path), p.message) for p in error.problems]) from None
+                raise BuildError([p._replace(path=(index, *p.path)) for p in error.problems]) from None
         return tuple(values)
 
     return read

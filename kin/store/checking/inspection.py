@@ -198,8 +198,7 @@ def left_out(stem: str, data: Mapping[str, Any]) -> dict[str, str]:
 
 def _task(file: _File) -> None:
     absent = left_out(file.stem, file.data)
-    said = {f"`{key}` is missing" for key in absent}
-    file.fits(Task, [problem for problem in build_task(file.data)[1] if problem.message not in said])
+    file.fits(Task, [problem for problem in build_task(file.data)[1] if problem.missing not in absent])
     for key, value in absent.items():
         file.find("schema", (), f"`{key}` is missing", f"write `{key}: {value}`", fixable=True)
         file.tidy.append(f"`{key}: {value}` is written")
