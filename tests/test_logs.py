@@ -171,7 +171,10 @@ import logging, threading
 from watchdog.observers import Observer
 from kin.runner.process.logs import watch
 observer = Observer()
+for gone in range(20):  # as `kin log -f` does until the run's folder is there
+    assert not watch(observer, {str(tmp_path / "later")!r}, threading.Event())
 assert watch(observer, {str(tmp_path)!r}, threading.Event())
+assert len(logging.getLogger("watchdog").handlers) == 1
 logging.getLogger("watchdog.observers.inotify").error("called when the thread is inactive")
 observer.stop()
 observer.join()

@@ -178,7 +178,8 @@ def watch(observer: "BaseObserver", folder: str, woken: threading.Event) -> bool
             woken.set()
 
     # An observer that is stopped while it reads logs that as an error, which without a handler goes to standard error.
-    logging.getLogger("watchdog").addHandler(logging.NullHandler())
+    if not (log := logging.getLogger("watchdog")).handlers:
+        log.addHandler(logging.NullHandler())
     try:
         observer.schedule(Wake(), folder, event_filter=[FileCreatedEvent, FileModifiedEvent])
         observer.start()
