@@ -431,29 +431,50 @@ def is_shallow(cwd: str) -> bool:
     return git(cwd, "rev-parse", "--is-shallow-repository").text == "true"
 
 
-class Change(NamedTuple):
-    """A path that two trees hold differently: status `A`, `D`, `M` or `T`, and the file modes before and after."""
+class TreeEntry(NamedTuple):
+    """What a tree or an index holds at a path: octal mode and object id, all zeros where there is nothing."""
 
-    status: str
+    mode: str
+    oid: str
+
+    @property
+    def there(self) -> bool:
+        """Whether there is anything at all."""
+        return self.mode != ABSENT
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a submodule's commit, which no file stands for."""
+        return self.mode == GITLINK
+
+
+class Change(NamedTuple):
+    """A path that differs, and what stood and stands there."""
+
     path: str
-    old_mode: str
-    new_mode: str
+    old: TreeEntry
+    new: TreeEntry
+
+    @property
+    def is_new_link(self) -> bool:
+        """Whether a repository came where none was."""
+        return self.new.is_link and not self.old.is_link
 
 
 def changes(cwd: str, old: str, new: str, *paths: str) -> list[Change]:
-    """What differs from tree `old` to tree `new` (below `paths`, if any are given); a rename is a delete and an add."""
-    out = git(cwd, "diff-tree", "-r", "-z", "--no-renames", "--raw", "--end-of-options", old, new, "--", *paths).out
+    """What differs from tree `old` to tree `new` (below `paths`, if any are given); a rename is a deletion and an addition."""
+    words = ("-r", "-z", "--no-renames", "--raw", "--no-abbrev", "--end-of-options", old, new, "--", *paths)
+    return raw_changes(git(cwd, "diff-tree", *words).out)
+
+
+def raw_changes(out: bytes) -> list[Change]:
+    """What git's raw diff format says, NUL-separated and with whole ids."""
     fields = out.decode("utf-8", "surrogateescape").split("\0")[:-1]
     found = []
     for head, path in zip(fields[::2], fields[1::2], strict=True):
-        old_mode, new_mode, _, _, letter = head[1:].split(" ")
-        found.append(Change(letter, path, old_mode, new_mode))
+        old_mode, new_mode, old, new, _ = head.removeprefix(":").split(" ")
+        found.append(Change(path, TreeEntry(old_mode, old), TreeEntry(new_mode, new)))
     return found
-
-
-def changed_paths(cwd: str, old: str, new: str) -> list[tuple[str, str]]:
-    """Status letter and path of everything that differs from `old` to `new`."""
-    return [(change.status, change.path) for change in changes(cwd, old, new)]
 
 
 def diff_text(cwd: str, base: str, tip: str, *paths: str) -> str:

@@ -147,14 +147,18 @@ def test_changes_between_trees_are_whole_whatever_the_names(repo: Repo) -> None:
     (repo.path / "turned").symlink_to("kept")
     (repo.path / "gone").rename(repo.path / "with\nline :(top)")
     new = repo.commit("new", kept="2", sub__a="1")
-    assert git.changed_paths(str(repo.path), old, new) == [
-        ("D", "gone"),
-        ("M", "kept"),
-        ("A", "sub/a"),
-        ("T", "turned"),
-        ("A", "with\nline :(top)"),
+    found = git.changes(str(repo.path), old, new)
+    assert [(c.path, c.old.mode, c.new.mode) for c in found] == [
+        ("gone", "100644", "000000"),
+        ("kept", "100644", "100644"),
+        ("sub/a", "000000", "100644"),
+        ("turned", "100644", "120000"),
+        ("with\nline :(top)", "000000", "100644"),
     ]
-    assert git.changes(str(repo.path), old, new, "sub") == [git.Change("A", "sub/a", "000000", "100644")]
+    blob = repo.git("rev-parse", f"{new}:sub/a")
+    assert git.changes(str(repo.path), old, new, "sub") == [
+        git.Change("sub/a", git.TreeEntry("000000", "0" * 40), git.TreeEntry("100644", blob))
+    ]
 
 
 def test_a_persons_diff_settings_start_no_program(repo: Repo) -> None:

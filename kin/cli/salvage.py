@@ -70,7 +70,7 @@ def _task(call: Call, word: str) -> str:
 
 
 def _files(call: Call, one: Salvaged) -> list[str]:
-    return [path for _, path in git.changed_paths(call.project.git_common, base_of(call.project, one), one.oid)]
+    return [c.path for c in git.changes(call.project.git_common, base_of(call.project, one), one.oid)]
 
 
 def _data(one: Salvaged, paths: Sequence[str]) -> dict[str, Any]:

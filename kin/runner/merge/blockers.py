@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from kin import git
-from kin.runner.merge.diffs import Change, Entry, worktree_changes
+from kin.git import Change, TreeEntry
+from kin.runner.merge.diffs import worktree_changes
 
 
 class Obstacles(NamedTuple):
@@ -25,7 +26,7 @@ def unmerged(work: str, env: Mapping[str, str]) -> list[str]:
     return sorted({line.partition("\t")[2] for line in out.split("\0") if line})
 
 
-def find_obstacles(work: str, changes: Iterable[Change], staged: Mapping[str, Entry], env: Mapping[str, str]) -> Obstacles:
+def find_obstacles(work: str, changes: Iterable[Change], staged: Mapping[str, TreeEntry], env: Mapping[str, str]) -> Obstacles:
     """What of `changes` (code only) a person has changed in the index (`staged`: entries unlike the old commit) or in files."""
     by_path = {change.path: change for change in changes}
     already = frozenset(path for path, change in by_path.items() if staged.get(path) == change.new)
@@ -37,7 +38,7 @@ def find_obstacles(work: str, changes: Iterable[Change], staged: Mapping[str, En
     return Obstacles(tuple(sorted(blocked)), already, missing)
 
 
-def _in_the_way(work: str, by_path: Mapping[str, Change], staged: Mapping[str, Entry], env: Mapping[str, str]) -> set[str]:
+def _in_the_way(work: str, by_path: Mapping[str, Change], staged: Mapping[str, TreeEntry], env: Mapping[str, str]) -> set[str]:
     """Files, links and folders that stand where a new file or its folder must stand, ignored ones too."""
 
     def gone_after(path: str) -> bool:
@@ -76,7 +77,7 @@ def _no_folder(work: str, path: str, folders: dict[str, bool]) -> str | None:
     return None
 
 
-def _kept_inside(work: str, folder: str, staged: Mapping[str, Entry], env: Mapping[str, str]) -> set[str]:
+def _kept_inside(work: str, folder: str, staged: Mapping[str, TreeEntry], env: Mapping[str, str]) -> set[str]:
     """What a folder that must become a file holds beside what the move removes: untracked, ignored and newly staged files."""
     out = git.git(work, "ls-files", "-z", "-o", "--", folder, env=env).out.decode("utf-8", "surrogateescape")
     kept = {path for path, entry in staged.items() if entry.there and path.startswith(folder + "/")}

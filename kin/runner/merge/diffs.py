@@ -2,34 +2,9 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from kin import git
-
-
-class Entry(NamedTuple):
-    """What a tree or an index holds at a path: octal mode and object id, all zeros where there is nothing."""
-
-    mode: str
-    oid: str
-
-    @property
-    def there(self) -> bool:
-        """Whether there is anything at all."""
-        return self.mode != "000000"
-
-    @property
-    def is_link(self) -> bool:
-        """Whether it is a submodule's commit, which no file stands for."""
-        return self.mode == "160000"
-
-
-class Change(NamedTuple):
-    """A path that differs between two trees."""
-
-    path: str
-    old: Entry
-    new: Entry
+from kin.git import TreeEntry
 
 
 def is_kin(path: str) -> bool:
@@ -43,28 +18,23 @@ def object_at(cwd: str, commit: str, path: str) -> str | None:
     return out.text if out.code == 0 else None
 
 
-def entry_at(cwd: str, commit: str, path: str) -> Entry | None:
+def entry_at(cwd: str, commit: str, path: str) -> TreeEntry | None:
     """What `commit` holds at `path`, or None."""
     out = git.git(cwd, "ls-tree", "-z", "--full-tree", commit, "--", path).text
     mode, _, oid = out.partition("\t")[0].partition(" ")
-    return Entry(mode, oid.partition(" ")[2]) if out else None
+    return TreeEntry(mode, oid.partition(" ")[2]) if out else None
 
 
-def changes(cwd: str, old: str, new: str) -> list[Change]:
-    """Every path that differs between two commits; a rename is a deletion and an addition."""
-    return _raw(git.git(cwd, "diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", old, new).out)
-
-
-def index_changes(cwd: str, commit: str, env: Mapping[str, str]) -> dict[str, Entry]:
+def index_changes(cwd: str, commit: str, env: Mapping[str, str]) -> dict[str, TreeEntry]:
     """Every path whose index entry differs from `commit`, with that entry, which is not `there` if it has none or several."""
     out = git.git(cwd, "diff-index", "--cached", "-z", "--raw", "--no-renames", "--no-abbrev", commit, env=env).out
-    return {change.path: change.new for change in _raw(out)}
+    return {change.path: change.new for change in git.raw_changes(out)}
 
 
 def worktree_changes(cwd: str, env: Mapping[str, str]) -> dict[str, bool]:
     """Every path whose file differs from its index entry; False where the file is just missing."""
     out = git.git(cwd, "diff-files", "-z", "--raw", "--no-renames", "--no-abbrev", env=env).out
-    return {change.path: change.new.there for change in _raw(out)}
+    return {change.path: change.new.there for change in git.raw_changes(out)}
 
 
 def hidden_paths(cwd: str, env: Mapping[str, str]) -> frozenset[str]:
@@ -79,17 +49,8 @@ def hide(cwd: str, paths: Iterable[str], env: Mapping[str, str], fds: Iterable[i
         git.git(cwd, "update-index", "-z", "--skip-worktree", "--stdin", input=os.fsencode(listed), env=env, fds=tuple(fds))
 
 
-def set_entries(cwd: str, entries: Iterable[tuple[str, Entry]], env: Mapping[str, str], fds: Iterable[int] = ()) -> None:
+def set_entries(cwd: str, entries: Iterable[tuple[str, TreeEntry]], env: Mapping[str, str], fds: Iterable[int] = ()) -> None:
     """Give index entries new values; the files are not looked at."""
     lines = "".join(f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in entries)
     if lines:
         git.git(cwd, "update-index", "-z", "--add", "--index-info", input=os.fsencode(lines), env=env, fds=tuple(fds))
-
-
-def _raw(out: bytes) -> list[Change]:
-    fields = out.decode("utf-8", "surrogateescape").split("\0")
-    found = []
-    for head, path in zip(fields[::2], fields[1::2], strict=False):
-        old_mode, new_mode, old, new, _ = head.lstrip(":").split(" ")
-        found.append(Change(path, Entry(old_mode, old), Entry(new_mode, new)))
-    return found

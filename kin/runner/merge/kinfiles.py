@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 from kin import git
 from kin.errors import Busy, KinError
+from kin.git import Change, TreeEntry
 from kin.model.status import TaskStatus, may_move
-from kin.runner.merge.diffs import Change, Entry, changes, entry_at
+from kin.runner.merge.diffs import entry_at
 from kin.runner.merge.taskfile import Standing, standing, task_path, with_standing
 from kin.store import files
 from kin.store.locks import store_lock
@@ -26,8 +27,8 @@ class KinFile(NamedTuple):
     path: str
     before: str | None
     after: str | None
-    index_before: Entry
-    index_after: Entry
+    index_before: TreeEntry
+    index_after: TreeEntry
 
     def to_data(self) -> list[Any]:
         """As the journal holds it."""
@@ -37,7 +38,7 @@ class KinFile(NamedTuple):
     def from_data(cls, data: list[Any]) -> "KinFile":
         """What `to_data` gave."""
         path, before, after, *index = data
-        return cls(path, before, after, Entry(*index[:2]), Entry(*index[2:]))
+        return cls(path, before, after, TreeEntry(*index[:2]), TreeEntry(*index[2:]))
 
 
 class InTheWay(NamedTuple):
@@ -52,7 +53,7 @@ def move_changes(work: str, old: str, new: str, task_id: str) -> list[Change]:
 
     Where a task that was done is reopened by hand and run again, both commits say `done`, and the working copy does not.
     """
-    found, path = changes(work, old, new), task_path(task_id)
+    found, path = git.changes(work, old, new), task_path(task_id)
     if all(change.path != path for change in found) and (entry := entry_at(work, new, path)):
         found.append(Change(path, entry, entry))
     return found
@@ -64,7 +65,7 @@ def is_task_file(path: str) -> bool:
 
 
 def plan(
-    work: str, changes: Iterable[Change], staged: Mapping[str, Entry], task_id: str, run_id: str, hidden: frozenset[str]
+    work: str, changes: Iterable[Change], staged: Mapping[str, TreeEntry], task_id: str, run_id: str, hidden: frozenset[str]
 ) -> tuple[list[KinFile], list[InTheWay]]:
     """What becomes of the store's files among `changes` in worktree `work`, and what stops it.
 
@@ -83,14 +84,14 @@ def plan(
     return planned, blocked
 
 
-def _plan_task(work: str, change: Change, index: Entry, hidden: bool) -> KinFile:
+def _plan_task(work: str, change: Change, index: TreeEntry, hidden: bool) -> KinFile:
     new = _content(work, change.new)
     wanted = standing(new, change.path)
     index_after = index
     if index in (change.old, change.new):
         index_after = change.new
     elif index.there:
-        index_after = Entry(
+        index_after = TreeEntry(
             index.mode, git.hash_object(work, moved_on(_content(work, index), wanted, f"{change.path} (staged)"))
         )
     if hidden:
@@ -114,7 +115,7 @@ def _may(old: TaskStatus, new: TaskStatus) -> bool:
     return may_move(old, new, by_kin=new is not TaskStatus.todo)
 
 
-def _plan_other(work: str, change: Change, index: Entry, task_id: str, run_id: str, hidden: bool) -> KinFile:
+def _plan_other(work: str, change: Change, index: TreeEntry, task_id: str, run_id: str, hidden: bool) -> KinFile:
     if index not in (change.old, change.new):
         raise Busy("another version of it is staged")
     raw = None if hidden else _file(work, change.path)
@@ -131,7 +132,7 @@ def _same(raw: bytes, blob: bytes | None) -> bool:
     return blob is not None and (raw == blob or raw.replace(b"\r\n", b"\n") == blob)
 
 
-def _content(work: str, entry: Entry) -> bytes:
+def _content(work: str, entry: TreeEntry) -> bytes:
     return git.git(work, "cat-file", "blob", entry.oid).out
 
 

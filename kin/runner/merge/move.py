@@ -27,7 +27,7 @@ from kin.runner.merge.checkout import (
     publish_index,
     still_there,
 )
-from kin.runner.merge.diffs import Change, hidden_paths, hide, index_changes, is_kin, set_entries
+from kin.runner.merge.diffs import hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.merge.kinfiles import KinFile
 from kin.runner.merge.recover import ORPHAN_PATIENCE, Recovered, conclude, journal_name, put_right
 from kin.runner.merge.refs import RefUpdate
@@ -48,7 +48,7 @@ class Moved(NamedTuple):
 class _Plan(NamedTuple):
     """What is going to change in the checkout."""
 
-    diff: tuple[Change, ...]
+    diff: tuple[git.Change, ...]
     obstacles: Obstacles
     kin: tuple[KinFile, ...]
     hidden: frozenset[str]
@@ -197,7 +197,7 @@ def _plan(m: _Move, env: dict[str, str]) -> _Plan | Pending:
     return _Plan(tuple(diff), obstacles, tuple(kin), hidden)
 
 
-def _hidden(checkout: Checkout, diff: list[Change], env: dict[str, str]) -> frozenset[str]:
+def _hidden(checkout: Checkout, diff: list[git.Change], env: dict[str, str]) -> frozenset[str]:
     """Paths of the move that a sparse checkout leaves out; all of `.kin/`, new files too, where none of it is shown, as in a
     task's own worktree when another task is merged into its branch."""
     if not is_sparse(checkout):
@@ -237,7 +237,7 @@ def _named(error: Busy | Invalid) -> tuple[str, ...]:
     return tuple(sorted(set(re.findall(r"[Ee]ntry '([^']+)'", said))))
 
 
-def _submodules(diff: tuple[Change, ...]) -> tuple[str, ...]:
+def _submodules(diff: tuple[git.Change, ...]) -> tuple[str, ...]:
     paths = [change.path for change in diff if change.new.is_link]
     return (
         (f"submodules are at another commit now: {', '.join(paths)}; `git submodule update` checks them out",) if paths else ()

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from kin import git
 from kin.errors import Busy, Invalid, KinError
 from kin.faults import point
+from kin.git import Change, TreeEntry
 from kin.runner.merge import kinfiles
 from kin.runner.merge.build import home, merge_ref
 from kin.runner.merge.checkout import Checkout, is_sparse, keep_index, let_index_go, private_index, publish_index
-from kin.runner.merge.diffs import Change, Entry, changes, hidden_paths, hide, index_changes, is_kin, set_entries
+from kin.runner.merge.diffs import hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.merge.kinfiles import KinFile
 from kin.runner.merge.refs import drop_stale, first_bytes
 from kin.runner.merge.settle import OWED, settle, settle_owed
@@ -121,14 +122,14 @@ class _Ground(NamedTuple):
     """
 
     work: str
-    wanted: dict[str, Entry]
-    staged: dict[str, Entry]
+    wanted: dict[str, TreeEntry]
+    staged: dict[str, TreeEntry]
     missing: frozenset[str]
     hidden: frozenset[str]
     env: dict[str, str]
     fds: tuple[int, ...]
 
-    def set_entries(self, entries: list[tuple[str, Entry]]) -> None:
+    def set_entries(self, entries: list[tuple[str, TreeEntry]]) -> None:
         """Set index entries; those without files stay so."""
         set_entries(self.work, entries, self.env, self.fds)
         hide(self.work, (path for path, entry in entries if entry.there and path in self.hidden), self.env, self.fds)
@@ -164,11 +165,11 @@ def _bring_to_head(project: Project, entry: dict[str, Any], fds: tuple[int, ...]
     return left
 
 
-def _entries_at(cwd: str, diff: Iterable[Change], entry: dict[str, Any], head: str) -> dict[str, Entry]:
+def _entries_at(cwd: str, diff: Iterable[Change], entry: dict[str, Any], head: str) -> dict[str, TreeEntry]:
     """What HEAD holds at each path of the move: the old commit, the new one, or whatever a person made of them since."""
     if head == entry["old"]:
         return {change.path: change.old for change in diff}
-    since = {} if head == entry["new"] else {change.path: change.new for change in changes(cwd, entry["new"], head)}
+    since = {} if head == entry["new"] else {change.path: change.new for change in git.changes(cwd, entry["new"], head)}
     return {change.path: since.get(change.path, change.new) for change in diff}
 
 
@@ -211,11 +212,11 @@ def _code_back(ground: _Ground, code: Iterable[Change]) -> list[str]:
     return left
 
 
-_MISSING = Entry("000000", "")
-_PART = Entry("", "")
+_MISSING = TreeEntry("000000", "")
+_PART = TreeEntry("", "")
 
 
-def _look(work: str, change: Change, want: Entry) -> Entry | None:
+def _look(work: str, change: Change, want: TreeEntry) -> TreeEntry | None:
     """Which version the file is: an entry, _MISSING, _PART (a write cut short), or None: somebody else's content."""
     full = os.path.join(work, change.path)
     try:
@@ -233,16 +234,16 @@ def _look(work: str, change: Change, want: Entry) -> Entry | None:
     known = sorted({e for e in (change.old, change.new, want) if e.there}, key=lambda e: e != want)
     for entry in known:
         if _object_id(content, entry.oid) == entry.oid:
-            return Entry(kind, entry.oid)
+            return TreeEntry(kind, entry.oid)
     return _look_smudged(work, change.path, kind, content, known)
 
 
-def _look_smudged(work: str, path: str, kind: str, content: bytes, known: Iterable[Entry]) -> Entry | None:
+def _look_smudged(work: str, path: str, kind: str, content: bytes, known: Iterable[TreeEntry]) -> TreeEntry | None:
     part = None
     for entry in known:
         smudged = git.git(work, "cat-file", "--filters", f"--path={path}", entry.oid, ok=(0, 128))
         if smudged.code == 0 and smudged.out == content:
-            return Entry(kind, entry.oid)
+            return TreeEntry(kind, entry.oid)
         if smudged.code == 0 and smudged.out.startswith(content):
             part = _PART
     return part

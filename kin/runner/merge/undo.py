@@ -13,7 +13,7 @@ from kin.model.status import TaskStatus
 from kin.runner.merge.build import Built, Clash, code_key, home, merge_ref, merged_tree, target_tip
 from kin.runner.merge.checkout import Pending
 from kin.runner.merge.compose import CannotSign, NewCommit, sign_again, write_commits
-from kin.runner.merge.diffs import changes, is_kin, object_at
+from kin.runner.merge.diffs import is_kin, object_at
 from kin.runner.merge.move import Moved, move
 from kin.runner.merge.taskfile import Standing, standing, task_path, with_standing
 from kin.store.project import Project
@@ -135,7 +135,7 @@ def _store_without(cwd: str, old: str, task_id: str, landing: _Landing) -> dict[
     files: dict[str, bytes | None] = {} if text is None else {path: with_standing(text, Standing(TaskStatus.todo), path)}
     record = f".kin/pipelines/{task_id}/{landing.run}.yaml"
     for commit in landing.commits:
-        for change in changes(cwd, f"{commit}^1", commit):
+        for change in git.changes(cwd, f"{commit}^1", commit):
             came = is_kin(change.path) and not change.old.there
             if came and (change.path == record or change.path.startswith(".kin/decisions/")):
                 files |= {change.path: None} if object_at(cwd, old, change.path) == change.new.oid else {}

@@ -115,9 +115,9 @@ def _false(cwd: str, run: Run, head: str, target: Target) -> Iterator[str]:
     if base is None:
         yield f"its work has no history in common with {target.name}"
     for change in git.changes(cwd, base or target.oid, head):
-        if change.new_mode == git.GITLINK != change.old_mode:
+        if change.is_new_link:
             yield f"{change.path} is a repository inside it"
-        if change.new_mode == git.LINK and _leads_out(change.path, os.fsdecode(git.blob(cwd, head, change.path) or b"")):
+        if change.new.mode == git.LINK and _leads_out(change.path, os.fsdecode(git.blob(cwd, head, change.path) or b"")):
             yield f"{change.path} is a link that leads out of it"
 
 

@@ -229,7 +229,7 @@ def review_reasons(p: Passage, built: Built) -> list[str]:
     if p.live.unruly:
         reasons.append(f"its file, .kin/kin.yaml or .kin/roles/ changed while {p.live.unruly} worked; look at them")
     # the merged tree, against what the target holds now: what the merge would change, deleted and renamed paths too
-    changed = [path for _, path in git.changed_paths(p.project.root, built.old, built.new) if not path.startswith(".kin/")]
+    changed = [c.path for c in git.changes(p.project.root, built.old, built.new) if not c.path.startswith(".kin/")]
     touched = [path for path in changed if any(covers(glob, path) for glob in p.settings.protect)]
     if touched:
         reasons.append(f"it changes {', '.join(touched[:5])}, which `protect` names")

@@ -193,21 +193,17 @@ def _committed(path: str, before: State, after: State, target: str) -> Iterator[
         return
     if not git.is_ancestor(path, before.head, after.head):
         yield f"rewrote its branch: {before.head[:10]} is no longer in it"
-    changed = [c for c in git.changes(path, before.head, after.head) if _in_store(c.path) or _is_new_link(c)]
+    changed = [c for c in git.changes(path, before.head, after.head) if _in_store(c.path) or c.is_new_link]
     if not changed:
         return
     base = git.merge_base(path, after.head, target)
     own = {c.path for c in git.changes(path, base, after.head)} if base else {c.path for c in changed}
     store = [c.path for c in changed if c.path in own and _in_store(c.path)]
-    links = [c.path for c in changed if c.path in own and _is_new_link(c)]
+    links = [c.path for c in changed if c.path in own and c.is_new_link]
     if store:
         yield f"committed changes under .kin/: {_listed(store)}"
     if links:
         yield f"committed a repository inside the worktree: {_listed(links)}"
-
-
-def _is_new_link(change: git.Change) -> bool:
-    return change.new_mode == git.GITLINK != change.old_mode
 
 
 def _in_store(name: str) -> bool:
@@ -297,7 +293,7 @@ def commit_step(
     tree = git.git(path, "write-tree", fds=fds).text
     parents = [before] if after.head == before and not after.merging else _parents(path, before, after, target)
     changed = git.changes(path, parents[0], tree)
-    if len(parents) == 1 and any(_is_new_link(c) for c in changed):
+    if len(parents) == 1 and any(c.is_new_link for c in changed):
         raise Failed("the step committed a repository inside the worktree", "make its files ordinary ones")
     if len(parents) == 1 and not changed:
         new = parents[0]

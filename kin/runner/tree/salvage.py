@@ -133,7 +133,7 @@ def _nested(path: str, found: git.Status, head: str, own: Sequence[str]) -> list
     names = [e.path.rstrip("/") for e in found.entries if e.path.endswith("/")]
     names += [e.path for e in found.entries if e.index_mode == git.GITLINK != e.head_mode]
     for tip in own if head else ():
-        names += [c.path for c in git.changes(path, head, tip) if c.new_mode == git.GITLINK != c.old_mode]
+        names += [c.path for c in git.changes(path, head, tip) if c.is_new_link]
     return sorted({name for name in names if os.path.lexists(os.path.join(path, name, ".git"))})
 
 
