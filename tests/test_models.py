@@ -198,6 +198,12 @@ def test_a_usage_limit_is_a_wait_that_ends_in_the_same_session(company: Company)
     assert company.repo.read("a.txt") == "half\nwhole\n" and "--resume" in company.argv(2)
 
 
+def test_a_step_that_removes_its_temporary_folder_with_its_session_in_it_is_waited_for_all_the_same(company: Company) -> None:
+    stop = company.says("limit", limit())
+    company.answers("claude", f'rm -rf "$TMPDIR"; {stop}; exit 1')
+    assert company.run(exit=6)["waiting"]["for"] == "limit"
+
+
 def over(company: Company) -> None:
     """Let the time come that the run waits for."""
     (live,) = (company.repo.path / ".git/kin/run/KIN-1").glob("*.yaml")

@@ -237,7 +237,7 @@ class Passage:
             shutil.rmtree(top, ignore_errors=True)
             return
         kept = {f"home-{step}-{of['agent']}" for step, of in self.live.sessions.items()}
-        for name in set(os.listdir(top)) - kept:
+        for name in set(os.listdir(self.tmp)) - kept:  # made again if a step removed it
             path = os.path.join(top, name)
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
 
