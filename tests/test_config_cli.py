@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Repo
 
 SETTINGS = """\
@@ -75,3 +76,21 @@ def test_unknown_keys_are_warned_of_and_a_fault_is_placed(project: Repo) -> None
     assert project.kin("config", "-q").stderr.count("unknown setting") == 1
     project.write(".kin/kin.yaml", "key: KIN\nmode: perhaps\n")
     assert ".kin/kin.yaml:2:7" in project.kin("config", exit=7).stderr
+
+
+def test_a_home_that_is_no_folder_has_no_settings_and_a_run_needs_but_a_place_for_its_state(
+    project: Repo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.commit("kin")
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "/dev/null")
+    for words in (["config"], ["roles"], ["list"], ["gc"], ["watch", "--once"]):
+        project.kin(*words)
+    project.kin("add", "A task", "--run", "true")
+    run = ("run", "1", "--allow-write")
+    monkeypatch.delenv("KIN_TRUST")
+    assert "`kin trust`" in project.kin(*run, exit=3).stderr
+    monkeypatch.setenv("KIN_TRUST", "1")
+    assert "set XDG_STATE_HOME" in project.kin(*run, exit=1).stdout
+    project.kin(*run, env={"XDG_STATE_HOME": str(tmp_path / "state")})

@@ -94,7 +94,7 @@ def read_text(path: str, shown: str) -> str:
 
     try:
         return reader.decode(read_stamped(path)[0], shown, reader.RECORD_BOUNDS)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"there is no {shown}") from None
     except OSError as error:
         raise Invalid(f"cannot be read: {error.strerror}", where=Place(shown)) from error

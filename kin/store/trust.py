@@ -162,7 +162,7 @@ def _load(project: Project, environ: Mapping[str, str]) -> dict[str, Any]:
     try:
         with open(_path(project, environ), "rb") as file:
             known = json.loads(file.read())
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return nothing
     if not isinstance(known, dict) or not known.get("clone") or known["clone"] != _clone_id(project):
         return nothing

@@ -242,7 +242,7 @@ def _make_root(path: str) -> None:
         os.makedirs(path, mode=0o700, exist_ok=True)
     except OSError as error:
         what = f"no folder for worktrees: {error.filename}: {error.strerror}"
-        raise Invalid(what, "set `worktrees` in kin.yaml to another place") from error
+        raise Invalid(what, "set XDG_STATE_HOME, or `worktrees` in kin.yaml, to another place") from error
 
 
 def _forget(project: Project, path: str, gitdir: str, task_id: str, run_id: str, fds: Collection[int]) -> None:
