@@ -118,6 +118,14 @@ def test_a_full_disk_fails_nothing_and_the_log_says_what_is_missing(folder: str)
     assert texts(folder) == ["before", "up to 3 lines are missing here: the log could not be written", "after"]
 
 
+def test_a_pipe_in_a_logs_place_holds_up_neither_writer_nor_reader(folder: str) -> None:
+    os.makedirs(folder)
+    os.mkfifo(f"{folder}/1-dev.jsonl")
+    with StepLog(folder, "1-dev", str) as log:
+        log.write("stdout", ["x" * 1000] * 200)
+        assert list(read_lines(folder)) == []
+
+
 def test_lines_that_are_no_records_are_passed_over(folder: str) -> None:
     with StepLog(folder, "1-developer", mask) as log:
         log.write("stdout", ["good"])

@@ -187,6 +187,12 @@ def test_a_result_file_asks_a_question_that_a_person_answers(project: Repo) -> N
     assert "title: blue" in decision and "Which colour?" in decision and "person: Ada Person" in decision
 
 
+def test_a_pipe_in_the_results_place_is_a_malformed_result(project: Repo) -> None:
+    add(project, run='rm -f "$KIN_RESULT"; mkfifo "$KIN_RESULT"')
+    (outcome,) = outcomes(project, "KIN-1", exit=1)
+    assert "malformed result: it is no regular file" in str(outcome["reason"])
+
+
 def test_work_without_code_ends_in_a_state_commit(project: Repo) -> None:
     add(project, run="echo looked at it")
     before = project.tip()

@@ -185,6 +185,10 @@ def test_silence_ends_a_step_and_output_does_not(desk: Desk) -> None:
     assert talks.why == "exited"
 
 
+def test_a_limit_may_be_longer_than_the_kernel_can_count_milliseconds(desk: Desk) -> None:
+    assert desk.sh("sleep 0.05; echo done", limits=Limits(8000 * 3600.0)).tail_out == "done\n"
+
+
 def test_output_that_waited_while_kin_was_busy_counts_before_the_idle_limit(desk: Desk) -> None:
     lines: list[str] = []
 

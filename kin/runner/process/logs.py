@@ -130,7 +130,8 @@ class StepLog:
             self.note(f"log limit: {size} bytes of this step's log were dropped, from before what part {part} holds")
 
     def _open(self, part: int) -> None:
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        # O_NONBLOCK: a step may have put a pipe in its log's place, which nobody reads
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         self._fd = os.open(part_path(self.folder, self.step, part), flags, 0o600)
         self._part = part
         self._size = os.fstat(self._fd).st_size
@@ -202,10 +203,12 @@ def read_on(folder: str, step: str | None, offsets: dict[str, int]) -> Iterator[
 def lines_of(path: str, offsets: dict[str, int]) -> Iterator[LogLine]:
     """The whole lines of one part behind its offset; lines that are no record are passed over."""
     try:
-        file = open(path, "rb")
+        file = open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK))
     except FileNotFoundError:  # rotated away since it was listed
         return
     with file:
+        if not file.seekable():  # a pipe, put there by a step
+            return
         file.seek(offsets.get(path, 0))
         for raw in file:
             if not raw.endswith(b"\n"):

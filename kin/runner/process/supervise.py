@@ -31,6 +31,8 @@ PROGRAM = os.path.join(os.path.dirname(os.path.abspath(__file__)), "supervisor.p
 KILLED_WITHIN = 10.0
 """Seconds after KILL in which a step must be gone; what hangs in the kernel, or is another user's, is given up then."""
 CLOSED_WITHIN = 5.0
+LONGEST_WAIT = 24 * 3600.0
+"""Seconds; the kernel's counter of milliseconds ends after 24 days, and limits may be longer."""
 PIPE_SIZE = 1024 * 1024
 DRAIN_READS = 2 * PIPE_SIZE // READ_SIZE
 
@@ -314,7 +316,7 @@ class _Step:
     def wait(self) -> float | None:
         """Seconds until something is due if nothing happens."""
         due = min(self.deadlines())[0] if not self.ending else min(self._kill_at, self._give_up_at)
-        return None if due == math.inf else max(0.0, due - time.monotonic())
+        return None if due == math.inf else min(max(0.0, due - time.monotonic()), LONGEST_WAIT)
 
     def due(self, now: float, stirred: bool, cancel: int, stop: str) -> int:
         """The signal that the step must be sent now, or 0.

@@ -12,6 +12,7 @@ from kin.model.result import MAX_RESULT, Result, parse_result, result_of
 from kin.model.status import BlockedKind
 from kin.runner.process.supervise import Ended
 from kin.runner.steps.passage import Passage, Turn
+from kin.store import files
 
 if TYPE_CHECKING:
     from kin.model.agent import Agent
@@ -160,8 +161,7 @@ def _asks(p: Passage, name: str, question: str) -> StepEnd:
 def _left_result(p: Passage, path: str) -> Result | None:
     """The result that a command left, masked; None if it left none. Raises ValueError for one that is malformed."""
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_RESULT + 1)
+        raw = files.read_stamped(path)[0][: MAX_RESULT + 1]  # never waits: a step can leave a pipe there
     except FileNotFoundError:
         return None
     except OSError as error:
