@@ -10,6 +10,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import IO, NamedTuple
 
@@ -20,6 +21,9 @@ MINIMUM = (2, 38)
 
 QUIET = ("-c", "core.fsmonitor=false", "-c", "gc.auto=0", "-c", "maintenance.auto=false")
 """No daemon and no background job keeps a lock's descriptor after the command that we wait for (rule 15)."""
+
+PIPE_PATIENCE = 10.0
+"""Seconds after which a git that has not ended may wait for a pipe."""
 
 SCRUBBED = frozenset(
     {
@@ -57,7 +61,7 @@ class GitError(Invalid):
     """git said no where a yes was needed; `out` is what it left."""
 
     def __init__(self, arguments: Sequence[str], out: Out, hint: str = "") -> None:
-        words = [a for a in arguments if not a.startswith("-")][:2]
+        words = [a for a in arguments if not a.startswith("-") and "=" not in a][:2]
         lines = [line.strip() for line in out.err.splitlines() if line.strip()]
         said = "; ".join(lines[:4]) or f"exit {out.code}, no message"
         super().__init__(f"git {' '.join(words)} failed: {said}", hint)
@@ -103,17 +107,15 @@ def git(
     if magic:
         del full["GIT_LITERAL_PATHSPECS"]
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv,
             cwd=cwd,
             env=full,
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             pass_fds=tuple(fds),
             start_new_session=True,
-            timeout=timeout,
-            check=False,
         )
     except FileNotFoundError:
         if not os.path.isdir(cwd):
@@ -121,23 +123,72 @@ def git(
         raise Invalid("git is not installed", "install git 2.38 or newer") from None
     except NotADirectoryError:
         raise Invalid(f"{cwd} is not a folder") from None
-    except subprocess.TimeoutExpired:
-        raise GitError(arguments, Out(-9, b"", f"no answer within {timeout:g} s")) from None
-    out = Out(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
+    with process:
+        try:
+            said, errors = _communicate(process, input, timeout, cwd)
+        except BaseException as error:
+            process.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise GitError(arguments, Out(-9, b"", f"no answer within {timeout:g} s")) from None
+            raise
+    out = Out(process.returncode, said, errors.decode("utf-8", "replace"))
     if out.code not in ok:
         raise GitError(arguments, out)
     return out
+
+
+def _communicate(
+    process: "subprocess.Popen[bytes]", input: bytes | None, timeout: float | None, cwd: str
+) -> tuple[bytes, bytes]:
+    while True:
+        try:
+            return process.communicate(input, timeout=timeout or PIPE_PATIENCE)
+        except subprocess.TimeoutExpired:
+            if timeout:
+                raise
+            input = None  # what of it was not written yet is remembered
+            _free_pipes(cwd)
+
+
+def _free_pipes(cwd: str) -> None:
+    """Let a git go on that waits for ever, because a step left a pipe under a name that git reads: it finds an empty file.
+
+    From a worktree of kin's the pipe is removed, since it would hold up the next git, too.
+    """
+    above = (cwd[:at] for at in range(len(cwd), 0, -1) if at == len(cwd) or cwd[at] == "/")
+    ours = any(_is_kins(linked_gitdir(folder)) for folder in above)
+    for path in (os.path.join(folder, name) for folder in folders(cwd) for name in (".gitignore", ".gitattributes")):
+        if not os.path.lexists(path) or not stat.S_ISFIFO(os.lstat(path).st_mode):
+            continue
+        with suppress(OSError):  # nobody waits for this one now
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+        if ours:
+            os.unlink(path)
+
+
+def folders(top: str) -> Iterator[str]:
+    """`top` and all folders below, each before it is looked into; os.walk ends where a thousand lie within each other."""
+    left = [top]
+    while left:
+        yield (folder := left.pop())
+        with suppress(OSError), os.scandir(folder) as entries:
+            left += [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+
+
+def _is_kins(gitdir: str | None) -> bool:
+    """Whether the git folder is that of a worktree that kin made."""
+    if gitdir is None or not os.path.exists(os.path.join(gitdir, "locked")):
+        return False
+    with open(os.path.join(gitdir, "locked"), encoding="utf-8", errors="replace") as file:
+        return file.read().startswith("kin ")
 
 
 def _hooks(cwd: str) -> tuple[str, ...]:
     """In a worktree that kin made, a relative `core.hooksPath` (husky's, say) means the checkout's hooks: a step may write
     files under that name there, and kin's own git would run them outside of whatever kept the step in."""
     gitdir = linked_gitdir(cwd)
-    if gitdir is None or not os.path.exists(os.path.join(gitdir, "locked")):
+    if gitdir is None or not _is_kins(gitdir):
         return ()
-    with open(os.path.join(gitdir, "locked"), encoding="utf-8", errors="replace") as file:
-        if not file.read().startswith("kin "):
-            return ()
     common = common_of(gitdir)
     chosen = _hooks_path(common, os.stat(os.path.join(common, "config")).st_mtime_ns)
     main = os.path.dirname(common) if os.path.basename(common) == ".git" else common
@@ -378,11 +429,13 @@ class Entry(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What `git status` sees: HEAD's commit (None: unborn), the full ref it names (None: detached), what differs."""
+    """What `git status` sees: HEAD's commit (None: unborn), the full ref it names (None: detached), what differs; `whole`: it
+    could look into every folder."""
 
     head: str | None
     branch: str | None
     entries: tuple[Entry, ...]
+    whole: bool = True
 
 
 def status(cwd: str, *, env: Mapping[str, str] | None = None, refresh: bool = False) -> Status:
@@ -393,11 +446,11 @@ def status(cwd: str, *, env: Mapping[str, str] | None = None, refresh: bool = Fa
     """
     arguments = ["--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames", "--no-ahead-behind"]
     arguments.append("--ignore-submodules=dirty")  # else it starts a git in each, by the settings that lie there
-    out = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": str(int(refresh))} | dict(env or {})).out
+    done = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": str(int(refresh))} | dict(env or {}))
     head: str | None = None
     branch: str | None = None
     entries: list[Entry] = []
-    for line in out.decode("utf-8", "surrogateescape").split("\0")[:-1]:
+    for line in done.out.decode("utf-8", "surrogateescape").split("\0")[:-1]:
         kind, _, rest = line.partition(" ")
         if kind == "?":
             entries.append(Entry(rest, "??"))
@@ -412,7 +465,7 @@ def status(cwd: str, *, env: Mapping[str, str] | None = None, refresh: bool = Fa
         elif rest.startswith("branch.head "):
             name = rest.removeprefix("branch.head ")
             branch = None if name == "(detached)" else f"refs/heads/{name}"
-    return Status(head, branch, tuple(entries))
+    return Status(head, branch, tuple(entries), "could not open directory" not in done.err)
 
 
 def files(cwd: str) -> list[str]:

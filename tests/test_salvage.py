@@ -1,13 +1,14 @@
 """What an interrupted step left is saved whole, before anything else touches it, and given back."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import Repo
+from conftest import Repo, task_text
 from desk import RUN, TASK, Desk
 
 from kin import git
@@ -299,3 +300,29 @@ def test_applying_what_clashes_leaves_markers_and_says_where(desk: Desk) -> None
         kept.apply(desk.project, one, str(desk.repo.path))
     assert caught.value.data["paths"] == ["src/a"]
     assert "<<<<<<<" in desk.repo.read("src/a") and "A  new" in desk.repo.status()
+
+
+AS_A_PERSON = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+HARD = {
+    "a pipe in a file's place": ("rm src/a; mkfifo src/a", {"src/a", "work"}),
+    "a file that may not be read": ("chmod 0 work; echo two > src/a; chmod 0 src/a", {"src/a", "work"}),
+    "a folder that is closed": ("mkdir deep; echo 1 > deep/in; chmod 0 deep; chmod 500 src", {"deep/in", "work"}),
+    "a lost HEAD": ("echo junk > $(git rev-parse --git-dir)/HEAD", {"work"}),
+    "a pipe that git would read for ever": ("mkfifo .gitattributes src/.gitignore", {"work"}),
+    "folders in folders": ('python3 -c \'import os\nfor _ in range(1100): os.mkdir("d"); os.chdir("d")\'', {"work"}),
+}
+
+
+@pytest.mark.parametrize(("command", "saved"), HARD.values(), ids=HARD)
+def test_what_is_hard_to_save_is_saved_and_stops_no_later_run(project: Repo, command: str, saved: set[str]) -> None:
+    project.commit("code", src__a="one\n")
+    script = 'import sys, runpy, kin.git; kin.git.PIPE_PATIENCE = 0.2; runpy.run_module("kin", run_name="__main__")'
+    kin = [*AS_A_PERSON, sys.executable, "-c", script]
+    again = json.dumps(f"test -e {project.path}/../again && exec true; echo 1 > work; {command}; exit 3")
+    project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=f"\n  - role: developer\n    run: {again}"))
+    assert subprocess.run([*kin, "run", "KIN-1"], cwd=project.path, timeout=60).returncode == 1
+    (ref,) = project.git("for-each-ref", "--format=%(refname)", "refs/kin/salvage").splitlines()
+    assert set(project.git("diff", "--name-only", "main", ref).splitlines()) == saved
+    (project.path.parent / "again").touch()
+    assert subprocess.run([*kin, "run", "KIN-1"], cwd=project.path, timeout=60).returncode == 0
+    assert len(project.git("worktree", "list").splitlines()) == 1

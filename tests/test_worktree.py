@@ -316,6 +316,14 @@ def test_a_forgotten_folder_that_cannot_be_saved_whole_stays(desk: Desk, monkeyp
     assert desk.tree.read("big") == "x" * 11
 
 
+def test_a_file_in_a_worktrees_place_is_put_aside(desk: Desk) -> None:
+    shutil.rmtree(desk.path)
+    desk.path.write_text("left\n")
+    desk.sit()
+    assert desk.tree.read("src/a") == "one\n"
+    assert Path(f"{desk.path}.found").read_text() == "left\n"
+
+
 def test_ignored_files_that_are_named_are_copied_once(coded: Repo) -> None:
     coded.write(".worktreeinclude", ".env*\n!.env.prod\nbuild/cache/\nREADME.md\n")
     coded.write(".env", "SECRET=1\n").chmod(0o600)

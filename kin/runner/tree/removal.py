@@ -5,7 +5,7 @@ Never `--force`, never `git worktree prune`: a worktree that is only unmounted w
 
 import os
 import shutil
-import stat
+import subprocess
 from collections.abc import Collection
 
 from kin import git
@@ -13,7 +13,7 @@ from kin.errors import Conflict, Invalid
 from kin.faults import point
 from kin.model.ids import TASK_ID
 from kin.runner.tree.registry import REMOVING, admin_of, clear_locks, git_lock, is_anothers, is_lived_in
-from kin.runner.tree.salvage import save_stray
+from kin.runner.tree.salvage import open_folders, save_stray
 from kin.store.project import Project
 
 
@@ -23,7 +23,9 @@ def clear(project: Project, path: str, gitdir: str, fds: Collection[int]) -> Non
     Not `git worktree remove` on the files: it refuses submodules, and killed half-way it cannot be called again.
     """
     if not is_anothers(path, gitdir):
-        if os.path.lexists(path):
+        if os.path.isfile(path) or os.path.islink(path):  # a step put it there: its work, which no repository can save
+            os.replace(path, f"{path}.found")
+        elif os.path.lexists(path):
             remove_folder(path)
         point("worktree.folder_removed")
         git.git(project.git_common, "worktree", "unlock", path, ok=range(256))
@@ -39,13 +41,12 @@ def remove_folder(path: str) -> None:
         try:
             shutil.rmtree(path)
         except PermissionError:
-            # Package caches make their folders read-only, so that nothing in them can be deleted by accident.
-            os.chmod(path, stat.S_IRWXU)
-            for folder, names, _ in os.walk(path):
-                for name in names:
-                    if not os.path.islink(os.path.join(folder, name)):
-                        os.chmod(os.path.join(folder, name), stat.S_IRWXU)
+            open_folders(path)
             shutil.rmtree(path)
+        except RecursionError:  # a thousand folders, each within the one before
+            subprocess.run(["rm", "-rf", "--", path], check=False, capture_output=True)
+            if os.path.lexists(path):
+                os.rmdir(path)  # which says why not
     except OSError as error:
         raise Invalid(
             f"{error.filename or path} cannot be deleted: {error.strerror}", "is a program still using it?"

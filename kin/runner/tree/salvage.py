@@ -8,6 +8,7 @@ what the agent had committed. It is made with an index of its own, so the worktr
 import os
 import re
 import shutil
+import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -79,14 +80,33 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, start: str 
 
 
 def read_status(path: str, gitdir: str) -> git.Status:
-    """`git status` of a worktree; an index that cannot be read any more (a killed git, a full disk) is made anew."""
+    """`git status` of a worktree; an index or a HEAD that cannot be read any more (a killed git, a full disk) is made anew, and
+    a folder that a step closed to itself is opened."""
     try:
-        return git.status(path, refresh=True)
+        found = git.status(path, refresh=True)
+        if found.whole:
+            return found
+        open_folders(path)
     except git.GitError as error:
-        if "index" not in error.out.err:
+        if "not a git repository" in error.out.err:
+            with open(os.path.join(gitdir, "HEAD"), "w", encoding="ascii") as file:
+                file.write(f"ref: {branch_ref(os.path.basename(path))}\n")
+        elif "index" in error.out.err:
+            rebuild_index(path, gitdir)
+        else:
             raise
-    rebuild_index(path, gitdir)
     return git.status(path, refresh=True)
+
+
+def open_folders(path: str) -> None:
+    """Let the owner into every folder below `path`: a step may have closed some, and package caches make theirs read-only.
+
+    git keeps no modes of folders.
+    """
+    for folder in git.folders(path):
+        with suppress(OSError):  # another user's
+            if (mode := os.lstat(folder).st_mode) & stat.S_IRWXU != stat.S_IRWXU:
+                os.chmod(folder, mode | stat.S_IRWXU)
 
 
 def rebuild_index(path: str, gitdir: str) -> None:
@@ -178,10 +198,27 @@ class _Files:
         if not names or not self._git(*command, input=_joined(names)).code:
             return
         if len(names) == 1:
-            self.skipped += names
+            self.skipped += [] if self._hard(command, names[0]) else names
         else:
             self._each(command, names[: len(names) // 2])
             self._each(command, names[len(names) // 2 :])
+
+    def _hard(self, command: Sequence[str], name: str) -> bool:
+        """Take a file along that its owner may not read, or that a pipe or a socket took the place of; whether that worked."""
+        path = os.path.join(self.path, name)
+        mode = os.lstat(path).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            return not self._git("update-index", "--force-remove", "-z", "--stdin", input=_joined([name])).code
+        if not stat.S_ISREG(mode) or mode & stat.S_IRUSR:
+            return False
+        try:
+            os.chmod(path, mode | stat.S_IRUSR)
+        except OSError:  # another user's
+            return False
+        try:
+            return not self._git(*command, input=_joined([name])).code
+        finally:
+            os.chmod(path, mode)
 
     def _files_below(self, folder: str) -> list[str]:
         words = ("ls-files", "-z", "-c", "-o", "--exclude-standard")

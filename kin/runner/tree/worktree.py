@@ -273,7 +273,9 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
     point("worktree.attached")
     git.git(path, "reset", "-q", "--hard", "--no-recurse-submodules", commit, fds=fds)
     point("worktree.reset")
-    git.git(path, "clean", "-q", "-ffd", fds=fds)
+    if git.git(path, "clean", "-q", "-ffd", ok=range(256), fds=fds).code:
+        salvage.open_folders(path)
+        git.git(path, "clean", "-q", "-ffd", fds=fds)
     if hidden and os.path.lexists(os.path.join(path, ".kin")):
         _unlink_or_remove(os.path.join(path, ".kin"))  # a folder that holds hidden files is none of `git clean`'s business
     point("worktree.cleaned")
