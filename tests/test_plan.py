@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Repo, task_text
+from conftest import Repo, task_text, wait_for
 from killing import killed
 from test_models import Company, result, said
 from test_run import outcomes, settings, status_of
@@ -204,6 +204,29 @@ def test_restart_plans_anew(pm: Pm, project: Repo) -> None:
     project.kin("plan", "KIN-1", "--restart")
     outcomes(project, "KIN-1")
     assert pm.asked() == 2 and steps_of(project)[1] == "2-architect done"
+
+
+def test_a_detached_run_of_a_task_that_is_split_runs_its_parts_and_goes_on_after_them(pm: Pm, project: Repo) -> None:
+    pm.task()
+    pm.says(plan=CAREFUL, tasks=[PARTS[0], {**PARTS[1], "mode": "auto"}])
+    (started,) = outcomes(project, "KIN-1", "--detach")
+    assert (started["task"], started["status"]) == ("KIN-1", "in_progress") and started["run"]
+    wait_for(lambda: status_of(project) == "done")
+    assert [status_of(project, task) for task in ("KIN-2", "KIN-3")] == ["done", "done"] and pm.asked() == 1
+
+
+def test_a_split_task_is_planned_anew_only_once_its_parts_are_closed(pm: Pm, project: Repo) -> None:
+    pm.task()
+    pm.says(tasks=[{**PARTS[0], "mode": "review"}])
+    outcomes(project, "KIN-1", exit=3)
+    for words in ("run", "plan"):
+        said = project.kin(words, "KIN-1", "--restart", exit=2).stderr
+        assert "KIN-1 was split into KIN-2, which a new plan would make once more" in said and "kin set KIN-2" in said
+    assert pm.asked() == 1 and status_of(project, "KIN-2") == "review"
+    project.kin("set", "KIN-2", "status=cancelled")
+    pm.says(plan=CAREFUL)
+    assert [o["task"] for o in outcomes(project, "KIN-1", "--restart")] == ["KIN-1"]
+    assert pm.asked() == 2 and steps_of(project)[-1] == "3-developer done"
 
 
 @pytest.mark.parametrize("point", ["plan.saved", "files.new", "plan.written", "waiting.saved"])

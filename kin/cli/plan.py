@@ -42,6 +42,7 @@ def _make(call: Call, task_id: str, live: "Run | None") -> Any:
     from kin.cli.show_run import Display
     from kin.errors import Usage
     from kin.runner.runs.begin import Asked, already, plan_for
+    from kin.runner.runs.planning import refuse_open_parts
     from kin.runner.upkeep.watchdog import recover
 
     asked = Asked(plan=True, restart=call["restart"], started_by=starter(call))
@@ -50,6 +51,8 @@ def _make(call: Call, task_id: str, live: "Run | None") -> Any:
         raise Usage(f"{task_id} has a pipeline", f"`kin set {task_id} pipeline=` leaves it to the PM")
     if live and not asked.restart and not live.live.plan and any(s.status == "done" for s in live.steps):
         raise Usage(f"{task_id} was begun without a plan", "`--restart` plans it; what was done is kept aside")
+    if asked.restart:
+        refuse_open_parts(call.project, task_id)
     if (answer := already(call.project, plan, live, asked)) is not None:
         return answer, []
     said = recover(call.project)

@@ -1,7 +1,7 @@
 """`kin run` and `kin do`: tasks through their pipelines."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kin.cli.consent import consent
@@ -59,9 +59,12 @@ def do_(call: Call) -> Result:
 def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:
     """Run `ids` and report; one task in this process, several in one process each."""
     from kin.runner.runs.many import parts_of
+    from kin.runner.runs.planning import refuse_open_parts
     from kin.store import records
 
     plans: list[Plan] = []
+    for task_id in ids if asked.restart else ():
+        refuse_open_parts(call.project, task_id)
     ids = list(dict.fromkeys(one for task_id in ids for one in (*parts_of(call.project, task_id), task_id)))
     for task_id in ids:
         try:
@@ -77,10 +80,11 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
             plans.append(plan)
     if plans:
         consent(call, plans)
-    if call["detach"]:
-        return report(_detached(call, ids, asked), warnings)
     # a task that is planned may become several, which run in this command
-    alone = len(ids) == 1 and not more_ready and not any(plan.planners for plan in plans)
+    planned = any(plan.planners for plan in plans)
+    if call["detach"]:
+        return report(_detached(call, ids, asked, planned), warnings)
+    alone = len(ids) == 1 and not more_ready and not planned
     with Display(call.screen, alone=alone) as display:
         outcomes = (
             [run_alone(call, ids[0], asked, display, plans[0])] if alone else _many(call, ids, asked, display, more_ready)
@@ -88,11 +92,15 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
     return report(outcomes, warnings, told=alone)
 
 
-def _detached(call: Call, ids: Sequence[str], asked: Asked) -> list[Outcome]:
-    """Start each in a process that outlives this one; it is on its way when this comes back."""
+def _detached(call: Call, ids: Sequence[str], asked: Asked, planned: bool) -> list[Outcome]:
+    """Start each in a process that outlives this one, or all in one if parts of tasks are or may be among them."""
     from kin.runner.runs.detach import start_detached
 
-    return [start_detached(call.project, task_id, asked, environ=call.environ) for task_id in ids]
+    if not planned:
+        return [start_detached(call.project, [task_id], asked, environ=call.environ) for task_id in ids]
+    first = start_detached(call.project, ids, asked, environ=call.environ, allow=_allowance(call, asked))
+    words = "queued; `kin log -f {}` follows it"
+    return [first, *(Outcome(one, None, "todo", 0, reason=words.format(one)) for one in ids if one != first.task)]
 
 
 def run_alone(call: Call, task_id: str, asked: Asked, display: Display, plan: Plan) -> Outcome:
@@ -108,12 +116,6 @@ def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_r
     from kin.runner.runs.many import run_many
     from kin.store.config import load_settings
 
-    def allow(task_id: str) -> None:
-        """What became ready after the question was answered starts only if it needs no other answer."""
-        plan = plan_for(call.project, task_id, asked, call.environ)
-        if plan.task.status not in CLOSED:
-            consent(call, [plan], ask=False)
-
     return run_many(
         call.project,
         ids,
@@ -122,10 +124,21 @@ def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_r
         emit=display.hear,
         slots=load_settings(call.project).concurrency,
         more_ready=more_ready,
-        allow=allow,
+        allow=_allowance(call, asked),
         tick=display.tick,
         tick_seconds=display.tick_seconds,
     )
+
+
+def _allowance(call: Call, asked: Asked) -> Callable[[str], None]:
+    """What became ready after the question was answered starts only if it needs no other answer."""
+
+    def allow(task_id: str) -> None:
+        plan = plan_for(call.project, task_id, asked, call.environ)
+        if plan.task.status not in CLOSED:
+            consent(call, [plan], ask=False)
+
+    return allow
 
 
 def report(outcomes: Sequence[Outcome], warnings: Sequence[str] = (), *, told: bool = False) -> Result:

@@ -12,7 +12,7 @@ from kin.model import times
 from kin.model.ready import as_owed
 from kin.model.record import PlanRecord, Run
 from kin.model.settings import StepSpec
-from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
+from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
 from kin.model.task import Note, NoteFor
 from kin.runner.merge.build import Clash, merge_ref
 from kin.runner.merge.landed import reopened
@@ -26,7 +26,7 @@ from kin.runner.runs.begin import Asked, plan_for
 from kin.runner.runs.finish import finish
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import passage_for
-from kin.runner.runs.planning import agree
+from kin.runner.runs.planning import agree, refuse_open_parts
 from kin.runner.steps.casting import may_write
 from kin.runner.steps.passage import step_id
 from kin.runner.tree.aside import set_aside
@@ -81,9 +81,8 @@ def revise(
         planned = live.waits_for == WaitFor.plan
         index = plan.planners - 1 if planned and to is None else _step_for(project, plan.specs, to)
         spec = plan.specs[index]
-        if index < plan.planners and (parts := _open_parts(project, task_id)):
-            ways = f"`kin set {' '.join(parts)} status=cancelled` first, or revise those"
-            raise Usage(f"{task_id} was split into {', '.join(parts)}, which a new plan would make once more", ways)
+        if index < plan.planners:
+            refuse_open_parts(project, task_id)
         note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
         point("revise.noted")
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
@@ -98,10 +97,6 @@ def revise(
         point("revise.saved")
         _to_todo(project, task_id)
         return note, step_id(index, spec)
-
-
-def _open_parts(project: Project, task_id: str) -> list[str]:
-    return [task.id for task in tasks.scan(project).tasks.values() if task.parent == task_id and task.status in OPEN]
 
 
 def _step_for(project: Project, specs: Sequence[StepSpec], to: str | None) -> int:

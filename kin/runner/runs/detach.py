@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -18,8 +18,10 @@ from kin.errors import KinError
 from kin.runner.process.events import Event
 from kin.runner.process.signals import ASKING, Cancel
 from kin.runner.runs.begin import Asked
+from kin.runner.runs.many import run_many
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import run_task
+from kin.store.config import load_settings
 from kin.store.project import Project
 
 __all__ = ["start_detached"]
@@ -28,22 +30,28 @@ SSH_AGENTS = ("ssh-agent.socket", "openssh_agent", "gcr/ssh", "keyring/ssh", "gn
 """Where systemd, Debian, GNOME (new and old) and GnuPG put their agents' sockets, below the user's runtime folder."""
 
 
-def start_detached(project: Project, task_id: str, asked: Asked, *, environ: Mapping[str, str]) -> Outcome:
-    """Start a run of `task_id` in a process of its own and come back once it has its record.
+Allow = Callable[[str], None]
 
+
+def start_detached(
+    project: Project, ids: Sequence[str], asked: Asked, *, environ: Mapping[str, str], allow: Allow | None = None
+) -> Outcome:
+    """Start a run of a task in a process of its own and come back once it has its record.
+
+    With `allow` (see `run_many`) several tasks run from there, and what plans make of them; the first to start is told of.
     The outcome's run is None if nothing runs (`exit` and `reason` say why), or if it queues for a slot (`asked.wait`).
     """
     hear, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(hear)
-        _leave(project, task_id, asked, environ, tell)
+        _leave(project, ids, asked, environ, tell, allow)
     os.close(tell)
     with os.fdopen(hear, "rb") as pipe:
         line = pipe.readline()
     os.waitpid(pid, 0)  # the one in between, which has left already
     if not line:
-        return Outcome(task_id, None, "unknown", 70, reason=f"it did not start; {_log_path(project)} may say why")
+        return Outcome(ids[0], None, "unknown", 70, reason=f"it did not start; {_log_path(project)} may say why")
     return Outcome(*json.loads(line))
 
 
@@ -51,8 +59,10 @@ def _log_path(project: Project) -> str:
     return os.path.join(project.common, "logs", "detached.log")
 
 
-def _leave(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> NoReturn:
-    """Become a process that belongs to nobody and run the task. Never returns into the caller."""
+def _leave(
+    project: Project, ids: Sequence[str], asked: Asked, environ: Mapping[str, str], tell: int, allow: Allow | None
+) -> NoReturn:
+    """Become a process that belongs to nobody and run the tasks. Never returns into the caller."""
     try:
         os.setsid()
         if os.fork():
@@ -60,7 +70,7 @@ def _leave(project: Project, task_id: str, asked: Asked, environ: Mapping[str, s
         _close_streams(project, tell)
         for number in ASKING:
             signal.signal(number, signal.SIG_DFL)
-        _run(project, task_id, asked, {**environ, **_ssh_agent(environ), "KIN_NONINTERACTIVE": "1"}, tell)
+        _run(project, ids, asked, {**environ, **_ssh_agent(environ), "KIN_NONINTERACTIVE": "1"}, tell, allow)
     except BaseException:
         traceback.print_exc()  # into the log that stands for standard error; there is nobody left to raise to
     finally:
@@ -94,8 +104,10 @@ def _ssh_agent(environ: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def _run(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str], tell: int) -> None:
-    told = False
+def _run(
+    project: Project, ids: Sequence[str], asked: Asked, environ: Mapping[str, str], tell: int, allow: Allow | None
+) -> None:
+    told, task_id = False, ids[0]
 
     def say(outcome: Outcome | tuple[Any, ...]) -> None:
         nonlocal told
@@ -107,10 +119,15 @@ def _run(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str
 
     def emit(event: Event) -> None:
         if event.kind == "start":
-            say(Outcome(task_id, event.text, "in_progress", 0, reason=f"`kin log -f {task_id}` follows it"))
+            say(Outcome(event.task, event.text, "in_progress", 0, reason=f"`kin log -f {event.task}` follows it"))
 
     if asked.wait:
         say(Outcome(task_id, None, "todo", 0, reason=f"queued; `kin log -f {task_id}` follows it"))
+    if allow is not None:
+        slots = load_settings(project, environ).concurrency
+        for outcome in run_many(project, ids, asked, environ=environ, emit=emit, slots=slots, more_ready=False, allow=allow):
+            say(outcome)
+        return
     with Cancel() as cancel:
         try:
             say(run_task(project, task_id, asked, environ=environ, emit=emit, cancel=cancel))

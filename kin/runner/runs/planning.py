@@ -9,12 +9,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kin.errors import KinError
+from kin.errors import KinError, Usage
 from kin.faults import point
 from kin.model.builtin import PLAN
 from kin.model.record import PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, plan_steps
-from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
+from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.task import Task
 from kin.model.times import today
 from kin.runner.runs.ending import block, may_edit, wait
@@ -27,7 +27,7 @@ from kin.store.arrivals import MADE_BY
 from kin.store.project import Project
 from kin.store.roles import role_names
 
-__all__ = ["Course", "agree", "course_of", "go_on", "is_wanted", "must_agree"]
+__all__ = ["Course", "agree", "course_of", "go_on", "is_wanted", "must_agree", "refuse_open_parts"]
 
 MOST = 20
 """Steps of a plan, and parts of a task."""
@@ -241,6 +241,16 @@ def _split(p: Passage, plan: PlanRecord) -> Outcome:
     # saved with the waiting: a run that died between the two would be one that nobody takes up while its parts are open
     p.run = p.run.holding(plan=plan._replace(files={}))
     return wait(p, WaitFor.tasks, words)
+
+
+def refuse_open_parts(project: Project, task_id: str) -> None:
+    """Raise Usage if a task that is to be planned anew was split and has open parts: the new plan would make them once more."""
+    live = records.live(project, task_id)
+    if live is None or live.live.plan is None or not live.live.plan.parts:
+        return
+    if parts := [t.id for t in tasks.scan(project).tasks.values() if t.parent == task_id and t.status in OPEN]:
+        ways = f"`kin set {' '.join(parts)} status=cancelled` first, or revise those"
+        raise Usage(f"{task_id} was split into {', '.join(parts)}, which a new plan would make once more", ways)
 
 
 def agree(project: Project, live: Run, by: str) -> Outcome:

@@ -157,7 +157,7 @@ class Watcher:
         asked = Asked(started_by="schedule" if made_by(task) else "watch", allow=partial(self._allow, start))
         # before: a watcher that dies now must not start more than it may
         remember(self.project, lambda held: held._replace(starts=(*lately(held), time.time())))
-        outcome = start_detached(self.project, start.task, asked, environ=self.environ)
+        outcome = start_detached(self.project, [start.task], asked, environ=self.environ)
         if outcome.run is not None:
             self.running[start.task] = outcome.run
             if (run := view.runs.get(start.task)) and run.waits_for == WaitFor.merge:
