@@ -159,7 +159,7 @@ def test_a_signal_while_others_have_what_it_waits_for_stops_it_like_any_other(
     with try_lock(path) or pytest.fail("free"):
         first = started(project, "run", "KIN-1", "--wait", "--json")
         files = Path(f"/proc/{first.pid}/fd")
-        wait_for(lambda: any(file.exists() and os.readlink(file) == path for file in files.iterdir()))
+        wait_for(lambda: any(os.path.realpath(file) == os.path.realpath(path) for file in files.iterdir()))
         first.send_signal(number)
         first.communicate(timeout=20)
     assert first.returncode == 128 + number and status_of(project) == "todo"
