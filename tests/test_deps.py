@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from kin.model.deps import critical_path, needs
 from kin.model.ready import graph_of
 from kin.model.status import TaskStatus
 from kin.model.task import Task
+from kin.store import files
 
 
 def put(repo: Repo, number: int, *needs: int, **fields: str) -> None:
@@ -182,6 +184,13 @@ def asked(repo: Repo, monkeypatch: pytest.MonkeyPatch, answer: bool, *words: str
     set_(Call({"words": words, "dry_run": False}, {}, screen))
     assert isinstance(screen.err, io.StringIO)
     return screen.err.getvalue()
+
+
+def test_the_folder_of_many_changed_files_is_made_durable_once(many: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[str, int]] = []
+    monkeypatch.setattr(files, "sync_folder", lambda path: synced.append((os.path.dirname(path), len(priorities(many)))))
+    asked(many, monkeypatch, True, "status:todo", "priority=1")
+    assert [number for folder, number in synced if folder == str(many.path / ".kin/tasks")] == [29]  # after the last one
 
 
 def test_at_a_terminal_many_files_are_asked_about(many: Repo, monkeypatch: pytest.MonkeyPatch) -> None:

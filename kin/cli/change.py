@@ -38,7 +38,8 @@ class Wish(NamedTuple):
 def set_(call: Call) -> Result:
     """Change fields of one or more tasks; all words are checked before the first file is written."""
     from kin.cli.listing import entry
-    from kin.store.tasks import change, resolve
+    from kin.store.files import sync_folder
+    from kin.store.tasks import change, resolve, task_path
     from kin.store.view import see
 
     project = call.project
@@ -60,7 +61,7 @@ def set_(call: Call) -> Result:
     done: list[str] = []
     try:
         for task_id in ids:
-            change(project, task_id, changes)
+            change(project, task_id, changes, synced=False)
             done.append(task_id)
             if progress.tick:
                 progress.tick(len(done), len(ids))
@@ -68,6 +69,8 @@ def set_(call: Call) -> Result:
         error.data["changed"] = done
         raise
     finally:
+        if done:
+            sync_folder(task_path(project, done[0]))  # once for all: a file's own text is durable already
         progress.close()
     said = " ".join(f"{dotted(w.path)}{w.what}{w.value}" for w in wanted)
 

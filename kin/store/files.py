@@ -100,21 +100,25 @@ def read_text(path: str, shown: str) -> str:
         raise Invalid(f"cannot be read: {error.strerror}", where=Place(shown)) from error
 
 
-def edit_file(project: Project, path: str, change: Callable[[str], str]) -> str:
+def edit_file(project: Project, path: str, change: Callable[[str], str], *, synced: bool = True) -> str:
     """Replace the text of a file by what `change` makes of it; the new text.
 
     `change` is called again if the text changed under way, so it must be a function of the text alone, and raises to refuse.
+    A power cut leaves the old text or the new one; surely the new one if `synced`, else once the folder is.
     Raises Busy if another program is writing the file for longer than PATIENCE, NotFound if it is gone, Invalid if it is a
     link out of the repository or cannot be written; the file is then as it was.
     """
     real = inside(project, path)
     shown = os.path.relpath(path, project.root)
+    synced = synced or os.path.dirname(real) != os.path.dirname(
+        path
+    )  # a link's own folder is not the one that the caller knows
     started = time.monotonic()
 
     def attempt() -> str | None:
         try:
             with store_lock(project.common):
-                return _edit_once(real, shown, change)
+                return _edit_once(real, shown, change, synced)
         except FileNotFoundError:
             if time.monotonic() - started > GAP:
                 raise
@@ -145,7 +149,7 @@ def inside(project: Project, path: str) -> str:
     return real
 
 
-def _edit_once(real: str, shown: str, change: Callable[[str], str]) -> str | None:
+def _edit_once(real: str, shown: str, change: Callable[[str], str], synced: bool) -> str | None:
     """One try under the store lock; None if somebody is writing the file."""
     from kin.store.text import reader
 
@@ -163,7 +167,7 @@ def _edit_once(real: str, shown: str, change: Callable[[str], str]) -> str | Non
         tmp = _write_temporary(real, new.encode(), os.fstat(fd))
         ours = os.stat(tmp).st_ino
         try:
-            return new if _swap(real, tmp, raw, stamp, fd if leased else None) else None
+            return new if _swap(real, tmp, raw, stamp, fd if leased else None, synced) else None
         finally:
             with suppress(FileNotFoundError):
                 if os.stat(tmp).st_ino == ours:
@@ -187,14 +191,14 @@ def _lease(fd: int) -> bool | None:
     return True
 
 
-def _swap(real: str, tmp: str, raw: bytes, stamp: Stamp, leased: int | None) -> bool:
+def _swap(real: str, tmp: str, raw: bytes, stamp: Stamp, leased: int | None, synced: bool) -> bool:
     """Put `tmp` in the place of `real`, which held `raw`; False, and all as it was, if somebody else wrote there meanwhile."""
     ours = os.open(tmp, _READING)
     try:
         if stamp_of(os.stat(real)) != stamp:
             return False
         if not _exchange(tmp, real):
-            return _replace_if_same(real, tmp, raw, stamp)
+            return _replace_if_same(real, tmp, raw, stamp, synced)
         faults.point("files.swapped")
         came_out, was = read_stamped(tmp)
         untouched = was.ino == stamp.ino and came_out == raw
@@ -203,7 +207,8 @@ def _swap(real: str, tmp: str, raw: bytes, stamp: Stamp, leased: int | None) -> 
         if not untouched:
             _put_back(real, tmp, ours)
         os.unlink(tmp)
-        sync_folder(real)
+        if synced:
+            sync_folder(real)
     finally:
         os.close(ours)
     faults.point("files.done")
@@ -228,13 +233,14 @@ def _put_back(real: str, tmp: str, ours: int) -> None:
             return
 
 
-def _replace_if_same(real: str, tmp: str, raw: bytes, stamp: Stamp) -> bool:
+def _replace_if_same(real: str, tmp: str, raw: bytes, stamp: Stamp, synced: bool) -> bool:
     now, now_stamp = read_stamped(real)
     if now_stamp != stamp or now != raw:
         return False
     os.replace(tmp, real)
     faults.point("files.swapped")
-    sync_folder(real)
+    if synced:
+        sync_folder(real)
     faults.point("files.done")
     return True
 

@@ -217,7 +217,7 @@ def canonical(task: Task) -> Task:
     )
 
 
-def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
+def change(project: Project, task_id: str, changes: Sequence[Any], *, synced: bool = True) -> Task:
     """Make `changes` (kin.store.text.splice) by a person's hand: the text of those values is replaced and nothing else.
 
     Raises Usage for a refused move of status or a value that does not fit; Busy, both values named, if one of the values was
@@ -238,7 +238,7 @@ def change(project: Project, task_id: str, changes: Sequence[Any]) -> Task:
         done[:] = [_checked(new, shown, spelled)]
         return new
 
-    files.edit_file(project, task_path(project, task_id), edit)
+    files.edit_file(project, task_path(project, task_id), edit, synced=synced)
     return done[0]
 
 
@@ -287,13 +287,13 @@ def _status_of(plain: Any) -> TaskStatus | None:
 
 def _checked(text: str, shown: str, changes: Sequence[Any]) -> Task:
     """The new text as a task; a fault in a value that the person gave is their words' fault, not the file's."""
-    task, problems = build_task(reader.read(text, shown))
+    data = reader.read(text, shown)
+    task, problems = build_task(data)
     if task is None:
         mine = [p for p in problems if any(p.path[:1] == one.path[:1] for one in changes)]
         if mine:
             raise Usage(mine[0].message, "", problems=[p.message for p in mine])
-        raise reader.invalid(problems, text, shown)
-    return parse(text, shown)
+    return _typed(data, text, shown)
 
 
 def set_status(project: Project, task_id: str, status: str, blocked: Mapping[str, str] | None = None) -> bool:
