@@ -288,6 +288,17 @@ def refs(cwd: str, *prefixes: str) -> list[str]:
     return git(cwd, "for-each-ref", "--format=%(refname)", *prefixes).text.splitlines()
 
 
+def tips(cwd: str, *prefixes: str) -> dict[str, str]:
+    """The full ids that the refs below these prefixes hold, by their full names."""
+    lines = git(cwd, "for-each-ref", "--format=%(objectname) %(refname)", *prefixes).text.splitlines()
+    return {ref: oid for oid, _, ref in (line.partition(" ") for line in lines)}
+
+
+def has_reftable(common: str) -> bool:
+    """Whether the refs of the repository with this common dir lie in tables that git alone reads, not in a file each."""
+    return os.path.isdir(os.path.join(common, "reftable"))
+
+
 def blob(cwd: str, revision: str, path: str) -> bytes | None:
     """The content of `path` in `revision` as stored (no filters), or None if it is not there."""
     out = git(cwd, "cat-file", "blob", f"{revision}:{path}", ok=(0, 128))
@@ -556,18 +567,22 @@ def log_trailers(
 
 
 class Moment(NamedTuple):
-    """A line of a reflog: where the ref came to, who moved it, and how (`commit: <subject>`, `pull: Fast-forward`)."""
+    """A line of a reflog: where the ref came to, who moved it and when (seconds since the epoch), and how (`commit:
+    <subject>`, `pull: Fast-forward`)."""
 
     oid: str
     mail: str
+    seconds: int
     how: str
 
 
-def reflog(cwd: str) -> list[Moment]:
-    """How HEAD of this worktree came to be where it is, newest first. It never travels: a clone or a pull brings none."""
-    out = git(cwd, "log", "-g", "-z", "--format=%H%x1f%gE%x1f%gs", "HEAD", "--", ok=(0, 128))
+def reflog(cwd: str, ref: str = "HEAD") -> list[Moment]:
+    """How HEAD of this worktree, or `ref`, came to be where it is, newest first. It never travels: a clone brings none."""
+    words = ("log", "-g", "-z", "--date=unix", "--format=%H%x1f%gE%x1f%gd%x1f%gs", "--end-of-options", ref, "--")
+    out = git(cwd, *words, ok=(0, 128))
     lines = out.out.decode("utf-8", "replace").split("\0") if out.code == 0 else ()
-    return [Moment(*line.split("\x1f", 2)) for line in lines if line]
+    fields = (line.split("\x1f", 3) for line in lines if line)
+    return [Moment(oid, mail, int(when.rpartition("@{")[2].rstrip("}")), how) for oid, mail, when, how in fields]
 
 
 def introduced(cwd: str, pairs: Iterable[str], folder: str) -> list[tuple[str, str, str]]:
@@ -625,7 +640,11 @@ _UNDER_WAY = {
 
 def under_way(gitdir: str) -> str | None:
     """What git is in the middle of in the worktree with this git folder (rule 17), as a person calls it, or None."""
-    return next((name for mark, name in _UNDER_WAY.items() if os.path.lexists(os.path.join(gitdir, mark))), None)
+    marks = [mark for mark in _UNDER_WAY if os.path.lexists(os.path.join(gitdir, mark))]
+    if not marks and has_reftable(common_of(gitdir)):
+        words = ("for-each-ref", "--include-root-refs", "--format=%(refname)", *_UNDER_WAY)
+        marks = git(gitdir, *words, env={"GIT_DIR": gitdir}).text.splitlines()
+    return _UNDER_WAY[marks[0]] if marks else None
 
 
 def identity(cwd: str) -> str | None:

@@ -16,6 +16,8 @@ from killing import killed
 from moving import litter, snapshot
 from test_run import add, outcomes, settings, status_of
 
+from kin import git
+
 TASK = ".kin/tasks/KIN-1.yaml"
 REWRITES = "echo new > f.txt; echo new > added.txt"
 
@@ -524,3 +526,12 @@ def test_a_task_file_in_any_form_changes_by_its_status_alone(ready: Repo, text: 
     assert ready.status() == "" and ready.read("added.txt") == "new\n"
     ready.git("revert", "--no-edit", "-m", "1", "HEAD")
     assert (ready.path / TASK).read_bytes().replace(b"\r\n", b"\n") == text.replace("\r\n", "\n").encode()
+
+
+@pytest.mark.skipif(git.version("/") < (2, 46), reason="this git keeps refs in files")
+def test_refs_may_lie_in_tables(ready: Repo) -> None:
+    ready.git("refs", "migrate", "--ref-format=reftable")
+    ready.kin("run", "KIN-1")
+    done(ready)
+    add(ready, 2, "git branch mine")
+    assert "moved refs/heads/mine" in ready.kin("run", "KIN-2", exit=1).stdout

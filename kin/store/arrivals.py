@@ -119,11 +119,11 @@ def _at_head(project: Project, ids: Iterable[str]) -> dict[str, tuple[str, bytes
 
 
 def _stamp(project: Project) -> tuple[int, int]:
-    try:
-        st = os.stat(os.path.join(project.gitdir, "logs", "HEAD"))
-    except OSError:
-        return (0, 0)
-    return st.st_size, st.st_mtime_ns
+    for log in ("logs/HEAD", "reftable/tables.list"):
+        with suppress(OSError):
+            st = os.stat(os.path.join(project.gitdir, log))
+            return st.st_size, st.st_mtime_ns
+    return 0, 0
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from kin import git
 from kin.errors import Waits
-from kin.runner.merge.refs import drop_stale
+from kin.runner.merge.refs import drop_stale, lock_of
 
 
 class CannotSign(Waits):
@@ -65,7 +65,7 @@ def _import(cwd: str, ref: str, script: bytes) -> git.Out:
     words = ("fast-import", "--quiet", "--force", "--done")
     out = git.git(cwd, *words, input=script, ok=(0, 1, 128))
     # only the holder of the task's lock writes `ref`: a lock on it that stays was left by a git that was killed
-    if out.code == 1 and drop_stale(os.path.join(git.common_dir(cwd), ref + ".lock")):
+    if out.code == 1 and drop_stale(lock_of(git.common_dir(cwd), ref)):
         out = git.git(cwd, *words, input=script, ok=(0, 1, 128))
     if out.code:
         for report in re.findall(r"dumping crash report to (.+)$", out.err, re.MULTILINE):

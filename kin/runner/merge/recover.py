@@ -19,7 +19,7 @@ from kin.runner.merge.build import home, merge_ref
 from kin.runner.merge.checkout import Checkout, is_sparse, keep_index, let_index_go, private_index, publish_index
 from kin.runner.merge.diffs import hidden_paths, hide, index_changes, is_kin, set_entries
 from kin.runner.merge.kinfiles import KinFile
-from kin.runner.merge.refs import drop_stale, first_bytes
+from kin.runner.merge.refs import drop_stale, first_bytes, lock_of
 from kin.runner.merge.settle import OWED, settle, settle_owed
 from kin.store import files, journal, locks
 from kin.store.project import Project
@@ -100,11 +100,11 @@ def conclude(project: Project, entry: dict[str, Any], *, moved: bool) -> None:
 
 def _free_ref_locks(project: Project, entry: dict[str, Any]) -> None:
     """Remove what a killed `update-ref` left. We hold the move's lock, so none of kin's own gits lives; only kin made `new`."""
-    lock = os.path.join(project.git_common, entry["ref"] + ".lock")
+    lock = lock_of(project.git_common, entry["ref"])
     ours = first_bytes(lock).strip() == entry["new"].encode()
     if ours:
         os.unlink(lock)
-    elif not first_bytes(lock):
+    elif not first_bytes(lock) or git.has_reftable(project.git_common):
         drop_stale(lock)  # killed between making it and writing it
     head = os.path.join(entry["gitdir"], "HEAD.lock")
     if not entry["gitdir"] or first_bytes(head):

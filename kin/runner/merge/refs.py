@@ -81,6 +81,11 @@ class RefUpdate:
         return "; ".join(line.removeprefix("fatal: ") for line in lines[:4]) or "git refused without a word"
 
 
+def lock_of(common: str, ref: str) -> str:
+    """The lock file of a ref: its own, or the one of all refs where git keeps them in tables."""
+    return os.path.join(common, "reftable/tables.list.lock" if git.has_reftable(common) else f"{ref}.lock")
+
+
 def drop_stale(lock: str) -> bool:
     """Remove a lock file that stays the same for LOCK_LIFE; whether it was removed. Locks that come and go are left alone."""
     first = _identity(lock)
@@ -93,7 +98,7 @@ def drop_stale(lock: str) -> bool:
 def _identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.lstat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter where git has tables in their place
         return None
     return found.st_ino, found.st_mtime_ns
 
@@ -103,5 +108,5 @@ def first_bytes(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(80)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the latter where git has tables in their place
         return b""

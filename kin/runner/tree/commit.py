@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from typing import NamedTuple
 
 from kin import git
@@ -22,7 +23,10 @@ STORE = ".kin"
 
 
 class Reflog(NamedTuple):
-    """A reflog file as it was seen: git appends to it, and rewrites it when entries expire."""
+    """A reflog file as it was seen: git appends to it, and rewrites it when entries expire.
+
+    Where git keeps all refs in one table (reftable), the tip stands for the inode, and the size is 0.
+    """
 
     inode: int
     size: int
@@ -79,21 +83,24 @@ def look(path: str, known: str | None = None) -> State:
         merging,
         None if merging else under_way,
         os.path.lexists(os.path.join(path, STORE)),
-        dict(_reflogs(os.path.join(git.common_of(gitdir), "logs", "refs"))),
+        dict(_reflogs(git.common_of(gitdir))),
         at,
     )
 
 
 def untouched(path: str, gitdir: str, head: str, branch: str) -> State:
     """The state of a worktree that was just checked out: what `look` would find, without a look at each file."""
-    reflogs = dict(_reflogs(os.path.join(git.common_of(gitdir), "logs", "refs")))
+    reflogs = dict(_reflogs(git.common_of(gitdir)))
     return State(gitdir, head, branch, (), (), None, os.path.lexists(os.path.join(path, STORE)), reflogs, time.time())
 
 
-def _reflogs(folder: str) -> Iterator[tuple[str, Reflog]]:
+def _reflogs(common: str) -> Iterator[tuple[str, Reflog]]:
     """Reflogs of the branches and of the stash: what an agent has no business to move, and git keeps a log of."""
-    for start in ("heads", "stash"):
-        yield from _files_below(os.path.join(folder, start), f"refs/{start}")
+    for start in ("refs/heads", "refs/stash"):
+        if git.has_reftable(common):
+            yield from ((ref, Reflog(int(oid, 16), 0)) for ref, oid in git.tips(common, start).items())
+        else:
+            yield from _files_below(os.path.join(common, "logs", start), start)
 
 
 def _files_below(path: str, ref: str) -> Iterator[tuple[str, Reflog]]:
@@ -228,8 +235,11 @@ def _moved(project: Project, before: State, after: State, branch: str, mail: str
         known = before.reflogs.get(ref)
         if ref == branch or log == known:
             continue
-        grown = known is not None and log.inode == known.inode and log.size > known.size
-        lines = _entries(os.path.join(project.git_common, "logs", ref), known.size if known and grown else 0)
+        if git.has_reftable(project.git_common):
+            grown, lines = known is not None, _since(project.git_common, ref, known)
+        else:
+            grown = known is not None and log.inode == known.inode and log.size > known.size
+            lines = _entries(os.path.join(project.git_common, "logs", ref), known.size if known and grown else 0)
         mine = [line for line in lines if line.mail == mail and (grown or line.seconds >= int(before.at))]
         if mine and not (grown and lines[0].old == lines[-1].new):
             yield ref
@@ -240,6 +250,12 @@ class _Line(NamedTuple):
     new: str
     mail: str
     seconds: int
+
+
+def _since(common: str, ref: str, known: Reflog | None) -> list[_Line]:
+    """The entries of a reflog in a table since the ref was where it was `known` to be, oldest first; all of a new one."""
+    new = takewhile(lambda moment: known is None or int(moment.oid, 16) != known.inode, git.reflog(common, ref))
+    return [_Line("", moment.oid, moment.mail, moment.seconds) for moment in new][::-1]
 
 
 def _entries(path: str, offset: int) -> list[_Line]:

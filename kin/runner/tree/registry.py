@@ -79,5 +79,5 @@ def clear_locks(path: str) -> None:
         return
     branch = os.path.join(git.common_of(gitdir), branch_ref(os.path.basename(path)))
     for name in (os.path.join(gitdir, "index"), os.path.join(gitdir, "HEAD"), branch):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):  # the latter where a table holds the branches
             os.unlink(f"{name}.lock")

@@ -4,6 +4,7 @@ Liveness is the lock, not a heartbeat: a busy machine never makes a live run loo
 """
 
 import os
+import time
 from contextlib import suppress
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from kin.model.record import Run
 from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, TaskStatus
 from kin.runner.merge.landed import landed_run
 from kin.runner.merge.recover import recover_moves
-from kin.runner.merge.refs import drop_stale
+from kin.runner.merge.refs import drop_stale, lock_of
 from kin.runner.runs import claim
 from kin.runner.runs.ending import may_edit, outcome, pay_owed_edit, put_status, retire
 from kin.runner.runs.notify import notify
@@ -27,6 +28,8 @@ __all__ = ["recover", "sweep"]
 
 STALE_AFTER = timedelta(hours=2)
 """A record that says `running` and names no process is given up after this."""
+LEFT = 60.0
+"""Seconds after which the lock of a table of refs is one that a killed git left."""
 
 
 def recover(project: Project) -> list[str]:
@@ -39,7 +42,14 @@ def recover(project: Project) -> list[str]:
 
 
 def _drop_ref_locks(project: Project) -> None:
-    """Locks on merge refs that a killed git left; only the holder of a task's lock writes its ref."""
+    """Locks on merge refs that a killed git left; only the holder of a task's lock writes its ref.
+
+    Where git keeps refs in tables there is one lock for all, which each git holds for milliseconds.
+    """
+    with suppress(OSError):
+        table = lock_of(project.git_common, "refs/kin/merge")
+        if git.has_reftable(project.git_common) and time.time() - os.lstat(table).st_mtime > LEFT:
+            os.unlink(table)
     folder = os.path.join(project.git_common, "refs", "kin", "merge")
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         task_id = name.removesuffix(".lock")
