@@ -67,7 +67,7 @@ def _say(call: Call, talk_id: str, message: str) -> "Answer":
     if not message.strip():
         raise Usage("nothing was said", '`kin chat -m "What is next?"`')
     talk = chats.load(call.project, talk_id)
-    talk = talk._replace(turns=(*talk.turns, chats.Turn(who(call), times.rfc3339(times.now()), message.strip())))
+    talk = talk._replace(turns=(*talk.turns, chats.Turn(who(call), times.written(), message.strip())))
     chats.save(call.project, talk_id, talk)
     answer = reply(call.project, talk, call.environ)
     chats.save(call.project, talk_id, talk._replace(turns=(*talk.turns, answer.turn)))

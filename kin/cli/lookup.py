@@ -24,4 +24,4 @@ def who(call: Call) -> str:
     """The person at the keyboard, as git knows them."""
     from kin import git
 
-    return (git.identity(call.project.root) or "a person").partition(" <")[0]
+    return (git.identity(call.project.root) or call.environ.get("USER") or "a person").partition(" <")[0]

@@ -9,11 +9,10 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.cli.show_run import Display, as_data, outcome_lines
 from kin.errors import KinError, Usage
+from kin.model.status import OPEN
 from kin.runner.runs.begin import Asked, Plan, already, plan_for
 from kin.runner.runs.outcome import Outcome
 
-CLOSED = ("done", "cancelled")
-"""Statuses of tasks of which nothing would be started."""
 FOREVER = 365 * 86400.0
 """Seconds that `--wait` queues for a slot."""
 
@@ -76,7 +75,7 @@ def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, w
         live = records.live(call.project, task_id)
         if len(ids) == 1 and (answer := already(call.project, plan, live, asked)):
             return report([answer], warnings)
-        if len(ids) == 1 or plan.task.status not in CLOSED:
+        if len(ids) == 1 or plan.task.status in OPEN:
             plans.append(plan)
     if plans:
         consent(call, plans)
@@ -135,7 +134,7 @@ def _allowance(call: Call, asked: Asked) -> Callable[[str], None]:
 
     def allow(task_id: str) -> None:
         plan = plan_for(call.project, task_id, asked, call.environ)
-        if plan.task.status not in CLOSED:
+        if plan.task.status in OPEN:
             consent(call, [plan], ask=False)
 
     return allow

@@ -189,9 +189,9 @@ def _refuse_needed(ids: list[str], tasks: Mapping[str, Task]) -> None:
 
 def note_(call: Call) -> Result:
     """Leave a note on a task: from -m, from standard input, or from the editor."""
-    from kin import git
+    from kin.cli.lookup import who
+    from kin.model import times
     from kin.model.task import Note
-    from kin.model.times import now, rfc3339
     from kin.store.notes import add
     from kin.store.tasks import resolve
 
@@ -202,8 +202,7 @@ def note_(call: Call) -> Result:
         text = _composed(project, task_id, call.environ)
     if not text.strip():
         raise Usage("the note is empty; nothing was written")
-    by = (git.identity(project.root) or call.environ.get("USER") or "somebody").partition(" <")[0]
-    note = Note(by=by, at=rfc3339(now()), text=text.strip("\n"), to=call["to"])
+    note = Note(by=who(call), at=times.written(), text=text.strip("\n"), to=call["to"])
     note_id = add(project, task_id, note)
     path = os.path.join(".kin", "notes", task_id, f"{note_id}.yaml")
     return Result("note", note_entry(task_id, note_id, note), [f"{clean(path)}"], brief=())

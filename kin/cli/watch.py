@@ -86,9 +86,9 @@ def _teller(call: Call, display: Display) -> Any:
 
 
 def _as_data(one: "Happening") -> dict[str, Any]:
-    from kin.model.times import now, rfc3339
+    from kin.model.times import written
 
-    return {"time": rfc3339(now())} | one._asdict()
+    return {"time": written()} | one._asdict()
 
 
 def _shower(call: Call, display: Display) -> Any:

@@ -8,6 +8,11 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def written() -> str:
+    """Now, as files hold it."""
+    return rfc3339(now())
+
+
 def today() -> str:
     """The day by this machine's calendar, `2026-11-24`: what `created` says."""
     return now().astimezone().strftime("%Y-%m-%d")

@@ -110,9 +110,8 @@ def edit_file(project: Project, path: str, change: Callable[[str], str], *, sync
     """
     real = inside(project, path)
     shown = os.path.relpath(path, project.root)
-    synced = synced or os.path.dirname(real) != os.path.dirname(
-        path
-    )  # a link's own folder is not the one that the caller knows
+    # where a link leads is not the folder that the caller knows
+    synced = synced or os.path.dirname(real) != os.path.dirname(path)
     started = time.monotonic()
 
     def attempt() -> str | None:

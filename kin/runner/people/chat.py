@@ -84,7 +84,7 @@ def reply(project: Project, talk: Talk, environ: Mapping[str, str]) -> Answer:
         raise Invalid(f"{name} gave no answer: {mask(reading.error) or ended.why}", f"`kin agents test {name}` looks closer")
     final = mask(reading.final)
     said = _BLOCK.sub("", final).strip()
-    turn = Turn(spec.role, times.rfc3339(times.now()), said, name, reading.model, reading.tokens, reading.cost_usd)
+    turn = Turn(spec.role, times.written(), said, name, reading.model, reading.tokens, reading.cost_usd)
     try:
         result = result_of(final)
     except ValueError as error:

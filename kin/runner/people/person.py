@@ -1,5 +1,5 @@
-"""A person's part: approve, revise, reject, reopen, answer. What a person types changes files and commits nothing,
-but for the merge that an approval lets happen.
+"""A person's part: approve, revise, reject, reopen, answer, undo. What a person types changes files and commits nothing,
+but for the merge that an approval lets happen, and the revert that `undo` is.
 """
 
 import os
@@ -83,7 +83,7 @@ def revise(
         spec = plan.specs[index]
         if index < plan.planners:
             refuse_open_parts(project, task_id)
-        note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review, spec.role))
+        note = notes.add(project, task_id, Note(by, times.written(), message, NoteFor.review, spec.role))
         point("revise.noted")
         steps = tuple(s._replace(status=StepStatus.pending) if i >= index else s for i, s in enumerate(live.steps))
         held = live.live._replace(approved=None, approved_by=None, rounds={}, pending_edit=None, word="go")
@@ -115,7 +115,7 @@ def reject(project: Project, task_id: str, *, message: str, by: str) -> str | No
         live = _rejectable(project, task_id)
         kept = _put_away(project, live, "rejected")
         if message:
-            notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.review))
+            notes.add(project, task_id, Note(by, times.written(), message, NoteFor.review))
         words = f"rejected by {by}" + (f": {message}" if message else "")
         _end_by_hand(project, live, words)
         if tasks.load(project, task_id)[0].status != TaskStatus.cancelled:
@@ -159,7 +159,7 @@ def answer(project: Project, task_id: str, message: str, *, by: str) -> str:
         asks = blocked is not None and blocked.kind == BlockedKind.question
         if not asks and not (live and live.waits_for == WaitFor.question):
             raise Usage(f"{task_id} asks nothing", f'`kin note {task_id} -m "..."` leaves a note')
-        note = notes.add(project, task_id, Note(by, times.rfc3339(times.now()), message, NoteFor.answer))
+        note = notes.add(project, task_id, Note(by, times.written(), message, NoteFor.answer))
         if live is not None:
             records.save_live(project, live.holding(pending_edit=None, word="go"))
         _to_todo(project, task_id)
@@ -194,7 +194,7 @@ def _put_away(project: Project, live: Run, why: str) -> str | None:
 
 
 def _end_by_hand(project: Project, live: Run, words: str) -> None:
-    ended = live._replace(status=RunStatus.cancelled, reason=words, ended=times.rfc3339(times.now()), waiting=None)
+    ended = live._replace(status=RunStatus.cancelled, reason=words, ended=times.written(), waiting=None)
     records.save_live(project, ended)
     point("rejected.saved")
     records.save_record(project, ended)
@@ -219,9 +219,8 @@ def undo(project: Project, task_id: str, *, base: str | None, environ: Mapping[s
         if isinstance(done, Moved):
             return done, target.name
         if isinstance(done, Clash):
-            listed = "".join(f"\n  {path}" for path in done.paths)
-            raise Conflict(
-                f"undoing {task_id} conflicts with later work in:{listed}", "revert it by hand with git", paths=done.paths
-            )
+            why, way = "conflicts with later work in:", "revert it by hand with git"
+        else:
+            why, way = f"is blocked: {done.reason}", "mend that and try again"
         listed = "".join(f"\n  {path}" for path in done.paths)
-        raise Conflict(f"undoing {task_id} is blocked: {done.reason}{listed}", "mend that and try again", paths=done.paths)
+        raise Conflict(f"undoing {task_id} {why}{listed}", way, paths=done.paths)

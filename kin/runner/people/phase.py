@@ -10,7 +10,7 @@ from kin.errors import Busy, NotFound, Usage, Waits
 from kin.faults import point
 from kin.model import times
 from kin.model.phase import PHASES, Phase, PhaseStatus
-from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
+from kin.model.status import OPEN, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Note
 from kin.runner.people import person
 from kin.runner.process.events import Emit, Event
@@ -23,7 +23,6 @@ from kin.store import config, entries, files, notes, records, tasks
 from kin.store.project import Project
 
 ASKED = Asked(started_by="phase")
-CLOSED = (TaskStatus.done, TaskStatus.cancelled)
 UNDER_WAY = (PhaseStatus.active, PhaseStatus.review)
 
 
@@ -53,11 +52,10 @@ def stands(project: Project, phase: Phase) -> PhaseStatus:
     found = [_status(project, one) for one in ((phase.task,) if phase.task else phase.tasks)]
     if phase.task and found == [TaskStatus.done]:
         return PhaseStatus.approved
-    if all(status in CLOSED for status in found):
+    if all(status not in OPEN for status in found):
         return PhaseStatus.rejected if phase.task else PhaseStatus.review
     live = records.live(project, phase.task) if phase.task else None
-    waits = live is not None and live.waits_for == WaitFor.review
-    return PhaseStatus.review if waits and live and live.status == RunStatus.waiting else PhaseStatus.active
+    return PhaseStatus.review if live and live.waits_for == WaitFor.review else PhaseStatus.active
 
 
 def _status(project: Project, task_id: str) -> TaskStatus:
@@ -78,7 +76,7 @@ def start(
     slots = config.load_settings(project).concurrency
     if claim.free_slots(project, slots) == 0:
         raise Busy(f"all {slots} slots are taken", "`kin status` shows by whom; try again then", slots=True)
-    old = next((i for i in (phase.task, _left_by(project, phase)) if i and _status(project, i) not in CLOSED), None)
+    old = next((i for i in (phase.task, _left_by(project, phase)) if i and _status(project, i) in OPEN), None)
     task_id = None if phase.tasks else old or _make_task(project, phase)
     point("phase.made")
     ids = [task_id] if task_id else [one for one in phase.tasks if _status(project, one) != TaskStatus.done]
@@ -123,9 +121,7 @@ def _may_start(project: Project, phase_id: str) -> Phase:
 def _left_by(project: Project, phase: Phase) -> str | None:
     """The task of a start that was killed before phases.yaml named it."""
     label = f"phase:{phase.id}"
-    return next(
-        (i for i, task in tasks.scan(project).tasks.items() if label in task.labels and task.status not in CLOSED), None
-    )
+    return next((i for i, task in tasks.scan(project).tasks.items() if label in task.labels and task.status in OPEN), None)
 
 
 def _make_task(project: Project, phase: Phase) -> str:
@@ -161,7 +157,7 @@ def _note_handovers(project: Project, task_id: str) -> None:
     known = {(note.by, note.text) for _, note in notes.of_task(project, task_id)}
     for step in live.steps if live else ():
         if step.status == StepStatus.done and step.summary and (step.role, step.summary) not in known:
-            notes.add(project, task_id, Note(step.role, step.ended or times.rfc3339(times.now()), step.summary))
+            notes.add(project, task_id, Note(step.role, step.ended or times.written(), step.summary))
 
 
 def reject(project: Project, phase_id: str, *, message: str, by: str) -> None:
@@ -185,7 +181,7 @@ def revise(project: Project, phase_id: str, message: str, *, by: str, to: str | 
         if phase.task:
             person.reopen(project, phase.task)
         for one in (phase.task,) if phase.task else phase.tasks:
-            notes.add(project, one, Note(by, times.rfc3339(times.now()), message))
+            notes.add(project, one, Note(by, times.written(), message))
     else:
         raise Usage(f"phase {phase_id} is {now}; there is nothing to revise", f"`kin phase start {phase_id}`")
     _mark(project, phase_id, PhaseStatus.active)

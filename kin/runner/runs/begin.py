@@ -17,6 +17,7 @@ from kin.model.record import Live, PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, check_budget, with_role
 from kin.model.status import RunStatus, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Task
+from kin.model.times import written
 from kin.runner.merge.build import Clash
 from kin.runner.merge.taskfile import standing, task_path
 from kin.runner.merge.undo import restored
@@ -26,7 +27,7 @@ from kin.runner.runs.ending import outcome, put_status
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.planning import course_of, is_wanted, must_agree
 from kin.runner.steps.casting import Cast, cast_all
-from kin.runner.steps.passage import Passage, now, spec_digest, step_id
+from kin.runner.steps.passage import Passage, spec_digest, step_id
 from kin.runner.tree import commit, salvage, worktree
 from kin.runner.tree.aside import how_to_see, set_aside
 from kin.store import config, records, tasks
@@ -156,7 +157,7 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
     agreed = waiting is not None and waiting.for_ == WaitFor.plan and not must_agree(task, plan.settings, plan.plan)
     if live and waiting and waiting.for_ in (WaitFor.review, WaitFor.plan) and not agreed:
         return outcome(live, task.status.value, 3, waiting={"for": waiting.for_.value, "until": None, "paths": []})
-    if waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > now():
+    if waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > written():
         raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
     # A run that was interrupted, or killed between its record and the task's file, may leave `review`: it goes on.
     if task.status == TaskStatus.review and (live is None or live.status == RunStatus.completed):
@@ -311,7 +312,7 @@ def _take_up_commit(p: Passage, old: Run | None) -> None:
         return
     if not commit.is_committed(p.path, str(tip), trailers) or not commit.look(p.path).clean:
         return
-    steps = p.with_step(cut, status=StepStatus.done, commit=tip, ended=now(), summary="(interrupted after its commit)")
+    steps = p.with_step(cut, status=StepStatus.done, commit=tip, ended=written(), summary="(interrupted after its commit)")
     p.save(steps=steps, head=tip, specs={**p.live.specs, name: spec_digest(spec)}, crashes=0)
 
 
@@ -348,7 +349,7 @@ def back_to_last_step(p: Passage) -> None:
 def next_agent(p: Passage, index: int) -> str | None:
     """The first agent of a model's step that no limit keeps from playing it now; None if all are at their limits."""
     cast = p.cast[index]
-    free = (name for name in (cast.agents if cast else ()) if str(p.live.limited.get(name, "")) <= now())
+    free = (name for name in (cast.agents if cast else ()) if str(p.live.limited.get(name, "")) <= written())
     return next(free, None)
 
 

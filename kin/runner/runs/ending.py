@@ -13,6 +13,7 @@ from kin.errors import Busy, Invalid, KinError, NotFound
 from kin.faults import point
 from kin.model.record import Run, Waiting
 from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, may_move
+from kin.model.times import written
 from kin.runner.merge import build
 from kin.runner.merge.checkout import Pending
 from kin.runner.merge.move import Moved
@@ -20,7 +21,7 @@ from kin.runner.remote.target import find_target, newest_tip
 from kin.runner.runs.landing import land
 from kin.runner.runs.notify import notify
 from kin.runner.runs.outcome import Outcome
-from kin.runner.steps.passage import Passage, now
+from kin.runner.steps.passage import Passage
 from kin.runner.tree import worktree
 from kin.store import records, tasks
 from kin.store.project import Project
@@ -94,7 +95,7 @@ def wait(p: Passage, for_: WaitFor, reason: str, paths: tuple[str, ...] = (), un
 
 def complete(p: Passage, merge: str | None) -> Outcome:
     """The work is on the target: forget the live record, remove worktree and branch. Each step may be done again."""
-    p.save(status=RunStatus.completed, merge=merge, waiting=None, reason="", ended=p.run.ended or now())
+    p.save(status=RunStatus.completed, merge=merge, waiting=None, reason="", ended=p.run.ended or written())
     point("completed.saved")
     kept = retire(p.project, p.run)
     words = f"merged into {p.target.name} as {merge[:12]}" if merge else "done"
@@ -130,7 +131,7 @@ def _may_go(project: Project, branch: str, tip: str, target: str) -> bool:
 
 def _end(p: Passage, status: RunStatus, reason: str, owed: dict[str, Any] | None = None) -> None:
     steps = tuple(s._replace(status=StepStatus.pending) if s.status == StepStatus.running else s for s in p.run.steps)
-    p.save(status=status, reason=p.short(reason), ended=now(), waiting=None, steps=steps, pending_edit=owed)
+    p.save(status=status, reason=p.short(reason), ended=written(), waiting=None, steps=steps, pending_edit=owed)
     point("ended.saved")
     if may_edit(p.project, p.task.id):
         records.save_record(p.project, p.run)

@@ -14,6 +14,7 @@ from kin.model.record import committed
 from kin.model.settings import Settings
 from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Mode, Task
+from kin.model.times import written
 from kin.runner.merge import build
 from kin.runner.merge.build import Built, Clash
 from kin.runner.merge.checkout import Pending
@@ -28,7 +29,7 @@ from kin.runner.runs.offer import in_a_file, offer
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.rounds import mend_gate, try_integrator
 from kin.runner.steps.gates import run_gates
-from kin.runner.steps.passage import Passage, now
+from kin.runner.steps.passage import Passage
 from kin.runner.steps.proposals import files_of
 from kin.store import locks, records, tasks
 from kin.store.project import Project
@@ -176,7 +177,7 @@ def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
     locks.outwait_gc(p.project.git_common)
     cwd = p.project.root
     extra = _brought(p.project, p.target.oid, p.task.id) | files_of(p)
-    ended = p.run._replace(status=RunStatus.completed, ended=now(), reason="", merge=None)
+    ended = p.run._replace(status=RunStatus.completed, ended=written(), reason="", merge=None)
     extra[f"pipelines/{p.task.id}/{p.run.run}.yaml"] = records.record_text(committed(ended)).encode()
     found = _here(p)
     whole = found[1].encode() if found else None

@@ -12,6 +12,7 @@ from kin.errors import Busy, Conflict, KinError
 from kin.faults import point
 from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
+from kin.model.times import written
 from kin.runner.merge.landed import landed_run
 from kin.runner.process.events import Emit
 from kin.runner.process.mask import make_mask
@@ -41,7 +42,7 @@ from kin.runner.runs.rounds import SentBack, begin_merge, give_up, send_back
 from kin.runner.steps import gates
 from kin.runner.steps.casting import credentials
 from kin.runner.steps.judge import StepEnd
-from kin.runner.steps.passage import Passage, now, step_id
+from kin.runner.steps.passage import Passage, step_id
 from kin.runner.steps.step import play
 from kin.runner.tree.worktree import mark_ready
 from kin.store import locks, records
@@ -200,7 +201,7 @@ def _steps(p: Passage) -> Outcome | None:
         if index is None:
             return None
         if p.run.steps[index].status != StepStatus.running:
-            p.save(steps=p.with_step(index, status=StepStatus.running, started=now(), ended=None, exit=None, reason=""))
+            p.save(steps=p.with_step(index, status=StepStatus.running, started=written(), ended=None, exit=None, reason=""))
         point("step.saved")
         if p.integrates(index) and not begin_merge(p, index):
             p.save(steps=p.with_step(index, status=StepStatus.skipped))

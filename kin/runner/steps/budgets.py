@@ -13,8 +13,9 @@ from kin.faults import point
 from kin.model.record import Run
 from kin.model.spending import UNITS, Cap, Used, exhausted, narrowest, used_by
 from kin.model.status import BlockedKind
+from kin.model.times import written
 from kin.runner.steps.judge import StepEnd
-from kin.runner.steps.passage import Passage, now
+from kin.runner.steps.passage import Passage
 from kin.store import locks, records
 
 LOCK_WAIT = 10.0
@@ -57,7 +58,7 @@ def _used_today(p: Passage, landed: list[Run]) -> Used:
     live, _ = records.all_live(p.project)
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
     runs = {run.run: run for run in (*landed, *records.all_ended(p.project, midnight), *live, p.run)}
-    today = now()[:10]
+    today = written()[:10]
     steps = (step for run in runs.values() for step in run.steps)
     total = used_by(step for step in steps if (step.ended or step.started or "").startswith(today))
     keeping = {run.task: run.live.reserved for run in live if run.live.reserved and run.run != p.run.run}
@@ -71,7 +72,7 @@ def _landed_today(p: Passage) -> Iterator[Run]:
     """Records that today's merges brought to a target that is not checked out here."""
     if p.target.here:
         return
-    words = ("log", f"--since={now()[:10]}T00:00:00Z", "--no-merges", "--diff-filter=AM", "--name-only", "--format=")
+    words = ("log", f"--since={written()[:10]}T00:00:00Z", "--no-merges", "--diff-filter=AM", "--name-only", "--format=")
     names = git.git(p.project.root, *words, p.target.oid, "--", ".kin/pipelines").text.splitlines()
     for name in dict.fromkeys(filter(None, names)):
         if (raw := git.blob(p.project.root, p.target.oid, name)) is not None:

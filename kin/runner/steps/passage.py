@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kin.model import times
 from kin.model.record import Live, Run, StepRecord
 from kin.model.settings import Settings, StepSpec
 from kin.model.status import RunStatus
@@ -240,8 +239,3 @@ class Passage:
         for name in set(os.listdir(self.tmp)) - kept:  # made again if a step removed it
             path = os.path.join(top, name)
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
-
-
-def now() -> str:
-    """The time as records hold it."""
-    return times.rfc3339(times.now())

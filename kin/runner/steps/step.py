@@ -12,10 +12,11 @@ from kin.errors import Failed
 from kin.faults import point
 from kin.model.spending import added
 from kin.model.status import BlockedKind, StepStatus
+from kin.model.times import written
 from kin.runner.steps import budgets
 from kin.runner.steps.casting import time_limit
 from kin.runner.steps.judge import Played, StepEnd, judge_command
-from kin.runner.steps.passage import Passage, Turn, digest, now, spec_digest
+from kin.runner.steps.passage import Passage, Turn, digest, spec_digest
 from kin.runner.steps.prompts import prompt_for
 from kin.runner.steps.proposals import keep
 from kin.runner.tree import commit, salvage, worktree
@@ -176,7 +177,7 @@ def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:
         index,
         status=_STATUS.get(end.status, StepStatus.failed),
         commit=end.commit,
-        ended=now(),
+        ended=written(),
         exit=ended.exit,
         seconds=round(old.seconds + ended.seconds, 1),
         reason="" if done else p.short(end.reason),
@@ -185,7 +186,7 @@ def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:
     )
     if end.status == "done" and index + 1 < len(steps) and not p.cancel.level:
         # One write serves the end of this step and the start of the next.
-        after = steps[index + 1]._replace(status=StepStatus.running, started=now(), ended=None, exit=None, reason="")
+        after = steps[index + 1]._replace(status=StepStatus.running, started=written(), ended=None, exit=None, reason="")
         steps = (*steps[: index + 1], after, *steps[index + 2 :])
     changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}, "reserved": {}}
     if done:
@@ -204,7 +205,7 @@ def _model_changes(p: Passage, turn: Turn, end: StepEnd, played: Played) -> dict
     name, who = turn.name, played.facts["agent"]
     sessions = {k: v for k, v in p.live.sessions.items() if k != name}
     if played.session and end.status in ("blocked", "waiting", "cancelled"):
-        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(turn.place), "at": now()}
+        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(turn.place), "at": written()}
     changes: dict[str, object] = {"sessions": sessions}
     if end.status == "waiting":
         changes["limited"] = {**p.live.limited, who: end.until}

@@ -108,7 +108,7 @@ def _let_go(project: Project, run: Run) -> str:
         retire(project, run)
         return f"{run.task}: was merged; cleaned up after it"
     words = f"the task was closed by hand; its branch {run.branch} is kept"
-    run = run._replace(status=RunStatus.cancelled, reason=words, ended=times.rfc3339(times.now()), waiting=None)
+    run = run._replace(status=RunStatus.cancelled, reason=words, ended=times.written(), waiting=None)
     records.save_live(project, run)
     if may_edit(project, run.task):
         records.save_record(project, run)
@@ -131,7 +131,7 @@ def bury(project: Project, run: Run) -> str | None:
     from kin.runner.steps.player import with_spent
 
     dead = with_spent(project, run).holding(crashes=run.live.crashes + (kind == BlockedKind.crash))
-    dead = dead._replace(status=RunStatus.failed, reason=reason, ended=times.rfc3339(times.now()), waiting=None)
+    dead = dead._replace(status=RunStatus.failed, reason=reason, ended=times.written(), waiting=None)
     records.save_live(project, dead)
     point("buried.saved")
     if may_edit(project, run.task):
