@@ -102,7 +102,7 @@ def git(
     this git writes (rule 15). The child has a session of its own, so a terminal's Ctrl-C does not tear a write apart.
     Paths are taken literally unless `magic` lets pathspecs such as `:(exclude)` mean what git's manual says.
     """
-    argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd), *arguments]
+    argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd, env or {}), *arguments]
     full = clean_env(os.environ) | dict(env or {})
     if magic:
         del full["GIT_LITERAL_PATHSPECS"]
@@ -183,11 +183,12 @@ def _is_kins(gitdir: str | None) -> bool:
         return file.read().startswith("kin ")
 
 
-def _hooks(cwd: str) -> tuple[str, ...]:
+def _hooks(cwd: str, env: Mapping[str, str]) -> tuple[str, ...]:
     """In a worktree that kin made, a relative `core.hooksPath` (husky's, say) means the checkout's hooks: a step may write
     files under that name there, and kin's own git would run them outside of whatever kept the step in."""
-    gitdir = linked_gitdir(cwd)
-    if gitdir is None or not _is_kins(gitdir):
+    named = env.get("GIT_DIR") if "GIT_WORK_TREE" in env else None  # files of a worktree that lost its `.git`, say
+    gitdir = named or linked_gitdir(cwd)
+    if gitdir is None or not (named or _is_kins(gitdir)):
         return ()
     common = common_of(gitdir)
     chosen = _hooks_path(common, os.stat(os.path.join(common, "config")).st_mtime_ns)

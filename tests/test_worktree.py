@@ -15,6 +15,7 @@ from desk import BRANCH, RUN, TASK, Desk
 from kin import git
 from kin.errors import Busy, Conflict, Invalid
 from kin.runner.tree import salvage, worktree
+from kin.runner.tree.aside import set_aside
 from kin.store import locks
 from kin.store.project import find_repository
 
@@ -534,6 +535,27 @@ def test_hooks_that_a_step_writes_are_not_run_by_kins_own_git_and_the_checkouts_
     assert desk.commit(before) is not None
     desk.reset(desk.base)
     assert asked.exists() and not ran.exists()
+
+
+def test_a_worktree_whose_git_file_a_step_changed_is_set_aside_without_reading_what_it_leads_to(
+    desk: Desk, tmp_path: Path
+) -> None:
+    ran, elsewhere = tmp_path / "ran", tmp_path / "elsewhere"
+    desk.repo.git("config", "core.hooksPath", ".husky")
+    desk.tree.write(".husky/post-index-change", f"#!/bin/sh\ntouch {ran}\n").chmod(0o755)
+    desk.tree.write("src/a", "work\n")
+    (desk.path / ".git").unlink()
+    desk.git("init", "-q", "--separate-git-dir", str(elsewhere))
+    (elsewhere / "HEAD").write_text(desk.base + "\n")
+    (elsewhere / "objects/info").mkdir(exist_ok=True)
+    (elsewhere / "objects/info/alternates").write_text(f"{desk.repo.path}/.git/objects\n")
+    desk.git("read-tree", "HEAD")
+    desk.git("config", "filter.mine.clean", f"touch {ran}; cat")
+    desk.tree.write(".gitattributes", "* filter=mine\n")
+    os.utime(desk.path / "src/b", (1, 1))
+    set_aside(desk.project, TASK, RUN, "rejected", path=desk.made.path, target=desk.base)
+    assert not ran.exists() and not desk.path.exists()
+    assert desk.repo.git("show", f"refs/kin/salvage/{TASK}/discarded-stray:src/a") == "work"
 
 
 def test_changed_files_at_any_depth_of_submodules_are_seen(with_library: Desk) -> None:

@@ -30,6 +30,7 @@ from kin.runner.runs.planning import agree, refuse_open_parts
 from kin.runner.steps.casting import may_write
 from kin.runner.steps.passage import step_id
 from kin.runner.tree.aside import set_aside
+from kin.runner.tree.registry import is_registered
 from kin.store import config, notes, records, tasks
 from kin.store.project import Project
 from kin.store.text.splice import Set
@@ -53,7 +54,7 @@ def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, st
         with claim.claim_kids(project, task_id, live.run, None) as kids:
             p = passage_for(project, plan, live, environ, emit, cancel, kids)
             path = live.live.worktree
-            p.path = path if path and git.is_worktree(path) else ""
+            p.path = path if path and is_registered(project, path) else ""
             tip = git.tip(project.root, p.branch_ref)
             own = tip is not None and not git.is_ancestor(project.root, tip, p.target.oid)
             changes = {"approved": tip if own else "no code", "approved_by": by, "pid": os.getpid()}

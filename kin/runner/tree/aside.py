@@ -11,6 +11,7 @@ from kin.faults import point
 from kin.model.record import Run
 from kin.model.status import RunStatus
 from kin.runner.tree import salvage, worktree
+from kin.runner.tree.registry import is_registered
 from kin.store import records
 from kin.store.project import Project
 
@@ -32,7 +33,7 @@ def set_aside(
     if elsewhere:
         raise Busy(f"kin/{task_id} is checked out in {elsewhere[0]}", "switch that checkout to another branch first")
     kept = None
-    if path is not None and git.is_worktree(path):
+    if path is not None and is_registered(project, path):
         start = git.merge_base(project.root, tip, target) if tip else None
         saved = salvage.salvage(path, task_id, run_id, why, head=tip or target, start=start or "")
         if not saved.complete:

@@ -72,6 +72,14 @@ def is_anothers(path: str, gitdir: str) -> bool:
     return linked is not None and linked != os.path.realpath(gitdir) and _place_of(linked) == os.path.realpath(path)
 
 
+def is_registered(project: Project, path: str) -> bool:
+    """Whether the `.git` of the folder leads to what this clone knows of it. A step may have put another in its place, whose
+    settings name programs: git is not asked there.
+    """
+    gitdir = admin_of(project, path)
+    return gitdir is not None and git.linked_gitdir(path) == os.path.realpath(gitdir)
+
+
 def clear_locks(path: str) -> None:
     """Unlink the locks that a killed git left on a task's worktree and branch. The caller knows that no process of it lives."""
     gitdir = git.linked_gitdir(path)

@@ -12,7 +12,7 @@ from kin import git
 from kin.errors import Conflict, Invalid
 from kin.faults import point
 from kin.model.ids import TASK_ID
-from kin.runner.tree.registry import REMOVING, admin_of, clear_locks, git_lock, is_anothers, is_lived_in
+from kin.runner.tree.registry import REMOVING, admin_of, clear_locks, git_lock, is_anothers, is_lived_in, is_registered
 from kin.runner.tree.salvage import open_folders, save_stray
 from kin.store.project import Project
 
@@ -81,7 +81,7 @@ def discard(project: Project, path: str) -> None:
         if not is_anothers(path, gitdir):
             if reason := _unsaved_submodule(path, gitdir):
                 raise Conflict(f"the worktree of {task} stays: {reason}", "push it from there first")
-            if is_lived_in(path, gitdir) and not git.is_worktree(path):
+            if is_lived_in(path, gitdir) and not is_registered(project, path):
                 save_stray(project.git_common, path, task, "discarded")
         clear(project, path, gitdir, fds)
 
