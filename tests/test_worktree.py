@@ -553,6 +553,8 @@ def test_a_worktree_whose_git_file_a_step_changed_is_set_aside_without_reading_w
     desk.git("config", "filter.mine.clean", f"touch {ran}; cat")
     desk.tree.write(".gitattributes", "* filter=mine\n")
     os.utime(desk.path / "src/b", (1, 1))
+    kept = worktree.remove(desk.project, desk.made.path, BRANCH, desk.base)
+    assert kept == "the worktree's `.git` is gone, or leads elsewhere"
     set_aside(desk.project, TASK, RUN, "rejected", path=desk.made.path, target=desk.base)
     assert not ran.exists() and not desk.path.exists()
     assert desk.repo.git("show", f"refs/kin/salvage/{TASK}/discarded-stray:src/a") == "work"

@@ -108,6 +108,8 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
 def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds: Collection[int]) -> str | None:
     begun = os.path.join(gitdir, REMOVING)
     if os.path.isdir(path) and not os.path.exists(begun) and not is_anothers(path, gitdir):
+        if not is_registered(project, path):
+            return "the worktree's `.git` is gone, or leads elsewhere"
         clear_locks(path)
         found = git.status(path)
         if found.entries:
