@@ -200,3 +200,16 @@ def test_times_past_are_said_in_two_units(since: str, said: str) -> None:
     from datetime import UTC, datetime
 
     assert ago(since, datetime(2026, 11, 24, 10, 0, 5, tzinfo=UTC)) == said
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no full device")
+@pytest.mark.parametrize(
+    ("command", "exit"),
+    [("run KIN-1 > /dev/full", 0), ("list > /dev/full", 7), ("list --json > /dev/full", 7), ("show KIN-9 > /dev/full 2>&1", 8)],
+)
+def test_a_full_disk_behind_an_output_ends_no_run_and_is_no_traceback(project: Repo, command: str, exit: int) -> None:
+    project.kin("add", "One", "--run", "echo 1 > one", "--mode", "auto")
+    argv = ["/bin/sh", "-c", f"{sys.executable} -m kin {command}"]
+    done = subprocess.run(argv, cwd=project.path, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (exit, False), done.stderr
+    assert (project.path / "one").exists() == ("run" in command)

@@ -136,7 +136,7 @@ def fail(error: KinError, screen: Screen) -> int:
             if not isinstance(error, Interrupted):
                 screen.err.write(f"{screen.paint('error:', 'red')} {clean(str(error))}\n")
         screen.err.flush()
-    except BrokenPipeError:
+    except OSError:  # the reader is gone, or a disk is full: the code is all that can be said
         gone()
     return error.exit
 

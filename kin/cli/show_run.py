@@ -76,7 +76,7 @@ class Display:
 
             self.live.console.print(Text.from_ansi(line))
         else:
-            with suppress(BrokenPipeError):  # whoever reads has seen enough; the run goes on
+            with suppress(OSError):  # whoever reads has seen enough, or their disk is full; the run goes on
                 self.screen.say(line)
 
     def _picture(self) -> Any:
