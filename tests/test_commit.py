@@ -219,6 +219,24 @@ def test_a_stash_left_behind_is_found_out_and_one_taken_back_is_not(desk: Desk) 
     assert desk.found_out(before) == []
 
 
+def test_notes_and_the_main_checkouts_head_are_not_a_steps_to_move(desk: Desk) -> None:
+    before = desk.look()
+    desk.repo.git("switch", "-q", "-c", "a-persons-own")
+    desk.git("notes", "add", "-m", "by the step")
+    assert desk.found_out(before) == ["moved refs/notes/commits"]
+    desk.git("checkout", "-q", "--detach", "main~1", cwd=desk.repo.path)
+    assert desk.found_out(before) == ["moved refs/notes/commits", "moved HEAD"]
+
+
+def test_another_spelling_of_the_stores_name_is_the_store_where_case_does_not_count(desk: Desk) -> None:
+    before = desk.look()
+    desk.tree.write(".KIN/kin.yaml", "x")
+    assert desk.found_out(before) == ["wrote under .kin/: .KIN/kin.yaml"]
+    desk.git("add", "-A")
+    desk.git("commit", "-qm", "sneaky")
+    assert desk.found_out(before) == ["committed changes under .kin/: .KIN/kin.yaml"]
+
+
 def test_writing_under_the_store_is_found_out(desk: Desk) -> None:
     before = desk.look()
     (desk.path / ".kin").mkdir()

@@ -37,7 +37,7 @@ class State(NamedTuple):
 
     `gitdir` is the git folder that its `.git` names, `branch` the full ref that HEAD names (None: detached), `entries` all
     that `git status` lists, `merging` the commits of a merge under way, `under_way` another operation that git is in the
-    middle of, `store` whether `.kin` is on disk, `reflogs` the clone's branches and stash, `at` the time in seconds since
+    middle of, `store` whether `.kin` is on disk, `reflogs` what `_reflogs` gives, `at` the time in seconds since
     the epoch.
     """
 
@@ -95,8 +95,9 @@ def untouched(path: str, gitdir: str, head: str, branch: str) -> State:
 
 
 def _reflogs(common: str) -> Iterator[tuple[str, Reflog]]:
-    """Reflogs of the branches and of the stash: what an agent has no business to move, and git keeps a log of."""
-    for start in ("refs/heads", "refs/stash"):
+    """Reflogs of the branches, the notes, the stash and the main checkout's HEAD: what an agent has no business to move, and
+    git keeps a log of."""
+    for start in ("refs/heads", "refs/notes", "refs/stash", "HEAD"):
         if git.has_reftable(common):
             yield from ((ref, Reflog(int(oid, 16), 0)) for ref, oid in git.tips(common, start).items())
         else:
@@ -214,7 +215,8 @@ def _committed(path: str, before: State, after: State, target: str) -> Iterator[
 
 
 def _in_store(name: str) -> bool:
-    return name == STORE or name.startswith(STORE + "/")
+    """Whether the path is the store's, also where a file system takes `.KIN` for the same name."""
+    return name.partition("/")[0].lower() == STORE
 
 
 def _on_disk(path: str) -> Iterator[str]:
