@@ -7,6 +7,7 @@ behind `--` or `--end-of-options`. Evidence for the rules that comments name by 
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -127,7 +128,8 @@ def git(
         try:
             said, errors = _communicate(process, input, timeout, cwd)
         except BaseException as error:
-            process.kill()
+            with suppress(ProcessLookupError):  # its session: a hook or a signing program that hangs goes with it
+                os.killpg(process.pid, signal.SIGKILL)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise GitError(arguments, Out(-9, b"", f"no answer within {timeout:g} s")) from None
             raise

@@ -260,6 +260,14 @@ def test_a_conflict_blocks_names_the_paths_and_is_mended_by_hand(project: Repo) 
     assert project.read("f.txt") == "two and three\n" and project.status() == ""
 
 
+def test_what_a_gate_commits_is_no_part_of_the_work(project: Repo) -> None:
+    settings(project, gates=("echo more >> gate.txt; git add gate.txt; git commit -qm gate; git checkout -q --detach",))
+    add(project)
+    outcomes(project, "KIN-1")
+    assert project.git("show", "--name-only", "--format=", "main^2~1") == "hello.txt"
+    assert not (project.path / "gate.txt").exists()
+
+
 def test_main_that_moves_only_under_kin_costs_no_new_gates(project: Repo) -> None:
     counter = project.path.parent / "gates"
     settings(project, mode="review", gates=(f"echo x >> {counter}",))

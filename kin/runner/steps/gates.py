@@ -65,10 +65,11 @@ def run_gates(p: Passage, commit: str, code: str) -> Verdict:
 @contextmanager
 def _place(p: Passage, commit: str, code: str) -> Iterator[str | Failed]:
     """A folder that holds the tree; Failed if it could not be set up. The gates' leavings are cleared from the worktree."""
-    head = git.tip(p.path, "HEAD") if p.path else None
+    before = git.status(p.path) if p.path else None
+    head = before.head if before and before.branch == p.branch_ref else None
     if head and git.is_clean(p.path) and code_key(p.path, head) == code:
         yield p.path
-        if not git.is_clean(p.path):
+        if git.status(p.path) != before or not git.is_clean(p.path):  # it may have committed, or switched, too
             worktree.reset_to(p.project, p.path, head)
         return
     with worktree.throwaway(p.project, p.settings, commit, f"{p.task.id}-gates", p.environ) as folder:
