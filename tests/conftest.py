@@ -152,6 +152,9 @@ def repo(make_repo: Callable[[str], Repo]) -> Repo:
     return make_repo("repo")
 
 
+AS_A_PERSON = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+"""Words before a command that make file modes hold for root, too."""
+
 KIN_YAML = "format: 1\n\nkey: KIN\n\nmode: auto\n"
 
 

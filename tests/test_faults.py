@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import Repo, task_text, wait_for
+from conftest import AS_A_PERSON, Repo, task_text, wait_for
 from killing import is_over
 
 STEPS = """
@@ -24,8 +24,6 @@ STEPS = """
     run: "echo two > two.txt; touch {up}; cat {go}"\
 """
 ROOT = os.geteuid() == 0
-AS_A_PERSON = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if ROOT else ()
-"""Words before a command that make file modes hold for root, too."""
 CONTAINER = ("unshare", *(() if ROOT else ("-Ur",)), "--pid", "--fork", "--kill-child", "--mount-proc")
 MOUNTS = ("unshare", *(() if ROOT else ("-Ur",)), "--mount")
 BENCH = Path(__file__).resolve().parent.parent / "bench"

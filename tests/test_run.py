@@ -1,11 +1,13 @@
 """`kin run` from a YAML file to a merged commit, with real git, real processes and the `command` agent."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Repo, task_text
+from conftest import AS_A_PERSON, Repo, task_text
 
 
 def step(text: str, **more: str) -> str:
@@ -97,6 +99,37 @@ def test_review_waits_for_a_person_and_approve_merges(project: Repo) -> None:
     project.kin("approve", "KIN-1")
     assert status_of(project) == "done" and project.read("hello.txt") == "hello\n" and project.status() == ""
     assert status_of(project, at="main^1") == "todo"
+
+
+def test_an_approval_that_cannot_be_acted_on_leaves_the_review_waiting(project: Repo) -> None:
+    settings(project, mode="review")
+    add(project)
+    outcomes(project, "KIN-1", exit=3)
+    main = project.tip()
+    project.git("checkout", "-q", "--orphan", "elsewhere")
+    project.git("commit", "-qm", "another history")
+    project.git("branch", "-M", "main")
+    assert "unrelated histories" in project.kin("approve", "KIN-1", exit=7).stderr
+    project.kin("doctor", "--fix")
+    assert status_of(project) == "review" and "review" in project.kin("inbox").stdout
+    project.git("reset", "-q", "--hard", main)
+    project.kin("approve", "KIN-1")
+    assert status_of(project) == "done"
+
+
+def test_a_worktree_that_cannot_be_removed_does_not_unmake_the_merge(project: Repo) -> None:
+    settings(project, mode="review")
+    add(project)
+    outcomes(project, "KIN-1", exit=3)
+    (root,) = project.path.parent.glob("home/state/kin/worktrees/*")
+    root.chmod(0o500)
+    for word in ("approve", "run"):
+        argv = [*AS_A_PERSON, sys.executable, "-m", "kin", word, "KIN-1"]
+        done = subprocess.run(argv, cwd=project.path, capture_output=True, text=True)
+        assert done.returncode == 0 and status_of(project) == "done", done
+    root.chmod(0o700)
+    project.kin("doctor", "--fix")
+    assert list(root.iterdir()) == []
 
 
 def test_a_gate_that_says_no_stops_the_merge_and_a_revision_mends_it(project: Repo) -> None:

@@ -16,6 +16,7 @@ from kin import git
 from kin.errors import Busy, Conflict, Invalid
 from kin.runner.tree import salvage, worktree
 from kin.runner.tree.aside import set_aside
+from kin.runner.tree.removal import remove_folder
 from kin.store import locks
 from kin.store.project import find_repository
 
@@ -317,6 +318,13 @@ def test_a_forgotten_folder_that_cannot_be_saved_whole_stays(desk: Desk, monkeyp
     assert desk.tree.read("big") == "x" * 11
 
 
+def test_a_thousand_folders_within_each_other_are_removed(tmp_path: Path) -> None:
+    deep = "import os\nfor _ in range(1100):\n  os.mkdir('d'); os.chdir('d')"
+    subprocess.run([sys.executable, "-c", deep], cwd=tmp_path, check=True)
+    remove_folder(str(tmp_path / "d"))
+    assert not (tmp_path / "d").exists()
+
+
 def test_a_file_in_a_worktrees_place_is_put_aside(desk: Desk) -> None:
     shutil.rmtree(desk.path)
     desk.path.write_text("left\n")
@@ -597,6 +605,7 @@ import os, sys
 sys.path.insert(0, os.path.dirname(sys.argv[1]))
 from kin.model.settings import Settings
 from kin.runner.tree import salvage, worktree
+from kin.runner.tree.removal import remove_folder
 from kin.store.project import find_repository
 project, settings = find_repository(sys.argv[2], os.environ), Settings(key="KIN")
 made = worktree.ensure(project, settings, sys.argv[3], "r", sys.argv[4], os.environ)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from kin import git
-from kin.errors import Conflict, NotFound, Usage
+from kin.errors import Conflict, KinError, NotFound, Usage
 from kin.faults import point
 from kin.model import times
 from kin.model.ready import as_owed
@@ -62,6 +62,11 @@ def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, st
             point("approved.saved")
             try:
                 return finish(p)
+            except (KinError, OSError):  # nothing was merged: what was waited for still is
+                p.save(
+                    status=live.status, waiting=live.waiting, ended=live.ended, approved=live.live.approved, reason=live.reason
+                )
+                raise
             finally:
                 p.close()
 

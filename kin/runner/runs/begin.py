@@ -142,8 +142,8 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
     """What `kin run` answers without running: done, waiting for a person. Raises the error that says why it may not run."""
     task = plan.task
     waiting = live.waiting if live and live.status == RunStatus.waiting and not asked.restart else None
-    # Closed by hand beside a run that can go on; one that a kill left may be about to say so itself, or be taken back.
-    closed = live is None or live.status not in (RunStatus.running, RunStatus.completed)
+    # Also beside a run that could go on: it was closed by hand. One that a kill cut short in its move may be taken back.
+    closed = live is None or live.status != RunStatus.running
     if task.status == TaskStatus.done and closed:
         return Outcome(task.id, None, "done", 0, reason=f"{task.id} is already done")
     if plan.landed and live is None:

@@ -97,7 +97,10 @@ def complete(p: Passage, merge: str | None) -> Outcome:
     """The work is on the target: forget the live record, remove worktree and branch. Each step may be done again."""
     p.save(status=RunStatus.completed, merge=merge, waiting=None, reason="", ended=p.run.ended or written())
     point("completed.saved")
-    kept = retire(p.project, p.run)
+    try:
+        kept = retire(p.project, p.run)
+    except (KinError, OSError) as error:  # it is merged all the same, and the next recovery comes here again
+        kept = str(error)
     words = f"merged into {p.target.name} as {merge[:12]}" if merge else "done"
     if kept:
         p.say("note", text=kept)
