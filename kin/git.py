@@ -344,7 +344,20 @@ def worktrees(cwd: str) -> list[Worktree]:
                     fields.get("locked", ""),
                 )
             )
+    if found and not found[0].bare:
+        found[0] = found[0]._replace(path=_main_checkout(cwd, found[0].path))
     return found
+
+
+def _main_checkout(cwd: str, said: str) -> str:
+    """git calls the main checkout by its git folder, which lies elsewhere in a submodule and with `--separate-git-dir`."""
+    own = linked_gitdir(cwd)
+    if own is not None and common_of(own) == own:
+        return cwd
+    if not os.path.isdir(said) or os.path.lexists(os.path.join(said, ".git")):
+        return said
+    named = git(said, "config", "--get", "core.worktree", ok=(0, 1)).text
+    return os.path.realpath(os.path.join(said, named)) if named else said
 
 
 def checkouts_of(cwd: str, ref: str) -> list[str]:

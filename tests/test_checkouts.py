@@ -213,6 +213,26 @@ def test_target_that_is_checked_out_twice_waits_until_it_is_not(ready: Repo) -> 
 # ---- repositories that kin cannot work in
 
 
+@pytest.mark.parametrize("where", ["submodule", "separate"])
+def test_a_checkout_whose_git_folder_lies_elsewhere(ready: Repo, tmp_path: Path, where: str) -> None:
+    repo, gitdir = ready, tmp_path / "elsewhere"
+    if where == "separate":
+        ready.git("init", "-q", "--separate-git-dir", str(gitdir))
+    else:
+        Repo(tmp_path).git("init", "-q", "super")
+        outer = Repo(tmp_path / "super")
+        outer.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(ready.path), "inner")
+        repo, gitdir = Repo(outer.path / "inner"), outer.path / ".git/modules/inner"
+    repo.kin("run", "KIN-1")
+    done(repo)
+    repo.git("worktree", "add", "-q", str(tmp_path / "second"), "-b", "second")
+    repo.kin("undo", "KIN-1", "--base", "main", cwd=tmp_path / "second", exit=0 if where == "submodule" else 4)
+    if where == "separate":  # from there nobody can tell where main is checked out
+        repo.kin("undo", "KIN-1")
+    assert repo.read("f.txt") == "old\n" and status_of(repo) == "todo" and repo.status() == ""
+    assert not (gitdir / ".kin").exists() and not (gitdir / "f.txt").exists()
+
+
 def test_an_unborn_branch_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KIN_TRUST", "1")
     monkeypatch.setenv("KIN_ALLOW_WRITE", "1")

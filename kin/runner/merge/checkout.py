@@ -44,7 +44,7 @@ def find_checkout(project: Project, target: str) -> Checkout | Pending | None:
     if len(found) > 1:
         return Pending(f"{name} is checked out twice, in {found[0]} and {found[1]}; switch one of them to another branch")
     path = found[0]
-    if not os.path.isdir(path):
+    if not os.path.lexists(os.path.join(path, ".git")):
         return Pending(f"{name} is checked out in {path}, which is not there; bring it back or `git worktree remove` it")
     gitdir = project.gitdir if os.path.realpath(path) == project.root else os.path.realpath(git.git_dir(path))
     return _disturbed(path, gitdir) or Checkout(path, gitdir)
