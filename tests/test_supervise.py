@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -336,7 +337,7 @@ time.sleep(1000)
 """
 
 
-def start_runner(folder: Path, agent: str) -> "subprocess.Popen[bytes]":
+def start_runner(folder: Path, agent: str, *wraps: str) -> "subprocess.Popen[bytes]":
     """A process that runs one Python agent under a supervisor; the agent's argument is the file `pids`."""
     program = """
 import sys
@@ -350,8 +351,27 @@ with Cancel() as cancel, Supervisor(run=run, kids=kids, cancel=cancel, mask=str)
     ended = supervisor.run(argv, cwd="/", env={"KIN_RUN": run}, limits=Limits(60))
 print(ended.why, ended.exit, cancel.number)
 """
-    argv = [sys.executable, "-c", program, RUN, str(folder), agent]
+    argv = [*wraps, sys.executable, "-c", program, RUN, str(folder), agent]
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+ANOTHERS = """
+import os, subprocess, sys
+other = subprocess.Popen(["setpriv", "--reuid", "65534", "--clear-groups", "sleep", "1000"])
+while os.stat(f"/proc/{other.pid}").st_uid == 0: pass
+with open(sys.argv[1], "w") as pids:
+    pids.write(f"{other.pid}\\n")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user")
+def test_another_users_process_that_may_not_be_ended_does_not_hold_its_step_up(tmp_path: Path) -> None:
+    runner = start_runner(tmp_path, ANOTHERS, "setpriv", "--bounding-set", "-kill")
+    out, err = runner.communicate(timeout=30)
+    (pid,) = pids_in(tmp_path / "pids")
+    assert not is_dead(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert (out.decode(), err.decode()) == ("exited 0 0\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -107,13 +107,16 @@ class Supervisor:
         step = _Step(self._mask, limits, self._grace, log, on_line)
         try:
             self._send(([*self._before, *argv], cwd, dict(env), stdin or ""))
-            status, error, unasked = self._wait(step)
+            status, error, unasked, left = self._wait(step)
         except _Gone:
             return self._lost(step, process)
         except BaseException:
             self.close()
             raise
         self._drain(step)
+        if left:  # the next step's supervisor has nothing to do with it
+            self.close()
+            step.note(f"pid {', '.join(map(str, left))} cannot be ended: another user's?")
         if not reap.LINUX:
             reap.end_leftovers(self._kids.path, self._run)
         if error:
@@ -158,7 +161,7 @@ class Supervisor:
             self._selector.register(fd, selectors.EVENT_READ)
         return self._process
 
-    def _wait(self, step: "_Step") -> tuple[int, str, bool]:
+    def _wait(self, step: "_Step") -> tuple[int, str, bool, list[int]]:
         """Read and watch until the supervisor says that the step is gone, and give its answer. Raises _Gone."""
         watched = [self._cancel.fd, self._cancel.fd_at_once]
         for fd in watched:
@@ -243,7 +246,7 @@ class Supervisor:
         except (BrokenPipeError, ConnectionResetError, TimeoutError):
             raise _Gone from None
 
-    def _receive(self) -> tuple[int, str, bool]:
+    def _receive(self) -> tuple[int, str, bool, list[int]]:
         """The answer, which is short and comes in one piece."""
         try:
             raw = self._control.recv(65536)
@@ -251,7 +254,7 @@ class Supervisor:
             raw = b""
         if not raw:
             raise _Gone
-        answer: tuple[int, str, bool] = marshal.loads(raw[4:])
+        answer: tuple[int, str, bool, list[int]] = marshal.loads(raw[4:])
         return answer
 
     def _closed_within(self, seconds: float) -> bool:
@@ -302,6 +305,11 @@ class _Step:
         if self._on_line:
             for line in lines:
                 self._on_line(stream, line)
+
+    def note(self, text: str) -> None:
+        """What kin has to say in the step's log."""
+        if self._log:
+            self._log.note(text)
 
     def deadlines(self) -> list[tuple[float, str]]:
         """When which limit ends the step."""

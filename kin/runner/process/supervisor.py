@@ -7,8 +7,8 @@ imports next to nothing, so it is ready in some 15 ms and hard to break.
 
 CONTROL is a socket to the runner: messages are a 4-byte length and a marshalled value. The runner sends a step as a tuple
 (argv, cwd, environment, file for standard input or ""), or a signal's number for all that the step started; it is answered
-with (wait status, error, whether the agent ended before any such signal) once nothing of the step is alive. End of file means
-that the runner is dead: all is killed at once.
+with (wait status, error, whether the agent ended before any such signal, pids that KILL does not end) once nothing else of the
+step is alive. End of file means that the runner is dead: all is killed at once.
 OUT and ERR are the write ends of the pipes that the runner reads; KIDS is the run's kids lock, which agents inherit.
 
 macOS has neither subreaper nor /proc: the agent's process group is signalled, and kin.runner.process.reap looks for the rest.
@@ -29,6 +29,10 @@ STRAY_GRACE = 0.5
 """Seconds between TERM and KILL for what outlives its agent: enough for a background git to take its lock files along."""
 
 
+UNKILLABLE = 2.0
+"""Seconds after KILL in which what it could end is gone."""
+
+
 def main(control: int, out: int, err: int) -> None:
     """Do one step after the other until the runner is gone."""
     for fd in (control, out, err):  # KIDS alone is the agents' too
@@ -37,8 +41,8 @@ def main(control: int, out: int, err: int) -> None:
     while (order := receive(control)) is not None:
         if isinstance(order, tuple):  # a signal's number here is for a step that ended meanwhile
             agent, error = start(order, out, err)
-            status, unasked = see_off(agent, control, woken) if agent else (0, True)
-            send(control, (status, error, unasked))
+            status, unasked, left = see_off(agent, control, woken) if agent else (0, True, [])
+            send(control, (status, error, unasked, left))
 
 
 def become_reaper() -> int:
@@ -77,7 +81,7 @@ def read_exactly(fd: int, size: int) -> bytes:
     return got
 
 
-def send(control: int, message: tuple[int, str, bool]) -> None:
+def send(control: int, message: tuple[int, str, bool, list[int]]) -> None:
     """Answer the runner; if it is gone, the next receive says so."""
     body = marshal.dumps(message)
     try:
@@ -128,21 +132,25 @@ def find_program(name: str, env: dict[str, str]) -> str:
     return name
 
 
-def see_off(agent: int, control: int, woken: int) -> tuple[int, bool]:
-    """Wait until the agent and all that it started are gone; its wait status, and whether it ended before it was asked to."""
+def see_off(agent: int, control: int, woken: int) -> tuple[int, bool, list[int]]:
+    """Wait until the agent and all that it started are gone; its wait status, whether it ended before it was asked to, and
+    what of it cannot be ended: another user's, say, whom it reached by sudo.
+    """
     poller = select.poll()
     poller.register(control, select.POLLIN)
     poller.register(woken, select.POLLIN)
     status, unasked, strays_until, killing = None, True, 0.0, False
     while True:
-        waits = bool(strays_until) and not killing
-        ready = {fd for fd, _ in poller.poll(max(0.0, strays_until - time.monotonic()) * 1000 + 1 if waits else None)}
+        until = strays_until + UNKILLABLE if killing else strays_until
+        ready = {fd for fd, _ in poller.poll(max(0.0, until - time.monotonic()) * 1000 + 1 if strays_until else None)}
         if woken in ready:
             os.read(woken, 4096)  # before the children are looked at: one that dies afterwards wakes us again
         found, left = reap(agent)  # before an order is followed: what ended by itself in the same moment is finished work
         status = found if status is None else status
         if not left:
-            return status or 0, unasked
+            return status or 0, unasked, []
+        if strays_until and time.monotonic() >= strays_until + UNKILLABLE:
+            return status or 0, unasked, children(os.getpid())
         if control in ready:
             order = receive(control)
             unasked &= status is not None
