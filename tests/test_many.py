@@ -256,6 +256,14 @@ def test_a_detached_run_comes_back_with_its_id_and_outlives_its_caller(project: 
     wait_for(lambda: len(project.git("worktree", "list").splitlines()) == 1)
 
 
+def test_a_detached_run_that_cannot_have_a_log_says_so_to_its_caller(project: Repo) -> None:
+    add(project)
+    project.write(".git/kin/logs", "a file")
+    (outcome,) = outcomes(project, "--detach", "KIN-1", exit=7)
+    assert outcome["run"] is None and "kin/logs" in str(outcome["reason"])
+    assert status_of(project) == "todo"
+
+
 def test_a_detached_run_finds_the_sessions_ssh_agent(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     add(project, 1, "echo $SSH_AUTH_SOCK > agent.txt")

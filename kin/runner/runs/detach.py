@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from kin.errors import KinError
+from kin.errors import Invalid, KinError
 from kin.runner.process.events import Event
 from kin.runner.process.signals import ASKING, Cancel
 from kin.runner.runs.begin import Asked
@@ -67,7 +67,12 @@ def _leave(
         os.setsid()
         if os.fork():
             os._exit(0)  # so that it can never get a terminal again, and init collects it
-        _close_streams(project, tell)
+        try:
+            _close_streams(project, tell)
+        except OSError as error:
+            said = Outcome(ids[0], None, "unknown", Invalid.exit, reason=f"{error.filename}: {error.strerror}")
+            os.write(tell, json.dumps(list(said)).encode() + b"\n")
+            os._exit(0)
         for number in ASKING:
             signal.signal(number, signal.SIG_DFL)
         _run(project, ids, asked, {**environ, **_ssh_agent(environ), "KIN_NONINTERACTIVE": "1"}, tell, allow)
