@@ -1,17 +1,14 @@
 """What all tests share: real git repositories in temporary folders, an environment without the person's own settings."""
 
-import atexit
-import functools
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import zygote
+import python
 
 if TYPE_CHECKING:
     from firm import Firm
@@ -53,14 +50,6 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     return env
-
-
-@functools.cache
-def _loaded() -> zygote.Zygote:
-    """The one of this worker, made when it is first needed."""
-    made = zygote.Zygote()
-    atexit.register(made.close)
-    return made
 
 
 class Repo:
@@ -106,16 +95,15 @@ class Repo:
     ) -> subprocess.CompletedProcess[str]:
         """Run kin as a process of its own; `exit` is the code that must come back (None: any)."""
         full = dict(os.environ) | (env or {})
-        where, limit = str(cwd or self.path), 100
-        if os.environ.get("FRESH_KIN") or any(name.startswith(zygote.FRESH) for name in env or {}):
-            argv = [sys.executable, "-m", "kin", *arguments]
-            done = subprocess.run(argv, cwd=where, env=full, capture_output=True, text=True, input=input, timeout=limit)
-        else:
-            done = _loaded().run(arguments, cwd=where, env=full, input=input, timeout=limit)
+        done = python.run(["-m", "kin", *arguments], cwd=cwd or self.path, env=full, input=input)
         said = f"kin {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, said
         assert exit is None or done.returncode == exit, said
         return done
+
+    def start(self, *words: str, **how: Any) -> "subprocess.Popen[Any]":
+        """kin as a process that goes on while the test does; `how` is what subprocess is told beside the words."""
+        return python.start(["-m", "kin", *words], cwd=self.path, **how)
 
 
 @pytest.fixture(scope="session")

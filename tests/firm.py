@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ class Firm:
     def start(self, *words: str) -> "subprocess.Popen[bytes]":
         """kin as a process that goes on while the test does."""
         env = dict(os.environ) | self.env
-        return subprocess.Popen([sys.executable, "-m", "kin", *words], cwd=self.project.path, env=env, stdin=subprocess.DEVNULL)
+        return self.project.start(*words, env=env, stdin=subprocess.DEVNULL)
 
     def run(self, *words: str, exit: int | None = 0, **env: str) -> dict[str, Any]:
         """The outcome of the one pipeline that `kin WORDS` runs."""

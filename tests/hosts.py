@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import python
 import yaml
 from conftest import Repo
 
@@ -226,11 +227,10 @@ def _filled(text: Any, values: Mapping[str, str]) -> str:
     return re.sub(r"\$\{\{ (.*?) \}\}", lambda m: next((values[w] for w in m[1].split(" || ") if values.get(w)), ""), str(text))
 
 
-def path_with_kin(folder: Path) -> str:
-    """A PATH on which `kin` is the one under test."""
+def path_with_kin(folder: Path, *, fresh: bool = False) -> str:
+    """A PATH on which `kin` is the one under test; `fresh`: an interpreter of its own, which looks for modules as usual."""
     folder.mkdir(exist_ok=True)
-    (folder / "kin").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m kin "$@"\n')
-    (folder / "kin").chmod(0o755)
+    python.stand_in(folder / "kin", "-m", "kin", fresh=fresh)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"
 
 

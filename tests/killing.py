@@ -3,9 +3,9 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
+import python
 from conftest import Repo, task_text
 
 STEPS = """
@@ -93,18 +93,7 @@ def processes(repo: Repo) -> list[str]:
 
 def killed(repo: Repo, *command: str, point: str, group: bool = False) -> int:
     """Run kin with a kill point in a session of its own; the exit code (-9: it was killed)."""
-    import sys
-
     env = dict(os.environ) | {"KIN_FAULT": point} | ({"KIN_FAULT_GROUP": "1"} if group else {})
-    done = subprocess.run(
-        [sys.executable, "-m", "kin", *command],
-        cwd=repo.path,
-        env=env,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        timeout=60,
-    )
+    done = python.run(["-m", "kin", *command], cwd=repo.path, env=env, start_new_session=True)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode

@@ -3,8 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+import python
 
 from kin.runner.merge.build import Built, build_merge
 from kin.store.project import Project, find
@@ -91,13 +92,6 @@ def run_killed(
 
     Its return code: negative if it was killed.
     """
-    argv = [
-        sys.executable,
-        str(Path(__file__).with_name("mover.py")),
-        what,
-        json.dumps(made),
-        "everything" if everything else "",
-    ]
+    words = [str(Path(__file__).with_name("mover.py")), what, json.dumps(made), "everything" if everything else ""]
     env = dict(os.environ) | environ | ({"KIN_FAULT": fault} if fault else {})
-    env |= {"PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.run(argv, cwd=repo.path, env=env, start_new_session=True, timeout=60).returncode
+    return python.run(words, cwd=repo.path, env=env, start_new_session=True).returncode

@@ -3,8 +3,6 @@
 import json
 import os
 import pty
-import subprocess
-import sys
 import termios
 from pathlib import Path
 from typing import Any
@@ -115,9 +113,7 @@ def test_a_conversation_at_a_terminal_asks_before_it_writes(company: Company) ->
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     env = dict(os.environ) | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"}
-    talk = subprocess.Popen(
-        [sys.executable, "-m", "kin", "chat"], cwd=company.repo.path, env=env, stdin=theirs, stdout=theirs, stderr=theirs
-    )
+    talk = company.repo.start("chat", env=env, stdin=theirs, stdout=theirs, stderr=theirs)
     os.close(theirs)
     seen = b""
 

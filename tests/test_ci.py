@@ -228,7 +228,7 @@ def forked(project: Repo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tu
     project.git("clone", "-q", "--bare", str(project.path), str(path))
     for name, value in GITHUB.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PATH", path_with_kin(tmp_path / "bin"))
+    monkeypatch.setenv("PATH", path_with_kin(tmp_path / "bin", fresh=True))
     # what a runner's own settings and an earlier `npm install` give to files of the tree to say
     job = Remote(path).job("job", "head")
     job.git("config", "core.hooksPath", ".githooks")

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -127,8 +126,7 @@ def test_log_follows_a_run_to_its_end(project: Repo) -> None:
     put(project, 1)
     log(project, "1-developer", "first")
     with claimed(project):
-        argv = [sys.executable, "-m", "kin", "log", "-f", "1", "--raw"]
-        reader = subprocess.Popen(argv, cwd=project.path, stdout=subprocess.PIPE, text=True)
+        reader = project.start("log", "-f", "1", "--raw", stdout=subprocess.PIPE, text=True)
         assert reader.stdout is not None and reader.stdout.readline() == "first\n"
         log(project, "2-tester", "second", at=1_795_000_002.0)
         assert reader.stdout.readline() == "second\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from hosts import path_with_kin
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
@@ -50,13 +51,14 @@ def steps(page: Path) -> list[Step]:
     return [step for step in found if not step.command.startswith(INSTALLS)]
 
 
-def shell(commands: list[str], folder: Path) -> list[tuple[str, int]]:
-    """Run commands in one shell; what each printed on both streams, and its exit code."""
+def shell(commands: list[str], folder: Path, *, installed: bool = False) -> list[tuple[str, int]]:
+    """Run commands in one shell, `installed`: with the kin beside Python; what each printed on both streams, its exit code."""
     mark = "==kin-docs=="
     script = "".join(f"{command}\nprintf '\\n{mark}%s\\n' $?\n" for command in commands)
     (folder / ".script").write_text(script)
     (work := folder / "work").mkdir()
-    env = dict(os.environ) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "100"}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}" if installed else path_with_kin(folder / "bin")
+    env = dict(os.environ) | {"PATH": path, "COLUMNS": "100"}
     done = subprocess.run(
         ["bash", str(folder / ".script")],
         cwd=work,
@@ -87,7 +89,7 @@ def missing(shown: list[str], said: str) -> list[str]:
 @pytest.mark.parametrize("page", [p for p in PAGES if steps(p)], ids=lambda page: page.stem)
 def test_the_commands_of_a_page_run_and_print_what_it_shows(page: Path, tmp_path: Path) -> None:
     wanted = steps(page)
-    ran = shell([step.command for step in wanted], tmp_path)
+    ran = shell([step.command for step in wanted], tmp_path, installed=page.stem == "README")
     for step, (said, code) in zip(wanted, ran, strict=True):
         assert code == step.exit, f"$ {step.command}\nexit {code}, not {step.exit}\n{said}"
         assert not missing(step.shown, said), f"$ {step.command}\ndid not print {missing(step.shown, said)}, but\n{said}"

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import zlib
 from pathlib import Path
@@ -107,7 +106,7 @@ def test_a_merge_driver_that_this_clone_lacks_is_named(project: Repo) -> None:
 
 def test_a_run_whose_process_was_killed_is_found_and_mended(project: Repo) -> None:
     project.kin("add", "One", "--run", "echo started; exec sleep 100")
-    runner = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1"], cwd=project.path, stdout=subprocess.DEVNULL)
+    runner = project.start("run", "KIN-1", stdout=subprocess.DEVNULL)
     wait_for(lambda: "started" in project.kin("log", "KIN-1", exit=None).stdout)
     assert findings(doctor(project)) == []
     os.kill(runner.pid, signal.SIGKILL)

@@ -6,8 +6,6 @@ A sample of all points runs here; bench/kill_points.py runs every one.
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -75,7 +73,7 @@ def test_an_approval_that_is_interrupted_goes_on(project: Repo, tmp_path: Path, 
     gate = json.dumps(f"test -e {tmp_path}/go || {{ touch {tmp_path}/up; exec cat {tmp_path}/nothing; }}")
     project.write(".kin/kin.yaml", f"format: 1\n\nkey: KIN\n\nmode: review\n\ngates:\n  - {gate}\n")
     project.commit("another gate")
-    approval = subprocess.Popen([sys.executable, "-m", "kin", "approve", "KIN-1"], cwd=project.path)
+    approval = project.start("approve", "KIN-1")
     wait_for((tmp_path / "up").exists)
     approval.send_signal(signal.SIGINT)
     assert approval.wait(20) == 130

@@ -22,10 +22,8 @@ def listed(*ids: str) -> str:
 
 
 def started(project: Repo, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "kin", *words],
-        cwd=project.path,
-        env=dict(os.environ),
+    return project.start(
+        *words,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

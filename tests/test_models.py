@@ -6,7 +6,6 @@ The clients are shell scripts that print recorded lines; what the real ones do i
 import json
 import os
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -411,7 +410,7 @@ def test_two_runs_never_keep_the_same_money_of_a_day(company: Company) -> None:
     os.mkfifo(go)
     company.answers("claude", f"echo a > a.txt; touch {up}; cat {go}; {done}", f"echo b > b.txt; {done}")
     company.repo.write(".kin/tasks/KIN-2.yaml", task_text("KIN-2", pipeline="quick"))
-    first = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1"], cwd=company.repo.path, stdout=subprocess.DEVNULL)
+    first = company.repo.start("run", "KIN-1", stdout=subprocess.DEVNULL)
     wait_for(up.exists)
     outcome = company.run("KIN-2", exit=5)
     assert "the day's 1 USD are used up, with what other runs keep" in outcome["reason"]

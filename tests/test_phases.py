@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,7 @@ def test_a_start_that_meets_no_free_slot_leaves_everything_as_it_was(phased: Rep
         text = f"id: {one}\ntitle: t\nstatus: todo\npipeline:\n  - run: touch {tmp_path}/{one}; cat {tmp_path}/hold\n"
         phased.write(f".kin/tasks/{one}.yaml", text)
     phased.commit("five that hold all slots")
-    runs = subprocess.Popen([sys.executable, "-m", "kin", "run", *busy], cwd=phased.path, stdout=subprocess.DEVNULL)
+    runs = phased.start("run", *busy, stdout=subprocess.DEVNULL)
     wait_for(lambda: all((tmp_path / one).exists() for one in busy))
     files = {p: p.stat().st_mtime_ns for p in (phased.path / ".kin").rglob("*")}
     assert "all 5 slots are taken" in phased.kin("phase", "start", "research", exit=6).stderr

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -216,7 +215,7 @@ def test_of_two_jobs_with_the_same_task_one_does_it_and_the_other_says_whose_it_
     os.mkfifo(go)
     steps = STEPS.format(json.dumps(f"read x < {go}; touch a.txt"), json.dumps("touch b.txt"))
     job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
-    first = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1", "--push"], cwd=job.path, stdout=subprocess.DEVNULL)
+    first = job.start("run", "KIN-1", "--push", stdout=subprocess.DEVNULL)
     wait_for(lambda: "refs/kin/claims/KIN-1" in remote.kins())
     said = remote.job("second").kin("run", "KIN-1", "--push", exit=6).stderr
     assert "https://ci.example/7" in said
@@ -246,7 +245,7 @@ def test_a_job_that_is_stopped_gives_its_task_back(remote: Remote) -> None:
     job = remote.job("job")
     slow = STEPS.format(json.dumps("echo 1 > one.txt"), json.dumps("test -e go || exec tail -f /dev/null; touch b"))
     job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=slow))
-    process = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1", "--push"], cwd=job.path, stdout=subprocess.DEVNULL)
+    process = job.start("run", "KIN-1", "--push", stdout=subprocess.DEVNULL)
     wait_for(lambda: "refs/kin/runs/KIN-1" in remote.kins())
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 143
@@ -260,8 +259,7 @@ def test_a_stopped_job_without_the_right_to_push_hands_over_what_it_had_finished
     job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
     job.commit("another way")
     job.git("push", "-q", "origin", "HEAD:main")
-    words = [sys.executable, "-m", "kin", "run", "KIN-1", "--bundle", str(tmp_path / "b")]
-    process = subprocess.Popen(words, cwd=job.path, stdout=subprocess.PIPE, text=True)
+    process = job.start("run", "KIN-1", "--bundle", str(tmp_path / "b"), stdout=subprocess.PIPE, text=True)
     assert process.stdout
     wait_for(lambda: "2-developer: test" in str(process.stdout and process.stdout.readline()))
     process.send_signal(signal.SIGTERM)
@@ -315,7 +313,7 @@ def test_a_job_that_lost_its_claim_stops_and_pushes_nothing(remote: Remote) -> N
     steps = STEPS.format(json.dumps(f"read x < {go}; touch a.txt"), json.dumps("touch b.txt"))
     job.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=steps))
     before = remote.tip("main")
-    first = subprocess.Popen([sys.executable, "-m", "kin", "run", "KIN-1", "--push"], cwd=job.path, stdout=subprocess.PIPE)
+    first = job.start("run", "KIN-1", "--push", stdout=subprocess.PIPE)
     wait_for(lambda: "refs/kin/claims/KIN-1" in remote.kins())
     other = remote.git("commit-tree", "-m", "another's\n\nKin-Until: 2099-01-01T00:00:00Z", "main^{tree}")
     remote.git("update-ref", "refs/kin/claims/KIN-1", other)

@@ -3,8 +3,6 @@
 import json
 import os
 import pty
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +65,7 @@ def test_the_settings_on_the_target_are_shown_too_when_another_branch_is_checked
 @pytest.mark.parametrize(("answer", "exit"), [("y", 0), ("n", 3), ("", 3)])
 def test_at_a_terminal_it_asks(clone: Repo, answer: str, exit: int) -> None:
     parent, child = pty.openpty()
-    kin = subprocess.Popen([sys.executable, "-m", "kin", "trust"], cwd=clone.path, stdin=child, stdout=child, stderr=child)
+    kin = clone.start("trust", stdin=child, stdout=child, stderr=child)
     os.close(child)
     said = b""
 

@@ -22,10 +22,13 @@ class Watching:
 
     def __init__(self, repo: Repo, *words: str, command: tuple[str, ...] = ()) -> None:
         self.told: list[dict[str, Any]] = []
-        argv = [*command, sys.executable, "-m", "kin", "watch", "--jsonl", *words]
-        self.process = subprocess.Popen(
-            argv, cwd=repo.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-        )
+        words = ("watch", "--jsonl", *words)
+        how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        if command:
+            argv = [*command, sys.executable, "-m", "kin", *words]
+            self.process = subprocess.Popen(argv, cwd=repo.path, **how)
+        else:
+            self.process = repo.start(*words, **how)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.wait("watching")

@@ -1,145 +1,139 @@
-"""A kin that is loaded once and forks for each call: a process of its own every time, without its 150 ms of imports.
+"""A Python that has loaded kin and forks for each call: a process of its own every time, without 150 ms of imports.
 
-Most of a short test was Python importing the same modules again. What a fresh interpreter alone shows (imports, encodings,
-faults armed at the start) is started afresh; `FRESH_KIN=1` starts every call so.
+Most of a short test was Python importing the same modules again.
+
+A caller connects to the loaded process's socket, hands over three streams and what to run, and is told the new process's pid
+and, once that has ended, its exit code. Run as `zygote.py SOCKET WORDS`, this file calls for a shell.
 """
 
-import contextlib
-import importlib
-import io
-import json
+import marshal
 import os
-import pkgutil
 import signal
 import socket
-import subprocess
 import sys
-import threading
-import time
-from collections.abc import Sequence
-
-FRESH = ("PYTHON", "KIN_FAULT", "LC_", "LANG", "_KIN")
-"""How variables begin that an interpreter or kin reads when it starts."""
+from collections.abc import Mapping, Sequence
 
 
-class Zygote:
-    """The loaded process, and how to have a call of kin forked from it."""
-
-    def __init__(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket = ours
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, os.path.abspath(__file__), str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-
-    def close(self) -> None:
-        """End it; calls that are under way go on."""
-        self._socket.close()
-        self._process.wait()
-
-    def run(
-        self, words: Sequence[str], *, cwd: str, env: dict[str, str], input: str, timeout: float
-    ) -> subprocess.CompletedProcess[str]:
-        """What `subprocess.run` returns for `python -m kin WORDS`."""
-        pipes = [os.pipe() for _ in range(3)]
-        (stdin, to_stdin), (from_stdout, stdout), (from_stderr, stderr) = pipes
-        answer, theirs = socket.socketpair()
-        what = json.dumps({"words": list(words), "cwd": cwd, "env": env}).encode("utf-8", "surrogateescape")
-        request = os.memfd_create("request")
-        os.pwrite(request, what, 0)
-        socket.send_fds(self._socket, [b"kin"], [request, theirs.fileno(), stdin, stdout, stderr])
-        for fd in (request, stdin, stdout, stderr):
-            os.close(fd)
-        theirs.close()
-        said: dict[int, bytes] = {}
-        readers = [threading.Thread(target=_drain, args=(fd, said), daemon=True) for fd in (from_stdout, from_stderr)]
-        for reader in readers:
-            reader.start()
-        with contextlib.suppress(BrokenPipeError), open(to_stdin, "wb") as file:
-            file.write(input.encode())
-        deadline = time.monotonic() + timeout
-        for reader in readers:
-            reader.join(max(0.0, deadline - time.monotonic()))
-        answer.settimeout(max(0.1, deadline - time.monotonic()))
-        with answer:
-            code = answer.recv(16)
-        if any(reader.is_alive() for reader in readers):
-            raise subprocess.TimeoutExpired(["kin", *words], timeout)
-        out, err = (said[fd].decode().replace("\r\n", "\n") for fd in (from_stdout, from_stderr))
-        return subprocess.CompletedProcess(["kin", *words], int(code), out, err)
+def ask(
+    answer: socket.socket, words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[int], session: bool
+) -> int:
+    """Have `python WORDS` forked with these streams, in a session of its own if wished; its pid."""
+    request = marshal.dumps((list(words), cwd, dict(env), session))
+    socket.send_fds(answer, [len(request).to_bytes(4, "big")], list(streams))
+    answer.sendall(request)
+    return int.from_bytes(answer.recv(4), "big")
 
 
-def _drain(fd: int, said: dict[int, bytes]) -> None:
-    with open(fd, "rb") as file:
-        said[fd] = file.read()
+def serve(listener: socket.socket) -> None:
+    """Fork for each that calls, and tell how it ended, until standard input does."""
+    import selectors
+
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    woken, wake = socket.socketpair()
+    wake.setblocking(False)
+    woken.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+    living: dict[int, socket.socket] = {}
+    with selectors.DefaultSelector() as selector:
+        for readable in (0, listener, woken):
+            selector.register(readable, selectors.EVENT_READ)
+        while 0 not in (ready := {key.fileobj for key, _ in selector.select()}):
+            if woken in ready:
+                woken.recv(4096)
+                reap(living)
+            if listener in ready:
+                answer, _ = listener.accept()
+                pid = os.fork()
+                if pid == 0:
+                    become(answer)
+                living[pid] = answer
+                tell(answer, pid.to_bytes(4, "big"))
 
 
-def _serve(requests: socket.socket) -> None:
-    """Fork for each request one process that forks kin, waits for it and tells how it ended."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    while True:
-        words, fds, _, _ = socket.recv_fds(requests, 16, 5)
-        if not words:
+def reap(living: dict[int, socket.socket]) -> None:
+    """Tell those whose processes have ended."""
+    while living:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
             return
-        if os.fork() == 0:
-            requests.close()
-            _handle(*fds)
-        for fd in fds:
-            os.close(fd)
+        with living.pop(pid) as answer:
+            tell(answer, b"%d" % os.waitstatus_to_exitcode(status))
 
 
-def _handle(request: int, answer: int, *streams: int) -> None:
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    asked = json.loads(os.pread(request, os.fstat(request).st_size, 0).decode("utf-8", "surrogateescape"))
-    os.close(request)
-    child = os.fork()
-    if child == 0:
-        os.close(answer)
-        _become_kin(asked, streams)
-    for fd in streams:
-        os.close(fd)
-    _, status = os.waitpid(child, 0)
-    os.write(answer, str(os.waitstatus_to_exitcode(status)).encode())
-    os._exit(0)
-
-
-def _become_kin(asked: dict[str, object], streams: Sequence[int]) -> None:
-    """This process as `python -m kin` is a moment after its imports."""
-    for number, fd in enumerate(streams):
-        os.dup2(fd, number)
-        os.close(fd)
-    os.chdir(str(asked["cwd"]))
-    os.environ.clear()
-    os.environ.update(asked["env"])  # type: ignore[call-overload]
-    time.tzset()
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
-    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8")
-    sys.stderr = io.TextIOWrapper(
-        open(2, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
-    from kin.cli.main import main
-
-    sys.argv = ["kin", *asked["words"]]  # type: ignore[misc]
+def tell(answer: socket.socket, what: bytes) -> None:
     try:
-        main()
+        answer.sendall(what)
+    except OSError:  # who asked is gone
+        return
+
+
+def become(answer: socket.socket) -> None:
+    """This process as `python WORDS` is a moment after its imports."""
+    code = 1
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        head, streams, _, _ = socket.recv_fds(answer, 4, 3)
+        words, cwd, env, session = marshal.loads(answer.recv(int.from_bytes(head, "big"), socket.MSG_WAITALL))
+        for number, fd in enumerate(streams):
+            os.dup2(fd, number)
+        os.closerange(3, 1024)
+        if session:
+            os.setsid()
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(env)
+        code = run(words)
     except SystemExit as end:
-        code = end.code
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         import traceback
 
         traceback.print_exc()
-        code = 1
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(code if isinstance(code, int) else 0)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                continue
+        os._exit(code)
 
 
-def _load() -> None:
+def run(words: Sequence[str]) -> int:
+    """Do what the interpreter does for `-m kin WORDS`, `-c TEXT WORDS` or `FILE WORDS`."""
+    import io
+    import runpy
+    import time
+
+    time.tzset()
+    sys.stdin = open(0, encoding="utf-8", closefd=False)
+    sys.stdout = io.TextIOWrapper(open(1, "wb", closefd=False), encoding="utf-8", line_buffering=os.isatty(1))
+    sys.stderr = io.TextIOWrapper(
+        open(2, "wb", closefd=False), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+    if words[0] == "-m":
+        sys.argv = list(words[1:])
+        if words[1] == "kin":
+            from kin.cli.main import main
+
+            return main()
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    elif words[0] == "-c":
+        sys.argv = ["-c", *words[2:]]
+        exec(compile(words[1], "<string>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = list(words)
+        sys.path[0] = os.path.dirname(os.path.abspath(words[0]))
+        runpy.run_path(words[0], run_name="__main__")
+    return 0
+
+
+def load() -> None:
     """Import all of kin, and what its models and long commands need."""
+    import gc
+    import importlib
+    import pkgutil
+
     import kin
 
     for module in pkgutil.walk_packages(kin.__path__, "kin."):
@@ -147,8 +141,24 @@ def _load() -> None:
             importlib.import_module(module.name)
     for name in ("rich.live", "rich.console", "rich.text", "watchdog.observers", "ruamel.yaml", "filelock", "difflib"):
         importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is loaded is shared with every fork: looking for garbage in it would copy its pages
+
+
+def call(path: str, words: Sequence[str]) -> int:
+    """Stand in for `python WORDS` in a shell: its streams, and its exit code."""
+    with socket.socket(socket.AF_UNIX) as answer:
+        answer.connect(path)
+        ask(answer, words, os.getcwd(), os.environ, (0, 1, 2), False)
+        return int(answer.recv(16))
 
 
 if __name__ == "__main__":
-    _load()
-    _serve(socket.socket(fileno=int(sys.argv[1])))
+    if sys.argv[1].isdigit():
+        load()
+        serve(socket.socket(fileno=int(sys.argv[1])))
+    else:
+        code = call(sys.argv[1], sys.argv[2:])
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        sys.exit(code)
