@@ -186,16 +186,16 @@ def _is_kins(gitdir: str | None) -> bool:
 
 
 def _hooks(cwd: str, env: Mapping[str, str]) -> tuple[str, ...]:
-    """In a worktree that kin made, a relative `core.hooksPath` (husky's, say) means the checkout's hooks: a step may write
-    files under that name there, and kin's own git would run them outside of whatever kept the step in."""
+    """In a worktree that kin made, a relative `core.hooksPath` (husky's, say) means no hooks: a step may write files under
+    that name there, and kin's own git would run them outside of whatever kept the step in. Nor are the main checkout's
+    meant: in a job about a pull request they are a stranger's."""
     named = env.get("GIT_DIR") if "GIT_WORK_TREE" in env else None  # files of a worktree that lost its `.git`, say
     gitdir = named or linked_gitdir(cwd)
     if gitdir is None or not (named or _is_kins(gitdir)):
         return ()
     common = common_of(gitdir)
     chosen = _hooks_path(common, os.stat(os.path.join(common, "config")).st_mtime_ns)
-    main = os.path.dirname(common) if os.path.basename(common) == ".git" else common
-    return ("-c", f"core.hooksPath={os.path.join(main, chosen)}") if chosen else ()
+    return ("-c", f"core.hooksPath={os.devnull}") if chosen and not os.path.isabs(chosen) else ()
 
 
 @lru_cache(maxsize=4)

@@ -531,16 +531,21 @@ def test_no_git_of_kins_reads_the_settings_of_a_repository_that_a_step_put_in_a_
     assert not ran.exists()
 
 
-def test_hooks_that_a_step_writes_are_not_run_by_kins_own_git_and_the_checkouts_are(desk: Desk, tmp_path: Path) -> None:
+def test_hooks_that_a_step_writes_are_not_run_by_kins_own_git_and_those_elsewhere_are(desk: Desk, tmp_path: Path) -> None:
     ran, asked = tmp_path / "ran", tmp_path / "asked"
-    desk.repo.git("config", "core.hooksPath", ".husky")
     for name in ("post-index-change", "reference-transaction", "post-checkout"):
         for tree, mark in ((desk.tree, ran), (desk.repo, asked)):
             tree.write(f".husky/{name}", f"#!/bin/sh\ntouch {mark}\n").chmod(0o755)
+    desk.repo.git("config", "core.hooksPath", ".husky")
+    asked.unlink(missing_ok=True)
     desk.tree.write("src/a", "changed\n")
     assert desk.salvage().complete
     before = desk.look()
     assert desk.commit(before) is not None
+    desk.reset(desk.base)
+    assert not ran.exists() and not asked.exists()
+    desk.repo.git("config", "core.hooksPath", str(desk.repo.path / ".husky"))
+    desk.tree.write("src/a", "changed\n")
     desk.reset(desk.base)
     assert asked.exists() and not ran.exists()
 
