@@ -39,17 +39,20 @@ def _environment(home: Path) -> dict[str, str]:
     return env
 
 
-@pytest.fixture(autouse=True)
-def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Every test runs with a home, a git configuration and a locale of its own."""
-    home = tmp_path / "home"
+def _live_in(home: Path, patch: pytest.MonkeyPatch) -> dict[str, str]:
     home.mkdir()
     env = _environment(home)
     for name in set(os.environ) - set(env) - {"PYTEST_CURRENT_TEST"}:
-        monkeypatch.delenv(name)
+        patch.delenv(name)
     for name, value in env.items():
-        monkeypatch.setenv(name, value)
+        patch.setenv(name, value)
     return env
+
+
+@pytest.fixture(autouse=True)
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Every test runs with a home, a git configuration and a locale of its own."""
+    return _live_in(tmp_path / "home", monkeypatch)
 
 
 class Repo:
@@ -82,7 +85,10 @@ class Repo:
             self.write(name.replace("__", "/"), text)
         self.git("add", "-A")
         self.git("commit", "-q", "--allow-empty", "-m", message)
-        return self.git("rev-parse", "HEAD")
+        try:
+            return self.read(f".git/{self.read('.git/HEAD').removeprefix('ref: ').strip()}").strip()
+        except OSError:  # no branch of the first worktree, or refs in tables
+            return self.tip()
 
     def tip(self, ref: str = "HEAD") -> str:
         return self.git("rev-parse", ref)
@@ -108,19 +114,18 @@ class Repo:
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one commit; tests copy it, which is cheaper than making one."""
+    """Repositories that tests copy, which is cheaper than making them: `repo`, and `project` with a committed `.kin/`."""
     base = tmp_path_factory.mktemp("template")
-    home = base / "home"
-    home.mkdir()
-    repo = base / "repo"
-    repo.mkdir()
-    env = _environment(home)
-    run = lambda *a: subprocess.run(["git", *a], cwd=repo, env=env, check=True, capture_output=True)  # noqa: E731
-    run("init", "-q", "--template=", "-b", "main")
-    (repo / "README.md").write_text("A project\n")
-    run("add", "-A")
-    run("commit", "-q", "-m", "first")
-    return repo
+    with pytest.MonkeyPatch.context() as patch:
+        _live_in(base / "home", patch)
+        repo = Repo(base / "repo")
+        repo.path.mkdir()
+        repo.git("init", "-q", "--template=", "-b", "main")
+        repo.commit("first", **{"README.md": "A project\n"})
+        shutil.copytree(repo.path, base / "project", symlinks=True)
+        files = {".kin__kin.yaml": KIN_YAML, ".kin__.gitattributes": "* text eol=lf\n"}
+        Repo(base / "project").commit("kin", **files)
+    return base
 
 
 @pytest.fixture
@@ -128,7 +133,7 @@ def make_repo(template: Path, tmp_path: Path) -> Callable[[str], Repo]:
     """Make a repository with one commit under a name of the test's choice."""
 
     def make(name: str = "repo") -> Repo:
-        shutil.copytree(template, tmp_path / name, symlinks=True)
+        shutil.copytree(template / "repo", tmp_path / name, symlinks=True)
         return Repo(tmp_path / name)
 
     return make
@@ -147,14 +152,14 @@ KIN_YAML = "format: 1\n\nkey: KIN\n\nmode: auto\n"
 
 
 @pytest.fixture
-def project(repo: Repo) -> Repo:
+def project(template: Path, tmp_path: Path) -> Repo:
     """A repository with a committed `.kin/` (key KIN, mode auto, no gates) that is trusted and has leave to write."""
-    repo.write(".kin/kin.yaml", KIN_YAML)
-    repo.write(".kin/.gitattributes", "* text eol=lf\n")
-    repo.commit("kin")
+    shutil.copytree(template / "project", tmp_path / "repo", symlinks=True)
     os.environ["KIN_TRUST"] = "1"
     os.environ["KIN_ALLOW_WRITE"] = "1"
-    return repo
+    copy = Repo(tmp_path / "repo")
+    copy.git("update-index", "-q", "--refresh")
+    return copy
 
 
 @pytest.fixture(params=["claude", "codex"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Repo, wait_for
-from killing import copy, is_over, killed, make, passages, points
+from killing import copy, is_over, killed, make, passages, points, processes
 
 
 @pytest.mark.parametrize("part", range(4))
@@ -21,7 +21,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_next(project: Repo, part: int)
     for n in range(1 + part, total + 1, 16):
         repo = copy(project, f"killed-{n}")
         assert killed(repo, "run", "KIN-1", point=f"#{n}", group=n % 2 == 0) == -9
-        wait_for(lambda repo=repo: not [w for w in is_over(repo) if w.startswith("process")])
+        wait_for(lambda repo=repo: not processes(repo))
         repo.kin("run", "KIN-1", exit=0)
         assert is_over(repo) == [], f"point {n}"
         seen = passages(repo)

@@ -13,6 +13,10 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+LATE = ["rich.live", "rich.console", "rich.text", "watchdog.observers", "ruamel.yaml", "filelock", "difflib"]
+LATE += ["platformdirs.unix", "encodings.ascii"]
+"""What kin imports where it is used."""
+
 
 def ask(
     answer: socket.socket, words: Sequence[str], cwd: str, env: Mapping[str, str], streams: Sequence[int], session: bool
@@ -134,13 +138,19 @@ def load() -> None:
     import importlib
     import pkgutil
 
+    import pydantic
+
     import kin
 
     for module in pkgutil.walk_packages(kin.__path__, "kin."):
         if module.name not in ("kin.__main__", "kin.runner.process.supervisor"):
             importlib.import_module(module.name)
-    for name in ("rich.live", "rich.console", "rich.text", "watchdog.observers", "ruamel.yaml", "filelock", "difflib"):
+    for name in LATE:
         importlib.import_module(name)
+    models = pydantic.BaseModel.__subclasses__()
+    for model in models:
+        models += model.__subclasses__()
+        model.model_rebuild()  # else at its first use
     gc.collect()
     gc.freeze()  # what is loaded is shared with every fork: looking for garbage in it would copy its pages
 
