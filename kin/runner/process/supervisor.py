@@ -30,7 +30,7 @@ STRAY_GRACE = 0.5
 
 
 UNKILLABLE = 2.0
-"""Seconds after KILL in which what it could end is gone."""
+"""Seconds between two looks at whether any that is left can be killed at all."""
 
 
 def main(control: int, out: int, err: int) -> None:
@@ -141,16 +141,13 @@ def see_off(agent: int, control: int, woken: int) -> tuple[int, bool, list[int]]
     poller.register(woken, select.POLLIN)
     status, unasked, strays_until, killing = None, True, 0.0, False
     while True:
-        until = strays_until + UNKILLABLE if killing else strays_until
-        ready = {fd for fd, _ in poller.poll(max(0.0, until - time.monotonic()) * 1000 + 1 if strays_until else None)}
+        ready = {fd for fd, _ in poller.poll(max(0.0, strays_until - time.monotonic()) * 1000 + 1 if strays_until else None)}
         if woken in ready:
             os.read(woken, 4096)  # before the children are looked at: one that dies afterwards wakes us again
         found, left = reap(agent)  # before an order is followed: what ended by itself in the same moment is finished work
         status = found if status is None else status
         if not left:
             return status or 0, unasked, []
-        if strays_until and time.monotonic() >= strays_until + UNKILLABLE:
-            return status or 0, unasked, children(os.getpid())
         if control in ready:
             order = receive(control)
             unasked &= status is not None
@@ -159,10 +156,15 @@ def see_off(agent: int, control: int, woken: int) -> tuple[int, bool, list[int]]
                 poller.unregister(control)
             elif isinstance(order, int) and not killing:
                 signal_all(agent, order)
-        if status is not None and not strays_until and not killing:
+        if status is not None and not strays_until:
             strays_until = time.monotonic() + STRAY_GRACE
-            signal_all(agent, signal.SIGTERM)
-        killing |= bool(strays_until) and time.monotonic() >= strays_until
+            if not killing:
+                signal_all(agent, signal.SIGTERM)
+        over = bool(strays_until) and time.monotonic() >= strays_until
+        if over and killing and not signal_all(agent, signal.SIGKILL):
+            return status or 0, unasked, children(os.getpid())
+        if over:
+            killing, strays_until = True, time.monotonic() + UNKILLABLE
         if killing:  # again after each death, which may have given us children that were not seen before
             signal_all(agent, signal.SIGKILL)
 
@@ -182,16 +184,17 @@ def reap(agent: int) -> tuple[int | None, bool]:
         status = how if pid == agent else status
 
 
-def signal_all(agent: int, number: int) -> None:
-    """Signal every descendant, parents before their children, and never a stranger who was given a dead one's pid.
+def signal_all(agent: int, number: int) -> bool:
+    """Signal every descendant, parents before their children, and never a stranger who was given a dead one's pid; whether
+    any could be.
 
     A child of ours keeps its pid until we reap it. For a deeper one the pidfd is opened first and its parent read after:
     whoever the pid means by then, it is ours. Where there is no pidfd, deeper ones come to us as their parents die.
     """
     if not LINUX:
         signal_group(agent, number)
-        return
-    me = os.getpid()
+        return True
+    me, reached = os.getpid(), False
     found = [(pid, me) for pid in children(me)]
     while found:
         pid, parent = found.pop()
@@ -199,11 +202,13 @@ def signal_all(agent: int, number: int) -> None:
         try:
             if parent == me:
                 os.kill(pid, number)
+                reached = True
             else:
-                signal_deeper(pid, (parent, me), number)
-        except OSError:  # gone meanwhile, or another user's (sudo): the runner has a deadline for those
+                reached |= signal_deeper(pid, (parent, me), number)
+        except OSError:  # gone meanwhile, or another user's (sudo)
             pass
         found += [(child, pid) for child in below]
+    return reached
 
 
 def signal_group(agent: int, number: int) -> None:
@@ -214,20 +219,23 @@ def signal_group(agent: int, number: int) -> None:
         return
 
 
-def signal_deeper(pid: int, parents: tuple[int, int], number: int) -> None:
-    """Signal a process that is no child of ours if it is still a child of one of `parents`."""
+def signal_deeper(pid: int, parents: tuple[int, int], number: int) -> bool:
+    """Signal a process that is no child of ours if it is still a child of one of `parents`; whether it was."""
     fd = os.pidfd_open(pid)
     try:
-        if parent_of(pid) in parents:
+        ours = parent_of(pid) in parents
+        if ours:
             signal.pidfd_send_signal(fd, number)
+        return ours
     finally:
         os.close(fd)
 
 
 def parent_of(pid: int) -> int:
-    """The parent's pid, from behind the name, which may hold spaces and brackets."""
+    """The parent's pid, from behind the name, which may hold spaces and brackets; 0 of one that is dead and not collected."""
     with open(f"/proc/{pid}/stat", "rb", buffering=0) as stat:
-        return int(stat.read().rpartition(b")")[2].split()[1])
+        state, parent = stat.read().rpartition(b")")[2].split()[:2]
+    return 0 if state == b"Z" else int(parent)
 
 
 def children(pid: int) -> list[int]:
