@@ -6,6 +6,7 @@ The whole command counts, Python's start too. The bound is 100 ms (median). Exit
 """
 
 import argparse
+import os
 import select
 import statistics
 import subprocess
@@ -25,8 +26,6 @@ KIN = (sys.executable, "-m", "kin")
 
 def one(repo: Repo, number: int, folder: Path) -> float:
     """Milliseconds until runner, supervisor and agent of one detached run are gone."""
-    import os
-
     task, ready = f"KIN-{number}", folder / f"ready-{number}"
     repo.write(f".kin/tasks/{task}.yaml", task_text(task, pipeline=f"\n  - run: touch {ready}; exec sleep 1000"))
     subprocess.run([*KIN, "run", task, "--detach", "--quiet"], cwd=repo.path, check=True)

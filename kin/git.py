@@ -288,7 +288,7 @@ def parents(cwd: str, revision: str) -> list[str]:
 
 def refs(cwd: str, *prefixes: str) -> list[str]:
     """All refs below these prefixes, by their full names."""
-    return git(cwd, "for-each-ref", "--format=%(refname)", *prefixes).text.splitlines()
+    return list(tips(cwd, *prefixes))
 
 
 def tips(cwd: str, *prefixes: str) -> dict[str, str]:
@@ -403,9 +403,12 @@ def is_worktree(path: str) -> bool:
     return gitdir is not None and os.path.isdir(gitdir)
 
 
-def is_clean(cwd: str) -> bool:
-    """Whether all in the worktree that `cwd` is the root of is committed, in its submodules too (ignored files aside)."""
-    if status(cwd).entries:
+def is_clean(cwd: str, seen: "Status | None" = None) -> bool:
+    """Whether all in the worktree that `cwd` is the root of is committed, in its submodules too (ignored files aside).
+
+    `seen` is its status, if the caller has just asked for it.
+    """
+    if (seen or status(cwd)).entries:
         return False
     gitdir = linked_gitdir(cwd) or os.path.join(cwd, ".git")
     return not any(changed for _, changed in uncommitted_submodules(cwd, gitdir))
@@ -738,9 +741,9 @@ def settings(cwd: str, *names: str) -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines)
 
 
-def signs(cwd: str) -> bool:
-    """Whether the person wants commits signed."""
-    return settings(cwd, "commit.gpgsign").get("commit.gpgsign") == "true"
+def is_on(cwd: str, name: str) -> bool:
+    """Whether the setting of this name, in lower case, is true."""
+    return settings(cwd, name).get(name) == "true"
 
 
 def remote_url(cwd: str, remote: str) -> str | None:

@@ -119,7 +119,7 @@ def _build_undo(project: Project, target: str, old: str, task_id: str, landing: 
     files = _store_without(cwd, old, task_id, landing)
     [commit] = write_commits(cwd, merge_ref(task_id), [NewCommit((old,), message, files, tree, object_at(cwd, old, ".kin"))])
     new = commit.oid
-    if git.signs(cwd):
+    if git.is_on(cwd, "commit.gpgsign"):
         try:
             new = sign_again(cwd, merge_ref(task_id), commit.oid, (old,), message)
         except CannotSign:

@@ -27,8 +27,6 @@ LINUX = sys.platform == "linux"
 PR_SET_CHILD_SUBREAPER = 36
 STRAY_GRACE = 0.5
 """Seconds between TERM and KILL for what outlives its agent: enough for a background git to take its lock files along."""
-
-
 UNKILLABLE = 2.0
 """Seconds between two looks at whether any that is left can be killed at all."""
 
@@ -160,10 +158,9 @@ def see_off(agent: int, control: int, woken: int) -> tuple[int, bool, list[int]]
             strays_until = time.monotonic() + STRAY_GRACE
             if not killing:
                 signal_all(agent, signal.SIGTERM)
-        over = bool(strays_until) and time.monotonic() >= strays_until
-        if over and killing and not signal_all(agent, signal.SIGKILL):
-            return status or 0, unasked, children(os.getpid())
-        if over:
+        if strays_until and time.monotonic() >= strays_until:
+            if killing and not signal_all(agent, signal.SIGKILL):
+                return status or 0, unasked, children(os.getpid())
             killing, strays_until = True, time.monotonic() + UNKILLABLE
         if killing:  # again after each death, which may have given us children that were not seen before
             signal_all(agent, signal.SIGKILL)

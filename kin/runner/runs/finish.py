@@ -124,7 +124,7 @@ def _merge(p: Passage) -> Outcome | None:
     if (ended := _stopped_by_hand(p)) is not None:
         return ended
     point("merge.gated")
-    sign = git.signs(p.project.root)
+    sign = git.is_on(p.project.root, "commit.gpgsign")
     try:
         final = _build(p, sign=sign) if sign or p.run.gates != recorded else built
     except CannotSign as error:

@@ -97,11 +97,12 @@ def untouched(path: str, gitdir: str, head: str, branch: str) -> State:
 def _reflogs(common: str) -> Iterator[tuple[str, Reflog]]:
     """Reflogs of the branches, the notes, the stash and the main checkout's HEAD: what an agent has no business to move, and
     git keeps a log of."""
-    for start in ("refs/heads", "refs/notes", "refs/stash", "HEAD"):
-        if git.has_reftable(common):
-            yield from ((ref, Reflog(int(oid, 16), 0)) for ref, oid in git.tips(common, start).items())
-        else:
-            yield from _files_below(os.path.join(common, "logs", start), start)
+    starts = ("refs/heads", "refs/notes", "refs/stash", "HEAD")
+    if git.has_reftable(common):
+        yield from ((ref, Reflog(int(oid, 16), 0)) for ref, oid in git.tips(common, *starts).items())
+        return
+    for start in starts:
+        yield from _files_below(os.path.join(common, "logs", start), start)
 
 
 def _files_below(path: str, ref: str) -> Iterator[tuple[str, Reflog]]:

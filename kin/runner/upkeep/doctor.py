@@ -135,7 +135,7 @@ def check_file_system(case: Case) -> Iterator[Row]:
         if probes.is_network(kind := probes.mount_type(folder)):
             words = f"{where} lies on {kind}: other machines may neither see kin's locks nor wake its watchers"
             yield Row("file system", "warn", words, "keep the clone on a local disk, and run kin on one machine only")
-    said = git.settings(case.project.root, "core.ignorecase").get("core.ignorecase") == "true"
+    said = git.is_on(case.project.root, "core.ignorecase")
     if blind != said:
         words = f"names {'do not differ' if blind else 'differ'} by case here, and git's core.ignoreCase says otherwise"
         yield Row("file system", "warn", words, f"`git config core.ignoreCase {str(blind).lower()}`")

@@ -46,10 +46,12 @@ def _drop_ref_locks(project: Project) -> None:
 
     Where git keeps refs in tables there is one lock for all, which each git holds for milliseconds.
     """
-    with suppress(OSError):
+    if git.has_reftable(project.git_common):
         table = lock_of(project.git_common, "refs/kin/merge")
-        if git.has_reftable(project.git_common) and time.time() - os.lstat(table).st_mtime > LEFT:
-            os.unlink(table)
+        with suppress(OSError):
+            if time.time() - os.lstat(table).st_mtime > LEFT:
+                os.unlink(table)
+        return
     folder = os.path.join(project.git_common, "refs", "kin", "merge")
     for name in os.listdir(folder) if os.path.isdir(folder) else ():
         task_id = name.removesuffix(".lock")
