@@ -288,13 +288,7 @@ def parents(cwd: str, revision: str) -> list[str]:
 
 def refs(cwd: str, *prefixes: str) -> list[str]:
     """All refs below these prefixes, by their full names."""
-    return list(tips(cwd, *prefixes))
-
-
-def tips(cwd: str, *prefixes: str) -> dict[str, str]:
-    """The full ids that the refs below these prefixes hold, by their full names."""
-    lines = git(cwd, "for-each-ref", "--format=%(objectname) %(refname)", *prefixes).text.splitlines()
-    return {ref: oid for oid, _, ref in (line.partition(" ") for line in lines)}
+    return [os.fsdecode(name) for name in git(cwd, "for-each-ref", "--format=%(refname)", *prefixes).out.split()]
 
 
 def has_reftable(common: str) -> bool:

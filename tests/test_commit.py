@@ -225,7 +225,16 @@ def test_notes_and_the_main_checkouts_head_are_not_a_steps_to_move(desk: Desk) -
     desk.git("notes", "add", "-m", "by the step")
     assert desk.found_out(before) == ["moved refs/notes/commits"]
     desk.git("checkout", "-q", "--detach", "main~1", cwd=desk.repo.path)
-    assert desk.found_out(before) == ["moved refs/notes/commits", "moved HEAD"]
+    assert sorted(desk.found_out(before)) == ["moved HEAD", "moved refs/notes/commits"]
+
+
+def test_the_main_checkout_on_another_branch_at_the_same_commit_has_moved(desk: Desk) -> None:
+    before = desk.look()
+    desk.git("switch", "-q", "--detach", cwd=desk.repo.path)
+    desk.git("switch", "-q", "main", cwd=desk.repo.path)
+    assert desk.found_out(before) == []
+    desk.git("switch", "-q", "-c", "the-steps\u2028own", cwd=desk.repo.path)
+    assert sorted(desk.found_out(before)) == ["moved HEAD", "moved refs/heads/the-steps\u2028own"]
 
 
 def test_another_spelling_of_the_stores_name_is_the_store_where_case_does_not_count(desk: Desk) -> None:

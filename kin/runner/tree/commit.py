@@ -25,11 +25,13 @@ STORE = ".kin"
 class Reflog(NamedTuple):
     """A reflog file as it was seen: git appends to it, and rewrites it when entries expire.
 
-    Where git keeps all refs in one table (reftable), the tip stands for the inode, and the size is 0.
+    Where git keeps all refs in one table (reftable), the tip stands for the inode, and the size is 0. `names` is which
+    branch the ref stands for, if it is HEAD.
     """
 
     inode: int
     size: int
+    names: bytes = b""
 
 
 class State(NamedTuple):
@@ -99,10 +101,19 @@ def _reflogs(common: str) -> Iterator[tuple[str, Reflog]]:
     git keeps a log of."""
     starts = ("refs/heads", "refs/notes", "refs/stash", "HEAD")
     if git.has_reftable(common):
-        yield from ((ref, Reflog(int(oid, 16), 0)) for ref, oid in git.tips(common, *starts).items())
+        words = ("for-each-ref", "--include-root-refs", "--format=%(refname) %(objectname) %(symref)", *starts)
+        for name, oid, names in (line.split(b" ") for line in git.git(common, *words).out.split(b"\n")[:-1]):
+            yield os.fsdecode(name), Reflog(int(oid, 16), 0, names)
         return
     for start in starts:
-        yield from _files_below(os.path.join(common, "logs", start), start)
+        for ref, log in _files_below(os.path.join(common, "logs", start), start):
+            yield ref, log._replace(names=_head(common)) if ref == "HEAD" else log
+
+
+def _head(common: str) -> bytes:
+    """What the main checkout's HEAD says: it can leave a branch without leaving its commit."""
+    with open(os.path.join(common, "HEAD"), "rb") as file:
+        return file.read()
 
 
 def _files_below(path: str, ref: str) -> Iterator[tuple[str, Reflog]]:
@@ -239,12 +250,13 @@ def _moved(project: Project, before: State, after: State, branch: str, mail: str
         if ref == branch or log == known:
             continue
         if git.has_reftable(project.git_common):
-            grown, lines = known is not None, _since(project.git_common, ref, known)
+            grown = known is not None and known.names == log.names
+            lines = _since(project.git_common, ref, known if grown else None)
         else:
             grown = known is not None and log.inode == known.inode and log.size > known.size
             lines = _entries(os.path.join(project.git_common, "logs", ref), known.size if known and grown else 0)
         mine = [line for line in lines if line.mail == mail and (grown or line.seconds >= int(before.at))]
-        if mine and not (grown and lines[0].old == lines[-1].new):
+        if mine and not (grown and known and known.names == log.names and lines[0].old == lines[-1].new):
             yield ref
 
 
