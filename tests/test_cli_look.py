@@ -86,7 +86,7 @@ def test_status_shows_what_a_run_waits_for(project: Repo) -> None:
     said = here(project, "status")[0]
     assert "waits for limit until 2999-01-01T00:00:00Z: usage limit" in said
     assert "1 task is ready: `kin run` starts them." in said
-    assert data(project, "status", "2") == {"running": [], "waiting": [], "ended": []}
+    assert data(project, "status", "2") == {"running": [], "queued": [], "waiting": [], "ended": []}
 
 
 def test_status_with_all_tells_how_the_last_run_ended(project: Repo) -> None:

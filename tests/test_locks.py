@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import wait_for
 
-from kin.errors import Bug, Busy, Invalid
+from kin.errors import Bug, Busy, Interrupted, Invalid
+from kin.runner.process.signals import Cancel
 from kin.store import locks
 from kin.store.locks import Holder, held_names, holder, is_alive, is_held, lock_path, me, store_lock, try_lock, wait_lock
 
@@ -80,11 +81,11 @@ def test_waiting_ends_with_the_name_of_the_holder(common: str, other: Other) -> 
 
 @pytest.mark.usefixtures("other")
 def test_waiting_is_over_at_once_when_it_is_cancelled(common: str) -> None:
-    asked, ask = os.pipe()
-    os.write(ask, b"x")
+    cancel = Cancel()
+    cancel.ask(signal.SIGTERM)
     started = time.monotonic()
-    with pytest.raises(Busy):
-        wait_lock(lock_path(common, "KIN-1"), 30, what="KIN-1", cancel=asked)
+    with pytest.raises(Interrupted):
+        wait_lock(lock_path(common, "KIN-1"), 30, what="KIN-1", cancel=cancel)
     assert time.monotonic() - started < 5
 
 
@@ -175,7 +176,7 @@ def test_two_of_a_kind_are_held_side_by_side_but_never_waited_for(common: str) -
 
 
 def test_the_whole_ladder_may_be_climbed(common: str) -> None:
-    names = ["watch", "slot-1", "KIN-1", "KIN-1.kids", "queue-main", "git", "move-main"]
+    names = ["watch", "KIN-1.queued", "slot-1", "KIN-1", "KIN-1.kids", "queue-v1.kids", "git", "move-v1.kids"]
     held = [try_lock(lock_path(common, name)) for name in names]
     assert all(held)
     with store_lock(common), pytest.raises(Bug), store_lock(common):

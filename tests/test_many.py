@@ -234,6 +234,26 @@ def test_no_free_slot_is_busy_and_names_wait(project: Repo, tmp_path: Path) -> N
     assert second.returncode == 0 and status_of(project, "KIN-2") == "done"
 
 
+def test_a_detached_run_in_the_queue_is_seen_explained_and_taken_out(project: Repo, tmp_path: Path) -> None:
+    settings(project, "concurrency: 1")
+    add(project, 1, waiting_for(tmp_path, "up"))
+    add(project, 2)
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    (outcome,) = outcomes(project, "KIN-2", "--detach", "--wait")
+    assert outcome["run"] is None and "kin stop KIN-2" in str(outcome["reason"])
+    assert "KIN-2 is todo (queued)\n  it waits in the queue for a slot, behind KIN-1" in project.kin("why", "2").stdout
+    assert "KIN-2" in project.kin("status").stdout and project.kin("list", "--ready", "--quiet").stdout == ""
+    assert "in the queue already" in project.kin("run", "KIN-2", "--wait", exit=6).stderr
+    assert project.kin("stop", "KIN-2").stdout == "KIN-2  taken out of the queue\n"
+    assert "KIN-2 is todo\n  all 1 slots are taken" in project.kin("why", "2").stdout
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+    (outcome,) = outcomes(project, "KIN-2", "--detach", "--wait")
+    assert outcome["run"]  # it had a slot at once
+    wait_for(lambda: status_of(project, "KIN-2") == "done")
+
+
 def test_what_waits_for_a_person_is_named_when_nothing_is_ready(project: Repo) -> None:
     settings(project, mode="review")
     add(project, 1)

@@ -26,7 +26,7 @@ def status_(call: Call) -> Result:
 
         return everywhere(call, status_)
     from kin.model.times import now
-    from kin.store.locks import held_names
+    from kin.store.locks import held_names, queued
     from kin.store.tasks import resolve
     from kin.store.view import see
 
@@ -35,10 +35,12 @@ def status_(call: Call) -> Result:
     view = see(project)
     runs = [run for task, run in view.runs.items() if not wanted or task in wanted]
     held = held_names(project.common, view.runs)
+    names = sorted(queued(held).difference(held).intersection(wanted or view.seen))
+    in_queue = [_queued(project, view, task) for task in names]
     running = [_running(project, run, view) for run in runs if run.task in held]
     waiting = [_waiting(run, view) for run in runs if _stands_still(run) and run.task not in held]
     ended = list(_ended(project, view, wanted)) if call["ended"] or wanted else []
-    data = {"running": running, "waiting": waiting, "ended": ended}
+    data = {"running": running, "queued": in_queue, "waiting": waiting, "ended": ended}
 
     def lines(screen: Screen) -> list[str]:
         return _status(data, len(view.ready), screen, now())
@@ -69,6 +71,14 @@ def _running(project: "Project", run: "Run", view: "View") -> dict[str, Any]:
     }
 
 
+def _queued(project: "Project", view: "View", task: str) -> dict[str, Any]:
+    from kin.store.locks import holder, lock_path
+
+    who = holder(lock_path(project.common, f"{task}.queued"))
+    title = view.seen[task].task.title if task in view.seen else ""
+    return {"task": task, "title": title, "pid": who.pid if who else None, "since": who.since if who else None}
+
+
 def _waiting(run: "Run", view: "View") -> dict[str, Any]:
     waits = run.waiting if run.status == RunStatus.waiting else None
     died = "its process died; the next `kin run` goes on from its last finished step"
@@ -97,6 +107,9 @@ def _status(data: Mapping[str, list[dict[str, Any]]], ready: int, screen: Screen
         lines.append(f"  {screen.paint(step, 'cyan')}")
         if row["last"]:
             lines.append(f"  {screen.paint(fit(row['last'], (screen.width or 200) - 2), 'dim')}")
+    for row in data["queued"]:
+        since = f", {ago(row['since'], moment)}" if row["since"] else ""
+        lines += [_head(row, screen), f"  {screen.paint(f'waits in the queue for a slot{since}', 'yellow')}"]
     for row in data["waiting"]:
         lines += [_head(row, screen), f"  {screen.paint(_waits(row), 'yellow')}"]
     for row in data["ended"]:

@@ -98,8 +98,8 @@ def _detached(call: Call, ids: Sequence[str], asked: Asked, planned: bool) -> li
     if not planned:
         return [start_detached(call.project, [task_id], asked, environ=call.environ) for task_id in ids]
     first = start_detached(call.project, ids, asked, environ=call.environ, allow=_allowance(call, asked))
-    words = "queued; `kin log -f {}` follows it"
-    return [first, *(Outcome(one, None, "todo", 0, reason=words.format(one)) for one in ids if one != first.task)]
+    words = "runs in the background as soon as it may"
+    return [first, *(Outcome(one, None, "todo", 0, reason=words) for one in ids if one != first.task)]
 
 
 def run_alone(call: Call, task_id: str, asked: Asked, display: Display, plan: Plan) -> Outcome:

@@ -59,14 +59,14 @@ class Display:
         if self.quiet:
             return
         task, words = event.task, _words(event, self.screen)
-        if event.kind in ("step", "gate", "merge", "worktree", "start"):
+        if event.kind in ("queue", "step", "gate", "merge", "worktree", "start"):
             self.rows[task] = (event.step or event.kind, time.monotonic(), "")
         elif event.kind == "line":
             step, since, _ = self.rows.get(task, ("", time.monotonic(), ""))
             self.rows[task] = (step, since, clean(event.text))
         elif event.kind == "end":
             self.rows.pop(task, None)
-        if words and (self.live is None or event.kind in ("step_end", "gate_end", "note", "end")):
+        if words and (self.live is None or event.kind in ("queue", "step_end", "gate_end", "note", "end")):
             self.print(f"{task}  {words}")
 
     def print(self, line: str) -> None:
@@ -106,12 +106,10 @@ def _words(event: Event, screen: Screen) -> str:
             return f"gate {event.step}"
         case "gate_end":
             return f"gate {event.step}: {text}{took}"
-        case "note":
+        case "queue" | "note" | "end":
             return text
         case "merge":
             return "merging"
-        case "end":
-            return text
     return ""
 
 

@@ -12,5 +12,6 @@ def stop_(call: Call) -> Result:
     from kin.store import tasks
 
     stopped = [stop(call.project, tasks.resolve(call.project, word), by=partial(who, call)) for word in call["ids"]]
-    lines = [f"{s.task}  stopped; `kin run {s.task}` goes on from the last finished step" for s in stopped]
+    words = "stopped; `kin run {0}` goes on from the last finished step"
+    lines = [f"{s.task}  {'taken out of the queue' if s.queued else words.format(s.task)}" for s in stopped]
     return Result("pipeline.list", [s._asdict() for s in stopped], lines, brief=())

@@ -34,7 +34,7 @@ class Graph(NamedTuple):
 class Facts(NamedTuple):
     """What the files do not say: whose lock is held, live runs by task, what is done on its target but not here, the time.
 
-    `linked`: by a dependency in another project, why it is not met, "" if it is.
+    `linked`: by a dependency in another project, why it is not met, "" if it is. `queued`: who waits for a slot.
     """
 
     running: Collection[str]
@@ -42,6 +42,7 @@ class Facts(NamedTuple):
     done_on: Mapping[str, str]
     now: str
     linked: Mapping[str, str] = {}
+    queued: Collection[str] = ()
 
 
 def graph_of(tasks: Mapping[str, Task]) -> Graph:
@@ -99,7 +100,7 @@ def ready_ids(graph: Graph, facts: Facts) -> set[str]:
     met = {word for word, why in facts.linked.items() if not why}
     unmet = {i for i, needs in graph.depends_on.items() if any(other not in done and word not in met for word, other in needs)}
     look = (todo & {*facts.runs, *facts.done_on, *graph.depends_on, *graph.children}) | crashed
-    found = todo.difference(look, facts.running)
+    found = todo.difference(look, facts.running, facts.queued)
     return found | {i for i in look - unmet if next(reasons(tasks[i], graph, facts), None) is None}
 
 
@@ -119,6 +120,10 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
     """Every reason why `task` does not run now; none: it is ready. In this order: who, itself, its run, dependencies, parts."""
     if task.id in facts.running:
         yield Reason("running", "it is being run", facts.runs[task.id].run if task.id in facts.runs else "")
+    elif task.id in facts.queued:
+        others = sorted(graph.tasks.keys() & facts.running) or ["what runs in other clones on this machine"]
+        words = f"it waits in the queue for a slot, behind {', '.join(others)}; `kin stop {task.id}` takes it out"
+        yield Reason("queued", words)
     if task.id in facts.done_on:
         yield Reason("status", f"it is done on {facts.done_on[task.id]}", facts.done_on[task.id])
     run = facts.runs.get(task.id)

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 from kin.errors import Bug, Busy, Invalid
 from kin.store.project import file_name
 
 T = TypeVar("T")
 
-ORDER = ("watch", "slot", "machine", "<ID>", "<ID>.kids", "queue", "budget", "git", "move", "add", "store")
+ORDER = ("watch", "<ID>.queued", "slot", "machine", "<ID>", "<ID>.kids", "queue", "budget", "git", "move", "add", "store")
 """The order in which one process may take locks. Everybody climbs the same way, so nobody can wait in a circle."""
 
 GRACE = 0.02
@@ -48,6 +48,15 @@ class Holder(NamedTuple):
     host: str
     run: str
     since: str
+
+
+class Stop(Protocol):
+    """Who may ask a wait to end: `fd` is readable from then on, and `check` raises what the waiting command ends with."""
+
+    @property
+    def fd(self) -> int: ...
+
+    def check(self) -> None: ...
 
 
 class Held:
@@ -86,15 +95,17 @@ def try_lock(path: str, *, run: str = "", grace: float = GRACE) -> Held | None:
     return _take((path,), grace, run, None)
 
 
-def wait_lock(path: str, seconds: float, *, run: str = "", what: str, cancel: int | None = None) -> Held:
-    """Take the lock, waiting up to `seconds`. Raises Busy that names who holds `what`."""
+def wait_lock(path: str, seconds: float, *, run: str = "", what: str, cancel: Stop | None = None) -> Held:
+    """Take the lock, waiting up to `seconds`. Raises Busy that names who holds `what`, or what `cancel` has to say."""
     return wait_any((path,), seconds, run=run, what=what, cancel=cancel)
 
 
-def wait_any(paths: Sequence[str], seconds: float, *, run: str = "", what: str, cancel: int | None = None) -> Held:
-    """Take the first of several locks that comes free. When `cancel` becomes readable the wait is over at once."""
-    if held := _take(paths, seconds, run, cancel):
+def wait_any(paths: Sequence[str], seconds: float, *, run: str = "", what: str, cancel: Stop | None = None) -> Held:
+    """Take the first of several locks that comes free. When `cancel` is asked to stop the wait is over at once."""
+    if held := _take(paths, seconds, run, cancel.fd if cancel else None):
         return held
+    if cancel:
+        cancel.check()
     raise _busy(what, paths[0])
 
 
@@ -220,10 +231,10 @@ def store_lock(common: str, seconds: float = 30.0) -> Iterator[None]:
 
 def _kind(path: str) -> str:
     name = os.path.basename(path)
-    if name.endswith(".kids"):
-        return "<ID>.kids"
-    plain = name.partition("-")[0] if name.startswith(("slot-", "machine-", "queue-", "move-")) else name
-    return plain if plain in ORDER else "<ID>"
+    if name.startswith(("slot-", "machine-", "queue-", "move-")):
+        return name.partition("-")[0]
+    _, dot, part = name.partition(".")
+    return name if name in ORDER else f"<ID>{dot}{part}"
 
 
 def _check_order(path: str, *, waits: bool) -> None:
@@ -255,6 +266,11 @@ def is_held(path: str) -> bool:
     finally:
         os.close(fd)
     return False
+
+
+def queued(held: frozenset[str]) -> frozenset[str]:
+    """The tasks that wait in the queue for a slot, of the names that `held_names` gave."""
+    return frozenset(name.removesuffix(".queued") for name in held if name.endswith(".queued"))
 
 
 def held_names(common: str, doubtful: Iterable[str] = ()) -> frozenset[str]:

@@ -48,7 +48,8 @@ def resting(project: Project) -> Resting | None:
         found = found._replace(base=quick.base, warnings=quick.warnings)
     if found.base not in (None, branch_here(project)) or _has_records(os.path.join(project.common, "run")):
         return None
-    return None if locks.held_names(project.common).intersection(found.ids) else found
+    held = locks.held_names(project.common)
+    return None if (held | locks.queued(held)).intersection(found.ids) else found
 
 
 def hints(project: Project) -> tuple[Resting, list[str]] | None:

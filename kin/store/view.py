@@ -62,12 +62,13 @@ def see(
         live = {i: run for i, run in live.items() if i not in found.tasks or not is_closed(found.tasks[i], run)}
         graph = graph_of(found.tasks)
         done_on = _done_on_target(project, found.tasks, base)
-        facts = Facts(running, live, done_on, now or _clock(), _linked(project, graph))
+        queued = locks.queued(running)
+        facts = Facts(running, live, done_on, now or _clock(), _linked(project, graph), queued)
         explained: Collection[str] = found.tasks if with_reasons is True else with_reasons or ()
         slots = _slot_reason(project, running) if explained else []
         ready = ready_ids(graph, facts)
         seen = {i: _plain(Seen, (t, t.status, t.status, i in ready, None, ())) for i, t in found.tasks.items()}
-        for task_id in {*explained, *running, *live, *facts.done_on}.intersection(seen):
+        for task_id in {*explained, *running, *queued, *live, *facts.done_on}.intersection(seen):
             task, known = found.tasks[task_id], ()
             if task_id in explained:
                 more = _more_reasons(project, task, graph, facts, slots) if task_id in ready else ()
@@ -127,6 +128,7 @@ def _seen(task: Task, facts: Facts, ready: bool, known: tuple[Reason, ...]) -> S
         return Seen(task, "in_progress", "in_progress", ready, run.run if run else None, known)
     status = task.status.value
     more = f"done on {facts.done_on[task.id]}" if task.id in facts.done_on else _beyond(task, run)
+    more = "queued" if task.id in facts.queued else more
     return Seen(task, f"{status} ({more})" if more else status, status, ready, run.run if run else None, known)
 
 

@@ -5,7 +5,7 @@ So the run is asked to end by what reading commands import, too; what records it
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from kin.errors import Busy, Usage
@@ -18,21 +18,23 @@ STOP_WAIT, KILL_WAIT = 30.0, 10.0
 
 
 class Stopped(NamedTuple):
-    """What `kin stop` ended: the run, and the pid it had."""
+    """What `kin stop` ended: the run, if it had not got to its end, and the pid it had; `queued`: it waited for a slot."""
 
     task: str
     run: str | None
     pid: int
+    queued: bool = False
 
 
 def stop(project: Project, task_id: str, *, by: Callable[[], str]) -> Stopped:
     """End the live run of a task; it stays resumable and the task is blocked, kind manual. Raises Usage if none runs.
 
-    `by` tells who says so.
+    One that waits for a slot leaves the queue, and the task is as it was. `by` tells who says so.
     """
-    path = locks.lock_path(project.common, task_id)
-    who = locks.holder(path)
-    if who is None or not locks.is_held(path):
+    paths = [locks.lock_path(project.common, name) for name in (f"{task_id}.queued", task_id)]  # a run takes them so
+    path = next(filter(locks.is_held, paths), None)
+    who = locks.holder(path) if path else None
+    if who is None:
         raise Usage(f"{task_id} is not being run", "`kin status` shows what is")
     if who.host != locks.me("").host or who.pidns != locks.me("").pidns:
         raise Busy(f"{task_id} is run by pid {who.pid} on {who.host}, which cannot be signalled from here", "stop it there")
@@ -41,24 +43,29 @@ def stop(project: Project, task_id: str, *, by: Callable[[], str]) -> Stopped:
         _signal(who, signal.SIGTERM)
         from kin.runner.upkeep.watchdog import sweep
 
-        if not _ends(path, STOP_WAIT):
+        if not _ends(paths, STOP_WAIT):
             _signal(who, signal.SIGKILL)
-            if not _ends(path, KILL_WAIT):
+            if not _ends(paths, KILL_WAIT):
                 raise Busy(f"pid {who.pid} does not end", f"`kin why {task_id}` shows who holds its lock")
         sweep(project)
-        return Stopped(task_id, _record(project, task_id, by()), who.pid)
+        queued = path == paths[0]
+        run = _record(project, task_id, by(), who.pid if queued else None)
+        return Stopped(task_id, run, who.pid, queued and run is None)
     finally:
         files.remove_own(records.stop_mark(project, task_id))
 
 
-def _record(project: Project, task_id: str, by: str) -> str | None:
-    """Have the run, which ended, wait for a person; its id, None if it got to its end before it heard."""
+def _record(project: Project, task_id: str, by: str, pid: int | None) -> str | None:
+    """Have the run, which ended, wait for a person; its id, None if it got to its end before it heard.
+
+    `pid` waited in the queue when it was asked to end: an earlier run is not what it was about.
+    """
     from kin.runner.runs import claim
     from kin.runner.runs.ending import may_edit, owe
 
     with claim.claim_task(project, task_id):
         live = records.live(project, task_id)
-        if live is None:
+        if live is None or pid not in (None, live.live.pid):
             return None
         live = live.holding(word="stop")
         records.save_live(project, live)
@@ -73,8 +80,8 @@ def _record(project: Project, task_id: str, by: str) -> str | None:
         return live.run
 
 
-def _ends(path: str, seconds: float) -> bool:
-    return locks.wait_until(lambda: None if locks.is_held(path) else True, seconds) is not None
+def _ends(paths: Sequence[str], seconds: float) -> bool:
+    return locks.wait_until(lambda: None if any(map(locks.is_held, paths)) else True, seconds) is not None
 
 
 def _signal(who: locks.Holder, number: int) -> None:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 class Event(NamedTuple):
     """Something that happened to `task`.
 
-    `kind`: `start` (text: run id), `worktree`, `step` (a step began), `line` (it said something), `step_end` (text: how it
-    ended), `gate`, `gate_end`, `merge`, `note` (kin says something), `end` (text: the outcome in words). `step` is a step's
-    id or a gate's name; `seconds` how long it took.
+    `kind`: `queue` (it waits for a slot), `start` (text: run id), `worktree`, `step` (a step began), `line` (it said
+    something), `step_end` (text: how it ended), `gate`, `gate_end`, `merge`, `note` (kin says something), `end` (text: the
+    outcome in words). `step` is a step's id or a gate's name; `seconds` how long it took.
     """
 
     task: str

@@ -1,10 +1,12 @@
 """Claiming a task: a slot, the task's lock and its children's lock, held by this process for as long as it lives."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from kin.errors import Busy
 from kin.runner.process.reap import end_leftovers
+from kin.runner.process.signals import Cancel
 from kin.store import config, locks
 from kin.store.project import Project, state_folder
 
@@ -18,31 +20,52 @@ def free_slots(project: Project, slots: int) -> int:
     return sum(not locks.is_held(path) for path in _slot_paths(project, slots))
 
 
-def claim_slot(project: Project, slots: int, *, wait: float = 0.0, cancel: int | None = None) -> locks.Held | None:
-    """Take a slot, waiting up to `wait` seconds for one to come free; None if others hold all of them."""
-    paths = _slot_paths(project, slots)
-    if wait:
-        try:
-            return locks.wait_any(paths, wait, what="every slot", cancel=cancel)
-        except Busy:
-            return None
-    return next((held for path in paths if (held := locks.try_lock(path))), None)
+@contextmanager
+def claim_all(
+    project: Project,
+    task_id: str,
+    slots: int,
+    *,
+    environ: Mapping[str, str],
+    wait: float,
+    cancel: Cancel,
+    tell: Callable[[str], None],
+) -> Iterator[locks.Held]:
+    """Hold one of the clone's slots, which comes out, one of the machine's if the person limits them, and the task's lock.
 
-
-def claim_machine_slot(environ: Mapping[str, str], *, wait: float = 0.0, cancel: int | None = None) -> locks.Held | None:
-    """Take one of the slots that all of the person's clones share, if their own settings limit them (`concurrency`).
-
-    None if there is no limit. Raises Busy if others hold all of them.
+    Raises Busy if others hold all slots, after `wait` seconds in which the task is seen as queued (`tell` says so).
     """
     limit = config.user_settings(environ).get("concurrency")
-    if limit is None:
-        return None
-    slots = config.machine_slots(limit)
-    paths = [locks.lock_path(state_folder(environ), f"machine-{n}") for n in range(1, slots + 1)]
-    try:
-        return locks.wait_any(paths, wait, what=f"each of this machine's {slots} slots", cancel=cancel)
-    except Busy as error:
-        raise Busy(error.message, "`kin run --wait` queues; config.yaml says how many there are", slots=True) from None
+    with ExitStack() as held:
+        queue = held.enter_context(_queue(project, task_id)) if wait else None
+
+        def take(paths: Sequence[str], what: str, way: str) -> locks.Held:
+            try:
+                return held.enter_context(locks.wait_any(paths, locks.GRACE, what=what))
+            except Busy:
+                if queue is None:
+                    raise Busy(f"all {what} are taken", way, slots=True) from None
+            tell(f"all {what} are taken, so it waits in the queue")
+            return held.enter_context(locks.wait_any(paths, wait, what=f"one of {what}", cancel=cancel))
+
+        slot = take(_slot_paths(project, slots), f"{slots} slots", "`kin status` shows by whom; `--wait` queues")
+        if limit is not None:
+            most = config.machine_slots(limit)
+            paths = [locks.lock_path(state_folder(environ), f"machine-{n}") for n in range(1, most + 1)]
+            take(paths, f"this machine's {most} slots", "`kin run --wait` queues; config.yaml says how many there are")
+        held.enter_context(claim_task(project, task_id))
+        if queue is not None:
+            queue.close()  # only now: who looks for the task in the queue and then among what runs must not miss it
+        yield slot
+
+
+def _queue(project: Project, task_id: str) -> locks.Held:
+    held = locks.try_lock(locks.lock_path(project.common, f"{task_id}.queued"))
+    if held is None:
+        raise Busy(
+            f"{task_id} is in the queue already", f"`kin why {task_id}` shows behind whom, `kin stop {task_id}` takes it out"
+        )
+    return held
 
 
 def slot_number(slot: locks.Held) -> int:

@@ -23,6 +23,7 @@ from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import run_task
 from kin.store.config import load_settings
 from kin.store.project import Project
+from kin.store.tasks import load
 
 __all__ = ["start_detached"]
 
@@ -125,9 +126,10 @@ def _run(
     def emit(event: Event) -> None:
         if event.kind == "start":
             say(Outcome(event.task, event.text, "in_progress", 0, reason=f"`kin log -f {event.task}` follows it"))
+        elif event.kind == "queue":
+            words = f"{event.text}; `kin why {event.task}` shows behind whom, `kin stop {event.task}` takes it out"
+            say(Outcome(event.task, None, load(project, event.task)[0].status.value, 0, reason=words))
 
-    if asked.wait:
-        say(Outcome(task_id, None, "todo", 0, reason=f"queued; `kin log -f {task_id}` follows it"))
     if allow is not None:
         slots = load_settings(project, environ).concurrency
         for outcome in run_many(project, ids, asked, environ=environ, emit=emit, slots=slots, more_ready=False, allow=allow):

@@ -7,7 +7,7 @@ Under `queue-<target>`, held while gates run, the merge is computed without touc
 import os
 
 from kin import git
-from kin.errors import Busy, Conflict, NotFound
+from kin.errors import Busy, Conflict, Interrupted, NotFound
 from kin.faults import point
 from kin.model.globs import covers
 from kin.model.record import committed
@@ -78,10 +78,8 @@ def _finish(p: Passage) -> Outcome:
             return _review(p, _build(p))
         try:
             queue = _queue(p)
-        except Busy:
-            if p.cancel.level:  # which ended the wait
-                return cancel(p, f"cancelled while it queued for {p.target.name}", 128 + p.cancel.number)
-            raise
+        except Interrupted as error:
+            return cancel(p, f"cancelled while it queued for {p.target.name}", error.exit)
         with queue:
             ended = _merge(p)
         if ended is not None:
@@ -280,4 +278,4 @@ def _review_words(p: Passage) -> str:
 def _queue(p: Passage) -> locks.Held:
     path = locks.lock_path(p.project.common, f"queue-{p.target.name}")
     what = f"the merge queue of {p.target.name}"
-    return locks.wait_lock(path, QUEUE_WAIT, run=p.run.run, what=what, cancel=p.cancel.fd)
+    return locks.wait_lock(path, QUEUE_WAIT, run=p.run.run, what=what, cancel=p.cancel)

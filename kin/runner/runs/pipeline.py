@@ -14,7 +14,7 @@ from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.times import written
 from kin.runner.merge.landed import landed_run
-from kin.runner.process.events import Emit
+from kin.runner.process.events import Emit, Event
 from kin.runner.process.mask import make_mask
 from kin.runner.process.signals import Cancel
 from kin.runner.remote.share import Share, installed, run_ref, shared
@@ -69,24 +69,22 @@ def run_task(
         plan = plan_for(project, task_id, asked, environ)
         if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
             return answer
-    slots = plan.settings.concurrency
-    slot = claim.claim_slot(project, slots, wait=asked.wait, cancel=cancel.fd)
-    if slot is None:
-        cancel.check()  # which ended the wait
-        raise Busy(f"all {slots} slots are taken", "`kin status` shows by whom; `--wait` queues", slots=True)
-    with slot:
-        try:
-            machine = claim.claim_machine_slot(environ, wait=asked.wait, cancel=cancel.fd)
-        except Busy:
-            cancel.check()
-            raise
-        with machine or nullcontext(), claim.claim_task(project, task_id):
-            point("claimed")
-            if asked.bundle and (left := git.tip(project.root, run_ref(task_id))):
-                installed(project, task_id, left, plan.target.oid)  # what an earlier job had finished, if it was fetched
-            share = shared(project, task_id, plan.target, environ, cancel, emit) if asked.push else nullcontext()
-            with share as held:
-                return _claimed(project, task_id, asked, environ, emit, cancel, slot, held)
+    claimed = claim.claim_all(
+        project,
+        task_id,
+        plan.settings.concurrency,
+        environ=environ,
+        wait=asked.wait,
+        cancel=cancel,
+        tell=lambda words: emit(Event(task_id, "queue", text=words)),
+    )
+    with claimed as slot:
+        point("claimed")
+        if asked.bundle and (left := git.tip(project.root, run_ref(task_id))):
+            installed(project, task_id, left, plan.target.oid)  # what an earlier job had finished, if it was fetched
+        share = shared(project, task_id, plan.target, environ, cancel, emit) if asked.push else nullcontext()
+        with share as held:
+            return _claimed(project, task_id, asked, environ, emit, cancel, slot, held)
 
 
 def _claimed(
