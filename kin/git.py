@@ -10,7 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import IO, NamedTuple
@@ -96,12 +96,14 @@ def git(
     fds: Collection[int] = (),
     timeout: float | None = None,
     magic: bool = False,
+    beside: Callable[[], object] | None = None,
 ) -> Out:
     """Run git in `cwd` and return what it left. Raises GitError for an exit code outside `ok`, Invalid if there is no git.
 
     `env` is added to the cleaned environment. `fds` are inherited: a lock that must outlive a killed kin for as long as
     this git writes (rule 15). The child has a session of its own, so a terminal's Ctrl-C does not tear a write apart.
-    Paths are taken literally unless `magic` lets pathspecs such as `:(exclude)` mean what git's manual says.
+    Paths are taken literally unless `magic` lets pathspecs such as `:(exclude)` mean what git's manual says. `beside` is called
+    while git is at work.
     """
     argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd, env or {}), *arguments]
     full = clean_env(os.environ) | dict(env or {})
@@ -126,6 +128,8 @@ def git(
         raise Invalid(f"{cwd} is not a folder") from None
     with process:
         try:
+            if beside:
+                beside()
             said, errors = _communicate(process, input, timeout, cwd)
         except BaseException as error:
             with suppress(ProcessLookupError):  # its session: a hook or a signing program that hangs goes with it
@@ -462,15 +466,18 @@ class Status(NamedTuple):
     whole: bool = True
 
 
-def status(cwd: str, *, env: Mapping[str, str] | None = None, refresh: bool = False) -> Status:
+def status(
+    cwd: str, *, env: Mapping[str, str] | None = None, refresh: bool = False, beside: Callable[[], object] | None = None
+) -> Status:
     """Where the worktree that `cwd` is the root of stands: one process, untracked files too, renames as delete and add.
 
     A submodule differs if it is at another commit; what its files are is `uncommitted_submodules`'s question. `refresh`
-    writes the index, in kin's own worktrees: without that every call would read again each file as young as the index.
+    writes the index, in kin's own worktrees: without that every call would read again each file as young as the index. `beside`
+    as in `git`.
     """
     arguments = ["--porcelain=v2", "-z", "--branch", "--untracked-files=all", "--no-renames", "--no-ahead-behind"]
     arguments.append("--ignore-submodules=dirty")  # else it starts a git in each, by the settings that lie there
-    done = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": str(int(refresh))} | dict(env or {}))
+    done = git(cwd, "status", *arguments, env={"GIT_OPTIONAL_LOCKS": str(int(refresh))} | dict(env or {}), beside=beside)
     head: str | None = None
     branch: str | None = None
     entries: list[Entry] = []

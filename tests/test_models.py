@@ -199,8 +199,17 @@ def test_a_usage_limit_is_a_wait_that_ends_in_the_same_session(company: Company)
 
 def test_a_step_that_removes_its_temporary_folder_with_its_session_in_it_is_waited_for_all_the_same(company: Company) -> None:
     stop = company.says("limit", limit())
-    company.answers("claude", f'rm -rf "$TMPDIR"; {stop}; exit 1')
+    company.answers("claude", f'rm -rf "$(dirname "$TMPDIR")"; {stop}; exit 1')
     assert company.run(exit=6)["waiting"]["for"] == "limit"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="where the prompt lies is read from /proc")
+def test_what_kin_writes_for_a_client_lies_outside_of_the_folder_that_its_commands_may_write(company: Company) -> None:
+    seen = 'echo "$TMPDIR $(readlink /proc/$$/fd/0)" > a.txt'
+    company.answers("claude", f"{seen}; {company.says('d', said(result(summary='s')))}")
+    company.run()
+    tmp, prompt = company.repo.read("a.txt").split()
+    assert Path(prompt).is_relative_to(Path(tmp).parent) and not Path(prompt).is_relative_to(tmp)
 
 
 def over(company: Company) -> None:

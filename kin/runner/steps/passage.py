@@ -122,11 +122,14 @@ class Passage:
 
     @property
     def tmp(self) -> str:
-        """The run's own TMPDIR, outside the repository and short enough for sockets."""
-        path = os.path.join(state_folder(self.environ), "tmp", self.run.run)
-        if not os.path.isdir(path):
-            os.makedirs(path, mode=0o700, exist_ok=True)
-        return path
+        """The run's own folder outside the repository: prompts, homes, TMPDIR. Clients keep their commands in worktree and
+        TMPDIR, so what tells the client what it may do, and what kin writes there, lies beside that one."""
+        return _folder(os.path.join(state_folder(self.environ), "tmp", self.run.run))
+
+    @property
+    def tmpdir(self) -> str:
+        """The steps' TMPDIR, short enough for sockets."""
+        return _folder(os.path.join(self.tmp, "t"))
 
     def role(self, spec: StepSpec) -> Role:
         """The role of a step, read once a run: what is edited while it runs holds from the next one."""
@@ -142,9 +145,7 @@ class Passage:
 
     def home(self, step: str, agent: str) -> str:
         """The private home of an agent in a step; it outlives this process if the session in it is to be taken up."""
-        path = os.path.join(self.tmp, f"home-{step}-{agent}")
-        os.makedirs(path, mode=0o700, exist_ok=True)
-        return path
+        return _folder(os.path.join(self.tmp, f"home-{step}-{agent}"))
 
     def wording(self, index: int) -> str:
         """What a step's session was told for good: if that is edited, the session cannot be taken up."""
@@ -200,11 +201,11 @@ class Passage:
             "KIN_RUN": self.run.run,
             "KIN_STEP": step,
             "KIN_DIR": self.project.store,
-            "KIN_RESULT": os.path.join(self.tmp, f"{step}.result.json"),
+            "KIN_RESULT": os.path.join(self.tmpdir, f"{step}.result.json"),
             "KIN_SLOT": str(slot),
             "KIN_PORT_BASE": str(20000 + 100 * slot),
             "COMPOSE_PROJECT_NAME": self.task.id.lower(),
-            "TMPDIR": self.tmp,
+            "TMPDIR": self.tmpdir,
             "GIT_COMMITTER_NAME": "kin",
             "GIT_COMMITTER_EMAIL": f"{self.task.id}.{self.run.run}@kin",
         }
@@ -227,7 +228,7 @@ class Passage:
             )
 
     def close(self) -> None:
-        """End what the run started and clear its TMPDIR, but for the homes of sessions that are to be taken up."""
+        """End what the run started and clear its folder, but for the homes of sessions that are to be taken up."""
         if self._supervisor is not None:
             self._supervisor.close()
             self._supervisor = None
@@ -239,3 +240,10 @@ class Passage:
         for name in set(os.listdir(self.tmp)) - kept:  # made again if a step removed it
             path = os.path.join(top, name)
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+
+
+def _folder(path: str) -> str:
+    """The private folder `path`, made if it is not there."""
+    if not os.path.isdir(path):
+        os.makedirs(path, mode=0o700, exist_ok=True)
+    return path

@@ -42,8 +42,10 @@ def _write_prompt(p: Passage, turn: Turn, session: bool, path: str) -> None:
         listed = items if isinstance(items, list) else [items]
         role = p.role(spec)
         text = prompt_for(p.project, p.task, spec, role, p.run.steps[: turn.place], listed, name).text
-    with open(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+    # Written over the last step's: a file that is emptied first is one that some file systems write out at once.
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(p.mask(text))
+        file.truncate()
 
 
 def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
@@ -58,7 +60,7 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
         return used_up
     before = p.seen or commit.look(p.path)
     p.seen = None
-    prompt = os.path.join(p.tmp, f"{name}.prompt.md")
+    prompt = os.path.join(p.tmp, "prompt.md")
     _write_prompt(p, turn, who is not None and p.session(index, who) is not None, prompt)
     p.say("step", name, spec.run or f"played by {who}")
     point("step.started")
@@ -107,7 +109,7 @@ def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd) -> StepE
     """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed."""
     name = turn.name
     try:
-        after = commit.look(p.path, before.gitdir)
+        after = commit.look(p.path, before)
     except Failed as error:
         return StepEnd("failed", BlockedKind.failed, f"after step {name} {error.message}; {error.hint}")
     target = p.target.oid if after.head == before.head else git.tip(p.project.root, p.target.ref) or p.target.oid

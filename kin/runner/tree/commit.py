@@ -20,6 +20,8 @@ from kin.store.locks import outwait_gc
 from kin.store.project import Project
 
 STORE = ".kin"
+SLOW = 0.02
+"""Seconds."""
 
 
 class Reflog(NamedTuple):
@@ -40,7 +42,7 @@ class State(NamedTuple):
     `gitdir` is the git folder that its `.git` names, `branch` the full ref that HEAD names (None: detached), `entries` all
     that `git status` lists, `merging` the commits of a merge under way, `under_way` another operation that git is in the
     middle of, `store` whether `.kin` is on disk, `reflogs` what `_reflogs` gives, `at` the time in seconds since
-    the epoch.
+    the epoch, `slow` whether git needed more than SLOW to tell.
     """
 
     gitdir: str
@@ -52,6 +54,7 @@ class State(NamedTuple):
     store: bool
     reflogs: Mapping[str, Reflog]
     at: float
+    slow: bool = False
 
     @property
     def clean(self) -> bool:
@@ -59,35 +62,33 @@ class State(NamedTuple):
         return not self.entries and not self.merging and not self.under_way
 
 
-def look(path: str, known: str | None = None) -> State:
+def look(path: str, before: State | None = None) -> State:
     """The state of the worktree at `path`, with one git process. Raises Failed if the worktree is gone.
 
-    `known` is its git folder as an earlier look saw it. One that a step put in its place is not even read: its settings could
-    name programs, which would run outside of whatever kept the step in.
+    `before` is what an earlier look saw. A git folder that a step put in the place of that one's is not even read: its settings
+    could name programs, which would run outside of whatever kept the step in. And where git told at once, its index is not
+    written: a new file for each step would be worth more than what the next look saves by it.
     """
     at = time.time()
     gitdir = git.linked_gitdir(path)
     if gitdir is None or not os.path.isdir(gitdir):
         raise Failed("the task's worktree is gone", "`kin run` makes it again from the last finished step")
-    if known is not None and gitdir != known:
+    if before is not None and gitdir != before.gitdir:
         raise Failed("the worktree's `.git` leads elsewhere", "`kin run` makes it again from the last finished step")
-    found = read_status(path, gitdir)
+    reflogs: dict[str, Reflog] = {}
+    start = time.monotonic()
+    found = read_status(
+        path, gitdir, refresh=before is None or before.slow, beside=lambda: reflogs.update(_reflogs(git.common_of(gitdir)))
+    )
+    slow = time.monotonic() - start > SLOW
     under_way = git.under_way(gitdir)
     merging: tuple[str, ...] = ()
     if under_way == "merge":
         with open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
             merging = tuple(file.read().split())
-    return State(
-        gitdir,
-        found.head,
-        found.branch,
-        found.entries,
-        merging,
-        None if merging else under_way,
-        os.path.lexists(os.path.join(path, STORE)),
-        dict(_reflogs(git.common_of(gitdir))),
-        at,
-    )
+    store = os.path.lexists(os.path.join(path, STORE))
+    operation = None if merging else under_way
+    return State(gitdir, found.head, found.branch, found.entries, merging, operation, store, reflogs, at, slow)
 
 
 def untouched(path: str, gitdir: str, head: str, branch: str) -> State:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -79,11 +79,11 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, start: str 
     return Saved(ref, not saved.skipped, saved.skipped)
 
 
-def read_status(path: str, gitdir: str) -> git.Status:
+def read_status(path: str, gitdir: str, *, refresh: bool = True, beside: Callable[[], object] | None = None) -> git.Status:
     """`git status` of a worktree; an index or a HEAD that cannot be read any more (a killed git, a full disk) is made anew, and
-    a folder that a step closed to itself is opened."""
+    a folder that a step closed to itself is opened. `beside` is called while git is at work."""
     try:
-        found = git.status(path, refresh=True)
+        found = git.status(path, refresh=refresh, beside=beside)
         if found.whole:
             return found
         open_folders(path)
