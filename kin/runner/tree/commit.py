@@ -75,13 +75,16 @@ def look(path: str, before: State | None = None) -> State:
         raise Failed("the task's worktree is gone", "`kin run` makes it again from the last finished step")
     if before is not None and gitdir != before.gitdir:
         raise Failed("the worktree's `.git` leads elsewhere", "`kin run` makes it again from the last finished step")
-    reflogs: dict[str, Reflog] = {}
+    seen: list[tuple[str | None, Mapping[str, Reflog]]] = []
     start = time.monotonic()
     found = read_status(
-        path, gitdir, refresh=before is None or before.slow, beside=lambda: reflogs.update(_reflogs(git.common_of(gitdir)))
+        path,
+        gitdir,
+        refresh=before is None or before.slow,
+        beside=lambda: seen.append((git.under_way(gitdir), dict(_reflogs(git.common_of(gitdir))))),
     )
     slow = time.monotonic() - start > SLOW
-    under_way = git.under_way(gitdir)
+    under_way, reflogs = seen[-1]
     merging: tuple[str, ...] = ()
     if under_way == "merge":
         with open(os.path.join(gitdir, "MERGE_HEAD"), encoding="ascii") as file:
