@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KIN_YAML, Repo
+from conftest import KIN_YAML, Repo, wait_for
 from killing import killed
 from moving import litter, snapshot
 from test_run import add, outcomes, settings, status_of
@@ -334,6 +334,19 @@ def test_hooks_that_fail_for_people_do_not_fail_kin_and_post_merge_is_told(ready
     done(ready)
     assert "post-merge hook failed: no today" in ready.kin("undo", "KIN-1").stderr
     assert ready.read("f.txt") == "old\n" and ready.status() == ""
+
+
+def test_a_post_merge_hook_that_hangs_holds_up_no_other_merge(ready: Repo, tmp_path: Path) -> None:
+    add(ready, 2, "echo two > two.txt")
+    os.mkfifo(tmp_path / "hangs")
+    hook(ready, "post-merge", f"[ -e {tmp_path}/hooked ] || {{ touch {tmp_path}/hooked; cat {tmp_path}/hangs; }}")
+    first = ready.start("run", "KIN-1", stdout=subprocess.DEVNULL)
+    wait_for((tmp_path / "hooked").exists)
+    assert status_of(ready) == "done" and "Nothing runs" in ready.kin("status").stdout
+    ready.kin("run", "KIN-2")
+    assert ready.read("two.txt") == "two\n" and first.poll() is None
+    (tmp_path / "hangs").write_text("")
+    assert first.wait(20) == 0
 
 
 def test_a_reference_transaction_hook_has_its_veto(ready: Repo) -> None:

@@ -12,7 +12,7 @@ import pytest
 from kin.runner.merge import checkout
 from kin.runner.merge import move as move_module
 from kin.runner.merge.build import Built, build_state, build_status
-from kin.runner.merge.move import Moved, Pending, move
+from kin.runner.merge.move import Moved, Pending, move, post_merge
 from kin.runner.merge.recover import recover_moves
 from kin.runner.merge.undo import undo
 from tests.conftest import Repo, task_text
@@ -369,7 +369,7 @@ def test_post_merge_hook_runs_after_and_its_failure_is_a_warning(ready: Repo) ->
     hook = ready.write(".git/hooks/post-merge", "#!/bin/sh\ngit rev-parse HEAD > hooked\necho no >&2\nexit 3\n")
     hook.chmod(0o755)
     made = build(ready)
-    assert "no" in moved(ready, made, ready.path).warnings[0]
+    assert post_merge(moved(ready, made, ready.path)) == "the post-merge hook failed: no"
     assert ready.read("hooked").strip() == made.new
 
 

@@ -35,14 +35,15 @@ from kin.store import journal, locks
 from kin.store.project import Project
 
 HOOK_LIMIT = 120.0
-"""Seconds that a post-merge hook gets; it runs after everything is done, so nothing but the report waits for it."""
+"""Seconds that a post-merge hook gets."""
 
 
 class Moved(NamedTuple):
-    """The target is at `oid`, its checkout too. `warnings`: what a person may want to do."""
+    """The target is at `oid`, and so is its `checkout`, if it has one. `warnings`: what a person may want to do."""
 
     oid: str
     warnings: tuple[str, ...] = ()
+    checkout: str = ""
 
 
 class _Plan(NamedTuple):
@@ -95,10 +96,7 @@ def move(project: Project, built: Built, *, message: str) -> Moved | Pending:
         return Pending(str(busy))
     except OSError as error:
         raise Invalid(f"{error.filename or short}: {error.strerror}", "mend that, and kin goes on where it was") from error
-    # post-merge, which plumbing does not run (rule 19), once nothing depends on it any more
-    if isinstance(done, Moved) and (said := _hook(checkout.path)):
-        return done._replace(warnings=(*done.warnings, f"the post-merge hook failed: {said}"))
-    return done
+    return done._replace(checkout=checkout.path) if isinstance(done, Moved) else done
 
 
 def _entry(built: Built, path: str, gitdir: str, nonce: str, stage: str) -> dict[str, Any]:
@@ -244,9 +242,18 @@ def _submodules(diff: tuple[git.Change, ...]) -> tuple[str, ...]:
     )
 
 
-def _hook(cwd: str) -> str:
+def post_merge(done: Moved) -> str:
+    """Offer the hook of this name, which plumbing does not run (rule 19); words if it failed.
+
+    For when everything is over and no lock is held that others queue for: it may hang for its whole limit.
+    """
+    if not done.checkout:
+        return ""
+    words = ("hook", "run", "--ignore-missing", "post-merge", "--", "0")
     try:
-        out = git.git(cwd, "hook", "run", "--ignore-missing", "post-merge", "--", "0", ok=range(256), timeout=HOOK_LIMIT)
-    except git.GitError as error:
-        return error.message
-    return "" if out.code == 0 else (out.err.strip() or f"exit {out.code}")[:300]
+        out = git.git(done.checkout, *words, ok=range(256), timeout=HOOK_LIMIT)
+    except (Invalid, OSError) as error:
+        said = str(error)
+    else:
+        said = "" if out.code == 0 else (out.err.strip() or f"exit {out.code}")[:300]
+    return said and f"the post-merge hook failed: {said}"

@@ -20,7 +20,7 @@ from kin.runner.merge.build import Built, Clash
 from kin.runner.merge.checkout import Pending
 from kin.runner.merge.compose import CannotSign
 from kin.runner.merge.landed import landed_run
-from kin.runner.merge.move import Moved
+from kin.runner.merge.move import Moved, post_merge
 from kin.runner.remote import origin
 from kin.runner.remote.target import find_target
 from kin.runner.runs.ending import block, cancel, complete, wait
@@ -82,6 +82,8 @@ def _finish(p: Passage) -> Outcome:
             return cancel(p, f"cancelled while it queued for {p.target.name}", error.exit)
         with queue:
             ended = _merge(p)
+        if isinstance(ended, Moved):
+            return _landed(p, ended)
         if ended is not None:
             return ended
 
@@ -109,7 +111,17 @@ def _hand_over(p: Passage, built: Built | Clash) -> Outcome:
     return _gate(p, built) or wait(p, WaitFor.merge, words)._replace(exit=0)
 
 
-def _merge(p: Passage) -> Outcome | None:
+def _landed(p: Passage, moved: Moved) -> Outcome:
+    """What comes after a merge: out of the queue, so that a large worktree or a hook that hangs holds up nobody else's."""
+    for warning in moved.warnings:
+        p.say("note", text=warning)
+    ended = complete(p, moved.oid)
+    if said := post_merge(moved):
+        p.say("note", text=said)
+    return ended
+
+
+def _merge(p: Passage) -> Outcome | Moved | None:
     """One try under the queue lock; None if the target moved by other hands meanwhile, which is a new state to look at."""
     if p.share is not None:
         p.target = find_target(p.project, p.run.base, push=True)  # others of this clone may have pushed while we queued
@@ -134,9 +146,7 @@ def _merge(p: Passage) -> Outcome | None:
     moved = land(p, final, message=f"kin: merge {p.task.id}", over=True)
     point("merge.moved")
     if isinstance(moved, Moved):
-        for warning in moved.warnings:
-            p.say("note", text=warning)
-        return complete(p, moved.oid)
+        return moved
     if isinstance(moved, Refused):
         return _refused(p, final, moved)
     if p.share is not None and p.share.lost:
