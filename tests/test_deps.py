@@ -211,3 +211,32 @@ def test_at_a_terminal_many_files_are_asked_about(many: Repo, monkeypatch: pytes
 def test_where_nobody_can_be_asked_many_files_change_at_once(many: Repo) -> None:
     many.kin("set", *map(str, range(1, 30)), "priority=1")
     assert len(priorities(many)) == 29
+
+
+def test_references_in_any_spelling_count_wherever_tasks_are_looked_at(project: Repo) -> None:
+    put(project, 1)
+    project.write(".kin/tasks/KIN-2.yaml", task_text("KIN-2", "Two", "todo", depends_on="[1, other:API-7]", parent="kin-003"))
+    put(project, 3)
+    assert "depends on  KIN-1 (todo), other:API-7\n" in project.kin("show", "2").stdout
+    assert "children  KIN-2 (todo)\n" in project.kin("show", "3").stdout
+    assert [task["id"] for task in data(project, "list", "--depends-on", "KIN-1")] == ["KIN-2"]
+    for needed in ("1", "3"):
+        assert f"KIN-2 refers to KIN-{needed}" in project.kin("rm", needed, exit=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["2", "depends_on+=1"], "KIN-2 cannot have depends_on KIN-1: KIN-1 already leads back to it"),
+        (["3", "depends_on=1", "parent=1"], "KIN-3 cannot have depends_on KIN-1: KIN-1 already leads back to it"),
+        (["1", "parent=4"], "KIN-1 cannot have parent KIN-4: KIN-4 already leads back to it"),
+    ],
+)
+def test_a_task_that_would_wait_for_the_parent_that_waits_for_it_is_refused(project: Repo, words: list[str], says: str) -> None:
+    put(project, 1)
+    put(project, 2, parent="KIN-1")
+    put(project, 3)
+    put(project, 4, parent="KIN-2")
+    assert says in project.kin("set", *words, exit=2).stderr
+    project.kin("set", "4", "parent=3", "depends_on=3", exit=2)
+    project.kin("set", "4", "parent=1", "depends_on=3")

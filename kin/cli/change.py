@@ -1,7 +1,8 @@
 """`kin set`: fields of tasks, by the words that a person types (`priority=1`, `labels+=auto`, `assignee=`)."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli import many
@@ -198,33 +199,27 @@ def _changes(wish: Wish) -> "list[Change]":
 
 
 def _refuse_cycles(project: "Project", ids: Iterable[str], wishes: Iterable[Wish]) -> None:
-    """Raise Usage if a task would, by these wishes, wait for itself."""
-    added = {
-        key: [i for w in wishes if w.path == (key,) and w.what != "-=" for i in _items(w)] for key in ("depends_on", "parent")
-    }
-    if not any(added.values()):
+    """Raise Usage if a task would, by these wishes, wait for itself; a parent waits for its parts."""
+    links = (("depends_on",), ("parent",))
+    added = [(w.path[0], other) for w in wishes if w.path in links and w.what != "-=" for other in _items(w)]
+    if not added:
         return
+    from kin.model.deps import needs
+    from kin.model.ready import graph_of
     from kin.store.tasks import scan
+    from kin.store.text.splice import meant
 
-    tasks = scan(project).tasks
+    tasks = scan(project, bodies=False).tasks
+    changes = [change for wish in wishes for change in _changes(wish)]
+    for task_id in tasks.keys() & ids:
+        said: Any = {"depends_on": [*tasks[task_id].depends_on], "parent": tasks[task_id].parent}
+        said = reduce(meant, changes, said)
+        tasks[task_id] = tasks[task_id]._replace(depends_on=tuple(said.get("depends_on") or ()), parent=said.get("parent"))
+    graph = graph_of(tasks)
+    reached = cache(lambda start: {start, *(link.id for link in needs(graph, start))})
     for task_id in ids:
-        for key, others in added.items():
-            for other in others:
-                if task_id in _reached(tasks, other, key):
-                    raise Usage(
-                        f"{task_id} cannot have {key} {other}: {other} already leads back to it", "`kin show` names them"
-                    )
-
-
-def _reached(tasks: Mapping[str, Task], start: str, key: str) -> set[str]:
-    """Every task that `start` needs, directly or not, and `start` itself."""
-    found: set[str] = set()
-    open_ones = [start]
-    while open_ones:
-        task_id = open_ones.pop()
-        if task_id in found or task_id not in tasks:
-            continue
-        found.add(task_id)
-        value = getattr(tasks[task_id], key)
-        open_ones += value if isinstance(value, tuple) else [value] if value else []
-    return found
+        for key, other in added:
+            waits, needed = (task_id, other) if key == "depends_on" else (other, task_id)
+            if waits in reached(needed):
+                words = f"{task_id} cannot have {key} {other}: {other} already leads back to it"
+                raise Usage(words, f"`kin deps {task_id}` shows what waits for what")

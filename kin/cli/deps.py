@@ -7,7 +7,6 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, counted
 from kin.model.circles import circles
 from kin.model.deps import Link, critical_path, needed_by, needs, waits_of
-from kin.model.ready import graph_of
 from kin.store.tasks import load, resolve
 from kin.store.view import Seen, View, see
 
@@ -23,12 +22,11 @@ def deps_(call: Call) -> Result:
     view = see(call.project, bodies=False)
     if task_id not in view.seen:
         load(call.project, task_id)  # says why it cannot be read
-    graph = graph_of({one: seen.task for one, seen in view.seen.items()})
-    down, up = needs(graph, task_id), needed_by(graph, task_id)
+    down, up = needs(view.graph, task_id), needed_by(view.graph, task_id)
     near = {task_id, *(link.id for link in (*down, *up))}
-    waits = {one: others for one, others in waits_of(graph).items() if one in near}
+    waits = {one: others for one, others in waits_of(view.graph).items() if one in near}
     rounds = list(circles(waits))
-    chain = critical_path(graph, task_id)
+    chain = critical_path(view.graph, task_id)
     data = {
         "id": task_id,
         "needs": [_entry(link, view) for link in down],

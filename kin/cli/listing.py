@@ -63,7 +63,7 @@ def found(call: Call) -> Result:
 def select(view: "View", wanted: Mapping[str, Any], key: str) -> list["Seen"]:
     """The tasks that pass every filter of `wanted` (the values of `kin list`), in the wanted order."""
     seen = list(_ordered(view, wanted.get("sort") or "ready"))
-    for test in _tests(wanted, key):
+    for test in _tests(view, wanted, key):
         seen = [s for s in seen if test(s)]
     limit = wanted.get("limit")
     return seen if limit is None else seen[:limit]
@@ -89,7 +89,7 @@ _SORT_KEYS: dict[str, Callable[["Seen"], Any]] = {
 }
 
 
-def _tests(wanted: Mapping[str, Any], key: str) -> Iterator[Callable[["Seen"], bool]]:
+def _tests(view: "View", wanted: Mapping[str, Any], key: str) -> Iterator[Callable[["Seen"], bool]]:
     """One test for each filter that was given; a task must pass all."""
     get = wanted.get
     if statuses := _statuses(get("status") or ()):
@@ -108,7 +108,7 @@ def _tests(wanted: Mapping[str, Any], key: str) -> Iterator[Callable[["Seen"], b
         yield lambda s: (s.task.assignee or "").casefold() == assignee.casefold()
     if depends_on := get("depends_on"):
         other = normalise(depends_on, key) or depends_on
-        yield lambda s: other in s.task.depends_on
+        yield lambda s: any(other in need for need in view.graph.depends_on.get(s.task.id, ()))
     if search := (get("search") or "").casefold():
         yield lambda s: search in "\n".join((s.task.id, s.task.title, s.task.description, *s.task.labels)).casefold()
 

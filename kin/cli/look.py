@@ -26,7 +26,7 @@ def status_(call: Call) -> Result:
 
         return everywhere(call, status_)
     from kin.model.times import now
-    from kin.store.locks import held_names, queued
+    from kin.store.locks import queued
     from kin.store.tasks import resolve
     from kin.store.view import see
 
@@ -34,11 +34,10 @@ def status_(call: Call) -> Result:
     wanted = {resolve(project, word) for word in call["ids"]}
     view = see(project)
     runs = [run for task, run in view.runs.items() if not wanted or task in wanted]
-    held = held_names(project.common, view.runs)
-    names = sorted(queued(held).difference(held).intersection(wanted or view.seen))
+    names = sorted(queued(view.held).difference(view.held).intersection(wanted or view.seen))
     in_queue = [_queued(project, view, task) for task in names]
-    running = [_running(project, run, view) for run in runs if run.task in held]
-    waiting = [_waiting(run, view) for run in runs if _stands_still(run) and run.task not in held]
+    running = [_running(project, run, view) for run in runs if run.task in view.held]
+    waiting = [_waiting(run, view) for run in runs if _stands_still(run) and run.task not in view.held]
     ended = list(_ended(project, view, wanted)) if call["ended"] or wanted else []
     data = {"running": running, "queued": in_queue, "waiting": waiting, "ended": ended}
 

@@ -86,12 +86,13 @@ def _indented(text: str) -> list[str]:
 def _fields(page: Page) -> Iterator[str]:
     """The fields that have no place of their own, a line each."""
     task, rows = page.seen.task, list[tuple[str, str]]()
-    known = page.view.seen
-    if task.depends_on:
-        rows.append(("depends on", ", ".join(f"{i} ({known[i].shown if i in known else 'missing'})" for i in task.depends_on)))
-    rows.append(("parent", task.parent or ""))
-    children = [s.task.id for s in known.values() if s.task.parent == task.id]
-    rows.append(("children", ", ".join(f"{i} ({known[i].shown})" for i in children)))
+    known, graph = page.view.seen, page.view.graph
+    needs = [
+        f"{meant} ({known[meant].shown})" if meant else word if ":" in word else f"{word} (missing)"
+        for word, meant in graph.depends_on.get(task.id, ())
+    ]
+    rows += [("depends on", ", ".join(needs)), ("parent", task.parent or "")]
+    rows.append(("children", ", ".join(f"{i} ({known[i].shown})" for i in graph.children.get(task.id, ()))))
     rows.append(("touches", ", ".join(task.touches)))
     rows += [(name, _short(getattr(task, name))) for name in ("mode", "base", "agent", "budget", "plan", "pipeline")]
     rows += [(name, _short(value)) for name, value in task.extra.items()]

@@ -14,6 +14,7 @@ from kin.errors import Busy, Invalid, NotFound, Place, Usage, Waits
 from kin.model.task import Task
 
 if TYPE_CHECKING:
+    from kin.model.ready import Graph
     from kin.store.project import Project
 
 
@@ -157,34 +158,33 @@ def _pipeline(call: Call, usual: str | None) -> Any:
 
 def rm_(call: Call) -> Result:
     """Remove tasks' files, unless something else needs them."""
+    from kin.store.config import refuse_newer_format
     from kin.store.files import remove_file
-    from kin.store.tasks import resolve, scan, task_path
+    from kin.store.tasks import resolve, task_path
     from kin.store.view import see
 
     project = call.project
+    refuse_newer_format(project)
     ids = list(dict.fromkeys(resolve(project, word) for word in call["ids"]))
-    view = see(project)
+    view = see(project, bodies=False)
     for task_id in ids:
         if task_id in view.seen and view.seen[task_id].run and view.seen[task_id].status == "in_progress":
             raise Busy(f"{task_id} is being run", f"`kin stop {task_id}` ends it")
         if task_id in view.runs and view.runs[task_id].status == "waiting":
             raise Waits(f"a run of {task_id} waits", f"`kin reject {task_id}` cancels it and keeps its branch aside")
     if not call["force"]:
-        _refuse_needed(ids, scan(project).tasks)
+        _refuse_needed(ids, view.graph)
     for task_id in ids:
         remove_file(project, task_path(project, task_id))
     return Result("task.list", [{"id": task_id} for task_id in ids], [f"{task_id}  removed" for task_id in ids], brief=())
 
 
-def _refuse_needed(ids: list[str], tasks: Mapping[str, Task]) -> None:
-    for task in tasks.values():
-        if task.id not in ids and (needed := {*task.depends_on, task.parent} & set(ids)):
-            name = sorted(n for n in needed if n)[0]
-            raise Usage(
-                f"{task.id} refers to {name}",
-                f"`kin set {name} status=cancelled` keeps it for the record; --force removes it all the same",
-                referrer=task.id,
-            )
+def _refuse_needed(ids: list[str], graph: "Graph") -> None:
+    for name in ids:
+        for other in (*graph.dependents.get(name, ()), *graph.children.get(name, ())):
+            if other not in ids:
+                hint = f"`kin set {name} status=cancelled` keeps it for the record; --force removes it all the same"
+                raise Usage(f"{other} refers to {name}", hint, referrer=other)
 
 
 def note_(call: Call) -> Result:

@@ -33,14 +33,16 @@ class Seen(NamedTuple):
 
 
 class View(NamedTuple):
-    """All tasks by id, all ids in ready order, the ready ones among them, what could not be read, live runs by task."""
+    """All tasks by id and how they hang together, all ids in ready order, the ready ones among them, what could not be read,
+    live runs by task, and the names of the locks that are held."""
 
     seen: dict[str, Seen]
+    graph: Graph
     order: list[str]
     ready: list[str]
     warnings: list[str]
     runs: "dict[str, Run]"
-    broken: list[tasks.Broken]
+    held: frozenset[str]
 
 
 def see(
@@ -76,7 +78,7 @@ def see(
             seen[task_id] = _seen(task, facts, task_id in ready, known)
         order = list(seen) if found.in_order else in_order(graph)
         said = [*(str(b.error) for b in found.broken), *warnings]
-        return View(seen, order, [i for i in order if i in ready], said, live, found.broken)
+        return View(seen, graph, order, [i for i in order if i in ready], said, live, running)
 
 
 def _linked(project: Project, graph: Graph) -> dict[str, str]:
