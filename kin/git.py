@@ -163,7 +163,8 @@ def _free_pipes(cwd: str) -> None:
     """
     above = (cwd[:at] for at in range(len(cwd), 0, -1) if at == len(cwd) or cwd[at] == "/")
     ours = any(_is_kins(linked_gitdir(folder)) for folder in above)
-    for path in (os.path.join(folder, name) for folder in folders(cwd) for name in (".gitignore", ".gitattributes")):
+    names = (".gitignore", ".gitattributes", ".mailmap")
+    for path in (os.path.join(folder, name) for folder in folders(cwd) for name in names):
         if not os.path.lexists(path) or not stat.S_ISFIFO(os.lstat(path).st_mode):
             continue
         with suppress(OSError):  # nobody waits for this one now
@@ -211,7 +212,7 @@ def _hooks_path(common: str, _changed: int) -> str:
 def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = ()) -> "subprocess.Popen[bytes]":
     """Start a git that is talked to over its standard input and output, unbuffered; its complaints go into `errors`."""
     return subprocess.Popen(
-        [_program(os.environ.get("PATH", os.defpath)), *QUIET, *arguments],
+        [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd, {}), *arguments],
         cwd=cwd,
         env=clean_env(os.environ),
         stdin=subprocess.PIPE,
@@ -598,7 +599,8 @@ class Moment(NamedTuple):
 
 def reflog(cwd: str, ref: str = "HEAD") -> list[Moment]:
     """How HEAD of this worktree, or `ref`, came to be where it is, newest first. It never travels: a clone brings none."""
-    words = ("log", "-g", "-z", "--date=unix", "--format=%H%x1f%gE%x1f%gd%x1f%gs", "--end-of-options", ref, "--")
+    # %ge: %gE is what the checkout's .mailmap makes of it, and that file is anybody's
+    words = ("log", "-g", "-z", "--date=unix", "--format=%H%x1f%ge%x1f%gd%x1f%gs", "--end-of-options", ref, "--")
     out = git(cwd, *words, ok=(0, 128))
     lines = out.out.decode("utf-8", "replace").split("\0") if out.code == 0 else ()
     fields = (line.split("\x1f", 3) for line in lines if line)
@@ -719,8 +721,8 @@ def commit_tree(
     flags = [flag for parent in parents for flag in ("-p", parent)]
     if sign:
         flags.append("-S")
-    limit = 60 if sign else None
-    return git(cwd, "commit-tree", *flags, "-F", "-", tree, input=message.encode(), env=env, timeout=limit).text
+    raw, limit = message.encode("utf-8", "surrogateescape"), 60 if sign else None  # a person's name may be in another encoding
+    return git(cwd, "commit-tree", *flags, "-F", "-", tree, input=raw, env=env, timeout=limit).text
 
 
 def update_ref(cwd: str, ref: str, new: str, old: str | None, message: str, *, fds: Collection[int] = ()) -> bool:

@@ -36,6 +36,14 @@ def test_a_step_becomes_one_commit_with_its_trailers_by_the_person(desk: Desk) -
     assert not commit.is_committed(desk.made.path, BRANCH, TRAILERS | {"Kin-Step": "2-dev"})
 
 
+def test_a_pipe_in_the_place_of_a_file_that_git_reads_for_a_log_holds_up_nobody(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(git, "PIPE_PATIENCE", 0.1)
+    os.mkfifo(desk.path / ".mailmap")
+    assert not commit.is_committed(desk.made.path, BRANCH, TRAILERS)
+
+
 def test_a_step_that_did_nothing_costs_one_git_process_and_no_commit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     before = desk.look()
     calls: list[tuple[str, ...]] = []

@@ -219,6 +219,18 @@ def test_a_ref_moves_only_from_where_it_is_expected(repo: Repo) -> None:
     assert git.tip(cwd, "refs/heads/x") is None and git.refs(cwd, "refs/heads/") == ["refs/heads/main"]
 
 
+def test_a_reflog_tells_who_moved_a_ref_whatever_the_mailmap_of_the_checkout_says(repo: Repo) -> None:
+    repo.commit("one", **{".mailmap": "Ada <ada@example.org> <KIN-1.run@kin>\n"})
+    repo.git("-c", "user.email=KIN-1.run@kin", "commit", "-q", "--allow-empty", "-m", "an agent's")
+    assert [moment.mail for moment in git.reflog(str(repo.path))][:2] == ["KIN-1.run@kin", "ada@example.org"]
+
+
+def test_a_message_may_name_a_person_in_another_encoding(repo: Repo) -> None:
+    cwd = str(repo.path)
+    oid = git.commit_tree(cwd, git.tree_of(cwd, "HEAD"), [], "by Andr\udce9\n")
+    assert git.git(cwd, "cat-file", "commit", oid).out.endswith("by André\n".encode())  # git takes it for Latin-1
+
+
 def test_a_tree_gets_one_entry_from_another(repo: Repo) -> None:
     with_store = repo.commit("store", a="1", **{".kin__kin.yaml": "key: KIN\n"})
     without = repo.tip("HEAD~1")

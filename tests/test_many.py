@@ -80,6 +80,16 @@ def test_one_failure_stays_one_pipelines(project: Repo) -> None:
     assert status_of(project, "KIN-3") == "todo"
 
 
+def test_a_file_whose_name_is_no_utf_8_stops_no_pipeline_when_it_is_named(project: Repo) -> None:
+    odd = os.fsdecode(b"odd\xff")
+    project.commit("odd", **{odd: "old\n"})
+    for number in (1, 2):
+        add(project, number, f"for f in odd*; do echo {number} > $f; done")
+    project.write(odd, "a person's\n")
+    found = outcomes(project, "KIN-1", "KIN-2", exit=4)
+    assert [o["waiting"]["for"] for o in found] == ["merge", "merge"]  # type: ignore[index]
+
+
 def test_tasks_that_touch_the_same_files_do_not_run_together(project: Repo, tmp_path: Path) -> None:
     probe = f"mkdir {tmp_path}/alone && echo x >> all.txt && rmdir {tmp_path}/alone"
     for number in (1, 2, 3):

@@ -150,6 +150,13 @@ def test_of_a_final_message_without_end_the_end_is_kept(agent: str) -> None:
     assert 250_000 < len(stream.final) < 270_000
 
 
+def test_a_character_that_was_cut_in_two_is_whole_in_the_final_message() -> None:
+    stream = reader_of("gemini")
+    for half in (r"It works \ud83d", r"\ude80 and \ud83d"):
+        stream.feed("stdout", f'{{"type": "message", "role": "assistant", "content": "{half}"}}')
+    assert stream.final == "It works \N{ROCKET} and \N{REPLACEMENT CHARACTER}"
+
+
 def test_any_command_is_judged_by_its_exit_and_its_output_is_its_message() -> None:
     agent = AGENTS["claude"].model_copy(update={"format": "text", "signs": AGENTS["claude"].signs})
     stream = READERS["text"](agent, lambda: NOW)

@@ -14,6 +14,7 @@ from desk import BRANCH, RUN, TASK, Desk
 
 from kin import git
 from kin.errors import Busy, Conflict, Invalid
+from kin.runner.merge.refs import RefUpdate
 from kin.runner.tree import salvage, worktree
 from kin.runner.tree.aside import set_aside
 from kin.runner.tree.removal import remove_folder
@@ -548,6 +549,15 @@ def test_hooks_that_a_step_writes_are_not_run_by_kins_own_git_and_those_elsewher
     desk.tree.write("src/a", "changed\n")
     desk.reset(desk.base)
     assert asked.exists() and not ran.exists()
+
+
+def test_a_merge_into_a_tasks_own_branch_runs_no_hook_that_its_step_wrote(desk: Desk, tmp_path: Path) -> None:
+    desk.repo.git("config", "core.hooksPath", ".husky")
+    desk.tree.write(".husky/reference-transaction", f"#!/bin/sh\ntouch {tmp_path}/ran\n").chmod(0o755)
+    new = git.commit_tree(desk.made.path, git.tree_of(desk.made.path, "HEAD"), [desk.base], "merged\n")
+    with RefUpdate(desk.made.path, BRANCH, new, desk.base, "merged", ()) as ref:
+        assert ref.prepare() is None and ref.commit() is None
+    assert desk.tree.tip() == new and not (tmp_path / "ran").exists()
 
 
 def test_a_worktree_whose_git_file_a_step_changed_is_set_aside_without_reading_what_it_leads_to(

@@ -92,7 +92,8 @@ class StreamReader:
     @property
     def final(self) -> str:
         """The final message so far: at most about the last KEPT characters of it."""
-        return "".join(self._final)
+        # a client that cuts it into pieces may cut a character in two, each half a surrogate
+        return "".join(self._final).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     @final.setter
     def final(self, text: str) -> None:

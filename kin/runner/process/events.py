@@ -22,12 +22,12 @@ class Event(NamedTuple):
     text: str = ""
     seconds: float = 0.0
 
-    def to_json(self) -> str:
-        """One line."""
-        return json.dumps(list(self), ensure_ascii=False)
+    def to_json(self) -> bytes:
+        """One line. What UTF-8 has no form for, of file names in another encoding, say, is left out of it."""
+        return json.dumps(list(self), ensure_ascii=False).encode("utf-8", "replace")
 
     @classmethod
-    def from_json(cls, line: str) -> "Event":
+    def from_json(cls, line: bytes) -> "Event":
         """The event that `to_json` wrote."""
         return cls(*json.loads(line))
 

@@ -225,9 +225,9 @@ def _live(crew: Crew, task: Task, told: int, life: int) -> NoReturn:
 
 def _answer(crew: Crew, task: Task, told: int, cancel: Cancel) -> dict[str, object]:
     def emit(event: Event) -> None:
-        line = event.to_json().encode()
+        line = event.to_json()
         if len(line) > MAX_EVENT:
-            line = event._replace(text=event.text[: MAX_EVENT // 8]).to_json().encode()
+            line = event._replace(text=event.text[: MAX_EVENT // 8]).to_json()
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(told, line + b"\n")
 
@@ -258,7 +258,7 @@ def _hear(crew: Crew, selector: selectors.BaseSelector, child: Child) -> None:
         if line.startswith(b"="):
             _take(crew, child, json.loads(line[1:]))
         else:
-            crew.emit(Event.from_json(line.decode()))
+            crew.emit(Event.from_json(line))
     if raw:
         return
     selector.unregister(child.pipe)
