@@ -81,11 +81,11 @@ def _finish(p: Passage) -> Outcome:
         except Interrupted as error:
             return cancel(p, f"cancelled while it queued for {p.target.name}", error.exit)
         with queue:
-            ended = _merge(p)
-        if isinstance(ended, Moved):
-            return _landed(p, ended)
-        if ended is not None:
-            return ended
+            merged = _merge(p)
+        if isinstance(merged, Moved):
+            return _landed(p, merged)
+        if merged is not None:
+            return merged
 
 
 def _review(p: Passage, built: Built | Clash) -> Outcome:
