@@ -22,7 +22,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from kin.runner.merge.build import Built, build_merge
+from kin.runner.merge.build import Built, Work, build_merge
 from kin.runner.merge.move import Moved, move
 from kin.runner.upkeep.watchdog import recover
 from kin.store.project import find
@@ -77,17 +77,9 @@ def make_template(repo: Path) -> None:
 
 def build(repo: Path) -> Built:
     """The merge onto wherever main is now."""
-    made = build_merge(
-        find(str(repo), os.environ),
-        target="refs/heads/main",
-        branch=git(repo, "rev-parse", "kin/KIN-1"),
-        task_id="KIN-1",
-        title="A task",
-        run_id=RUN,
-        whole=None,
-        extra={f"pipelines/KIN-1/{RUN}.yaml": b"run: 1\n", "decisions/D-1.yaml": b"id: D-1\n"},
-        sign=False,
-    )
+    files = {f"pipelines/KIN-1/{RUN}.yaml": b"run: 1\n", "decisions/D-1.yaml": b"id: D-1\n"}
+    work = Work("refs/heads/main", "KIN-1", RUN, None, files)
+    made = build_merge(find(str(repo), os.environ), work, git(repo, "rev-parse", "kin/KIN-1"), "A task")
     assert isinstance(made, Built)
     return made
 

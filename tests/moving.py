@@ -7,7 +7,7 @@ from pathlib import Path
 
 import python
 
-from kin.runner.merge.build import Built, build_merge
+from kin.runner.merge.build import Built, Work, build_merge
 from kin.store.project import Project, find
 from tests.conftest import Repo, task_text
 
@@ -36,18 +36,10 @@ def prepare(repo: Repo) -> None:
 def build(repo: Repo, target: str = MAIN, **extra: str) -> Built:
     """The merge of `kin/KIN-1`, with a record and a decision."""
     path = repo.path / TASK
-    made = build_merge(
-        project_of(repo),
-        target=target,
-        branch=repo.tip("kin/KIN-1"),
-        task_id="KIN-1",
-        title="A task",
-        run_id=RUN,
-        whole=path.read_bytes() if path.exists() else None,
-        extra={RECORD.removeprefix(".kin/"): b"run: 1\n", DECISION.removeprefix(".kin/"): b"id: D-1\n"}
-        | {name.replace("__", "/"): text.encode() for name, text in extra.items()},
-        sign=False,
-    )
+    files = {RECORD.removeprefix(".kin/"): b"run: 1\n", DECISION.removeprefix(".kin/"): b"id: D-1\n"}
+    files |= {name.replace("__", "/"): text.encode() for name, text in extra.items()}
+    work = Work(target, "KIN-1", RUN, path.read_bytes() if path.exists() else None, files)
+    made = build_merge(project_of(repo), work, repo.tip("kin/KIN-1"), "A task")
     assert isinstance(made, Built)
     return made
 

@@ -9,8 +9,10 @@ import pytest
 
 from kin import git
 from kin.errors import Invalid, NotFound
-from kin.runner.merge.build import Built, Clash, build_merge, build_state, build_status, code_key
+from kin.model.status import TaskStatus
+from kin.runner.merge.build import Built, Clash, Work, build_merge, build_state, code_key
 from kin.runner.merge.compose import CannotSign, NewCommit, write_commits
+from kin.runner.merge.taskfile import Standing
 from kin.store.project import Project, find
 from tests.conftest import Repo, task_text
 
@@ -34,17 +36,9 @@ def branch_with(repo: Repo, **files: str) -> str:
 
 
 def merge(repo: Repo, branch: str, whole: str | None = None, sign: bool = False) -> Built | Clash | None:
-    return build_merge(
-        project_of(repo),
-        target=MAIN,
-        branch=branch,
-        task_id="KIN-1",
-        title="A task",
-        run_id=RUN,
-        whole=whole.encode() if whole is not None else None,
-        extra={RECORD: b"run: x\n", "decisions/D-1.yaml": b"id: D-1\n"},
-        sign=sign,
-    )
+    extra = {RECORD: b"run: x\n", "decisions/D-1.yaml": b"id: D-1\n"}
+    work = Work(MAIN, "KIN-1", RUN, whole.encode() if whole is not None else None, extra, sign)
+    return build_merge(project_of(repo), work, branch, "A task")
 
 
 def built(repo: Repo, branch: str, whole: str | None = None, sign: bool = False) -> Built:
@@ -177,9 +171,7 @@ def test_state_commit_brings_done_without_code(project: Repo, held: str | None) 
     if held:
         project.commit("task", **{TASK.replace("/", "__"): task_text("KIN-1", status=held)})
     whole = task_text("KIN-1", status="review").encode()
-    made = build_state(
-        project_of(project), target=MAIN, task_id="KIN-1", run_id=RUN, whole=whole, extra={RECORD: b"r\n"}, sign=False
-    )
+    made = build_state(project_of(project), Work(MAIN, "KIN-1", RUN, whole, {RECORD: b"r\n"}))
     assert (
         project.git("log", "-1", "--format=%s %(trailers:only,key=Kin-State)", made.new).strip()
         == "kin: KIN-1 is done Kin-State: KIN-1 done"
@@ -190,8 +182,8 @@ def test_state_commit_brings_done_without_code(project: Repo, held: str | None) 
 
 def test_blocked_can_be_told_on_the_target(with_task: Repo) -> None:
     why = {"kind": "gate", "reason": "red"}
-    words = {"target": MAIN, "task_id": "KIN-1", "run_id": RUN, "status": "blocked", "blocked": why}
-    made = build_status(project_of(with_task), **words, whole=None, extra={}, sign=False)
+    work = Work(MAIN, "KIN-1", RUN, None, {})
+    made = build_state(project_of(with_task), work, Standing(TaskStatus.blocked, why))
     text = with_task.git("show", f"{made.new}:{TASK}")
     assert "status: blocked" in text and "kind: gate" in text and with_task.tip(f"{made.new}^") == with_task.tip()
 

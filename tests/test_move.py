@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from kin.model.status import TaskStatus
 from kin.runner.merge import checkout
 from kin.runner.merge import move as move_module
-from kin.runner.merge.build import Built, build_state, build_status
+from kin.runner.merge.build import Built, Work, build_state
 from kin.runner.merge.move import Moved, Pending, move, post_merge
 from kin.runner.merge.recover import recover_moves
+from kin.runner.merge.taskfile import Standing
 from kin.runner.merge.undo import undo
 from tests.conftest import Repo, task_text
 from tests.moving import DECISION, MAIN, RECORD, RUN, TASK, build, litter, prepare, project_of, snapshot
@@ -281,7 +283,7 @@ def test_staged_or_missing_task_files_keep_their_absence(ready: Repo) -> None:
 def test_state_commit_moves_like_a_merge(ready: Repo) -> None:
     ready.write("changed", "mine\n")
     whole = ready.read(TASK).encode()
-    made = build_state(project_of(ready), target=MAIN, task_id="KIN-1", run_id=RUN, whole=whole, extra={}, sign=False)
+    made = build_state(project_of(ready), Work(MAIN, "KIN-1", RUN, whole, {}))
     moved(ready, made)
     assert ready.status() == " M changed" and "status: done" in ready.read(TASK)
 
@@ -421,8 +423,7 @@ def test_store_in_the_middle_of_a_rebase_is_settled_by_the_next_command(ready: R
 def test_state_that_is_told_on_a_target_elsewhere_holds_for_the_store_too(ready: Repo) -> None:
     ready.git("switch", "-q", "-c", "feature")
     ready.write(TASK, ready.read(TASK).replace("todo", "review"))
-    words = {"target": MAIN, "task_id": "KIN-1", "run_id": RUN, "status": "review", "blocked": None}
-    moved(ready, build_status(project_of(ready), **words, whole=None, extra={}, sign=False))
+    moved(ready, build_state(project_of(ready), Work(MAIN, "KIN-1", RUN, None, {}), Standing(TaskStatus.review)))
     assert "status: review" in ready.read(TASK)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kin.errors import NotFound, Usage
-from kin.runner.merge.build import Built, Clash, build_state
+from kin.runner.merge.build import Built, Clash, Work, build_state
 from kin.runner.merge.move import Moved, Pending, move
 from kin.runner.merge.recover import recover_moves
 from kin.runner.merge.undo import landed, restored, undo
@@ -83,8 +83,8 @@ def test_later_work_under_the_store_does_not_conflict(merged: Repo) -> None:
 
 def test_state_commit_is_taken_back(project: Repo) -> None:
     prepare(project)
-    words = {"target": MAIN, "task_id": "KIN-1", "run_id": RUN, "whole": None, "sign": False}
-    made = build_state(project_of(project), **words, extra={RECORD.removeprefix(".kin/"): b"run: 1\n"})
+    work = Work(MAIN, "KIN-1", RUN, None, {RECORD.removeprefix(".kin/"): b"run: 1\n"})
+    made = build_state(project_of(project), work)
     assert isinstance(move(project_of(project), made, message="m"), Moved)
     taken_back(project)
     assert "status: todo" in project.read(TASK) and not (project.path / RECORD).exists() and project.read("changed") == "old\n"

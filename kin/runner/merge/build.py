@@ -38,6 +38,22 @@ class Built(NamedTuple):
     branch_tip: str | None
 
 
+class Work(NamedTuple):
+    """What a run brings to its target, a full ref, beside code.
+
+    `whole` is the task's file in the working tree, used if the target never held it; `extra` are files that kin made, by
+    their path below `.kin/`; `old` is the target's tip if that is not the branch here, but what the remote has.
+    """
+
+    target: str
+    task: str
+    run: str
+    whole: bytes | None
+    extra: Mapping[str, bytes]
+    sign: bool = False
+    old: str | None = None
+
+
 class Clash(NamedTuple):
     """Paths that cannot be merged without a person or the integrator. Nothing was built."""
 
@@ -62,34 +78,20 @@ def code_key(cwd: str, treeish: str) -> str:
     return hashlib.sha256(b"\0".join(e for e in entries if not e.endswith(b"\t.kin"))).hexdigest()
 
 
-def build_merge(
-    project: Project,
-    *,
-    target: str,
-    branch: str,
-    task_id: str,
-    title: str,
-    run_id: str,
-    whole: bytes | None,
-    extra: Mapping[str, bytes],
-    sign: bool,
-    old: str | None = None,
-) -> Built | Clash | None:
-    """Build the merge of commit `branch` into `target`, or say what conflicts; None if `target` has it already.
+def build_merge(project: Project, work: Work, branch: str, title: str) -> Built | Clash | None:
+    """Build the merge of commit `branch` into the target, or say what conflicts; None if the target has it already.
 
-    `whole` is the task's file in the working tree, used if `target` never held it; `extra` are files that kin made, by
-    their path below `.kin/`; `old` is the target's tip if that is not the branch here, but what the remote has.
     Raises NotFound if the target or the task is nowhere, CannotSign.
     """
-    cwd, path = home(project), task_path(task_id)
-    old = old or target_tip(cwd, target)
+    cwd, path, (target, task_id, run_id) = home(project), task_path(work.task), work[:3]
+    old = work.old or target_tip(cwd, target)
     if git.is_ancestor(cwd, branch, old):
         return None
     tree = merged_tree(project, target, old, branch, f"refs/heads/kin/{task_id}")
     if isinstance(tree, Clash):
         return tree
-    base, text, added = _first_parent(cwd, old, task_id, run_id, whole)
-    done = {path: with_standing(text, _DONE, path)} | _below_kin(extra)
+    base, text, added = _first_parent(cwd, old, work)
+    done = _files(work, text, _DONE)
     on_branch = git.blob(cwd, branch, path)
     chain = []
     if added or on_branch is None or standing(on_branch, path).status is not TaskStatus.todo:
@@ -98,54 +100,31 @@ def build_merge(
         chain.append(NewCommit((branch, base.oid), _message(subject, task_id, run_id), {}, tree, base.kin))
         chain.append(NewCommit((":1",), _message(f"kin: {task_id} is done", task_id, run_id), done))
     else:
-        files = done | {path: with_standing(on_branch, _DONE, path)}
+        files = _files(work, on_branch, _DONE)
         chain.append(NewCommit((branch,), _message(f"kin: {task_id} is done", task_id, run_id), files))
     message = _message(f"kin: {task_id} {title}", task_id, run_id)
     chain.append(NewCommit((base.oid, f":{len(chain)}"), message, done, tree, base.kin))
     *_, second, merge = write_commits(cwd, merge_ref(task_id), chain)
-    new = sign_again(cwd, merge_ref(task_id), merge.oid, (base.oid, second.oid), message) if sign else merge.oid
+    new = sign_again(cwd, merge_ref(task_id), merge.oid, (base.oid, second.oid), message) if work.sign else merge.oid
     return Built(target, old, new, code_key(cwd, new), task_id, run_id, branch)
 
 
-def build_state(
-    project: Project,
-    *,
-    target: str,
-    task_id: str,
-    run_id: str,
-    whole: bytes | None,
-    extra: Mapping[str, bytes],
-    sign: bool,
-    old: str | None = None,
-) -> Built:
-    """Build the commit by which a task without code becomes `done` on `target`, and the one before it that makes it `todo`."""
-    cwd, path = home(project), task_path(task_id)
-    old = old or target_tip(cwd, target)
-    base, text, _ = _first_parent(cwd, old, task_id, run_id, whole)
-    files = {path: with_standing(text, _DONE, path)} | _below_kin(extra)
-    return _state_commit(cwd, target, old, base.oid, task_id, run_id, "done", files, sign)
+def build_state(project: Project, work: Work, wanted: Standing = _DONE) -> Built:
+    """Build the commit by which the target tells that a task is `done` without code, or in `review` or `blocked`.
 
-
-def build_status(
-    project: Project,
-    *,
-    target: str,
-    task_id: str,
-    run_id: str,
-    status: str,
-    blocked: Mapping[str, str] | None,
-    whole: bytes | None,
-    extra: Mapping[str, bytes],
-    sign: bool,
-    old: str | None = None,
-) -> Built:
-    """Build the commit by which `target` tells of a task in `review` or `blocked` (`commit: true`)."""
-    cwd, path = home(project), task_path(task_id)
-    old = old or target_tip(cwd, target)
-    text = _known_text(cwd, old, task_id, whole)
-    wanted = Standing(TaskStatus(status), dict(blocked) if blocked else None)
-    files = {path: with_standing(text, wanted, path)} | _below_kin(extra)
-    return _state_commit(cwd, target, old, old, task_id, run_id, status, files, sign)
+    The one before a `done` holds the task as `todo`. Raises as `build_merge`.
+    """
+    cwd, (target, task_id, run_id) = home(project), work[:3]
+    old, status = work.old or target_tip(cwd, target), wanted.status
+    if status is TaskStatus.done:
+        base, text, _ = _first_parent(cwd, old, work)
+        parent = base.oid
+    else:
+        parent, text = old, _known_text(work, git.blob(cwd, old, task_path(task_id)))
+    message = f"kin: {task_id} is {status}\n\nKin-State: {task_id} {status}\nKin-Run: {run_id}\n"
+    [new] = write_commits(cwd, merge_ref(task_id), [NewCommit((parent,), message, _files(work, text, wanted))])
+    oid = sign_again(cwd, merge_ref(task_id), new.oid, (parent,), message) if work.sign else new.oid
+    return Built(target, old, oid, code_key(cwd, oid), task_id, run_id, None)
 
 
 def target_tip(cwd: str, target: str) -> str:
@@ -187,39 +166,30 @@ def _attributes_home(project: Project, target: str, old: str, branch_ref: str) -
         yield folder, {"GIT_DIR": project.git_common, "GIT_WORK_TREE": folder}
 
 
-def _known_text(cwd: str, old: str, task_id: str, whole: bytes | None) -> bytes:
-    held = git.blob(cwd, old, task_path(task_id))
-    text = held if held is not None else whole
+def _known_text(work: Work, held: bytes | None) -> bytes:
+    text = held if held is not None else work.whole
     if text is None:
-        raise NotFound(
-            f"{task_id} is neither in the working tree nor on the target", "commit it there first, or name another --base"
-        )
+        what = f"{work.task} is neither in the working tree nor on the target"
+        raise NotFound(what, "commit it there first, or name another --base")
     return text
 
 
-def _first_parent(cwd: str, old: str, task_id: str, run_id: str, whole: bytes | None) -> tuple[Written, bytes, bool]:
+def _first_parent(cwd: str, old: str, work: Work) -> tuple[Written, bytes, bool]:
     """The commit that holds the task as `todo`, its text there, and whether it had to be written on top of `old`."""
-    path = task_path(task_id)
+    path = task_path(work.task)
     held = git.blob(cwd, old, path)
     if held is not None and standing(held, path).status is TaskStatus.todo:
         return Written(old, object_at(cwd, old, ".kin")), held, False
-    text = with_standing(_known_text(cwd, old, task_id, whole), _TODO, path)
+    text = with_standing(_known_text(work, held), _TODO, path)
     # no Kin-Task trailer: that one is for what brings the work (undo.py looks for it on the first-parent line)
-    commit = NewCommit((old,), f"kin: {task_id} is todo\n\nKin-Run: {run_id}\n", {path: text})
-    return write_commits(cwd, merge_ref(task_id), [commit])[0], text, True
+    commit = NewCommit((old,), f"kin: {work.task} is todo\n\nKin-Run: {work.run}\n", {path: text})
+    return write_commits(cwd, merge_ref(work.task), [commit])[0], text, True
 
 
-def _state_commit(
-    cwd: str, target: str, old: str, parent: str, task_id: str, run_id: str, status: str, files: Mapping[str, bytes], sign: bool
-) -> Built:
-    message = f"kin: {task_id} is {status}\n\nKin-State: {task_id} {status}\nKin-Run: {run_id}\n"
-    [new] = write_commits(cwd, merge_ref(task_id), [NewCommit((parent,), message, files)])
-    oid = sign_again(cwd, merge_ref(task_id), new.oid, (parent,), message) if sign else new.oid
-    return Built(target, old, oid, code_key(cwd, oid), task_id, run_id, None)
-
-
-def _below_kin(extra: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f".kin/{path}": content for path, content in extra.items()}
+def _files(work: Work, text: bytes, wanted: Standing) -> dict[str, bytes]:
+    """What a commit changes below `.kin/`: the task's file, `text`, says `wanted`, and what kin made comes in."""
+    path = task_path(work.task)
+    return {path: with_standing(text, wanted, path)} | {f".kin/{name}": content for name, content in work.extra.items()}
 
 
 def _message(subject: str, task_id: str, run_id: str) -> str:

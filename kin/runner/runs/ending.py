@@ -17,6 +17,7 @@ from kin.model.times import written
 from kin.runner.merge import build
 from kin.runner.merge.checkout import Pending
 from kin.runner.merge.move import Moved
+from kin.runner.merge.taskfile import Standing
 from kin.runner.remote.target import find_target, newest_tip
 from kin.runner.runs.landing import land
 from kin.runner.runs.notify import notify
@@ -25,20 +26,6 @@ from kin.runner.steps.passage import Passage
 from kin.runner.tree import worktree
 from kin.store import records, tasks
 from kin.store.project import Project
-
-__all__ = [
-    "Outcome",
-    "block",
-    "cancel",
-    "complete",
-    "may_edit",
-    "outcome",
-    "owe",
-    "pay_owed_edit",
-    "put_status",
-    "retire",
-    "wait",
-]
 
 WAIT_EXIT = {WaitFor.review: 3, WaitFor.plan: 3, WaitFor.question: 3, WaitFor.limit: 6, WaitFor.merge: 4, WaitFor.tasks: 6}
 
@@ -206,18 +193,9 @@ def _commit_status(p: Passage, status: TaskStatus, blocked: dict[str, str] | Non
         extra = {f"pipelines/{p.task.id}/{p.run.run}.yaml": records.record_text(p.run).encode()}
     try:
         while True:
-            built = build.build_status(
-                p.project,
-                target=p.target.ref,
-                task_id=p.task.id,
-                run_id=p.run.run,
-                status=status.value,
-                blocked=blocked,
-                whole=p.text.encode(),
-                extra=extra,
-                sign=False,
-                old=p.target.oid if p.share else None,
-            )
+            old = p.target.oid if p.share else None
+            work = build.Work(p.target.ref, p.task.id, p.run.run, p.text.encode(), extra, old=old)
+            built = build.build_state(p.project, work, Standing(status, blocked))
             moved = land(p, built, message=f"kin: {p.task.id} is {status}", over=False)
             if not (p.share and isinstance(moved, Pending) and moved.stale):
                 break

@@ -183,31 +183,13 @@ def _gate(p: Passage, built: Built) -> Outcome | None:
 def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
     """The merge, with the record as it is now, or the state commit of a run whose branch has no commit of its own."""
     locks.outwait_gc(p.project.git_common)
-    cwd = p.project.root
     extra = _brought(p.project, p.target.oid, p.task.id) | files_of(p)
     ended = p.run._replace(status=RunStatus.completed, ended=written(), reason="", merge=None)
     extra[f"pipelines/{p.task.id}/{p.run.run}.yaml"] = records.record_text(committed(ended)).encode()
-    found = _here(p)
-    whole = found[1].encode() if found else None
-    tip, old = git.tip(cwd, p.branch_ref), p.target.oid if p.share else None
-    if tip is not None and not git.is_ancestor(cwd, tip, p.target.oid):
-        built = build.build_merge(
-            p.project,
-            target=p.target.ref,
-            branch=tip,
-            task_id=p.task.id,
-            title=p.task.title,
-            run_id=p.run.run,
-            whole=whole,
-            extra=extra,
-            sign=sign,
-            old=old,
-        )
-        if built is not None:
-            return built
-    return build.build_state(
-        p.project, target=p.target.ref, task_id=p.task.id, run_id=p.run.run, whole=whole, extra=extra, sign=sign, old=old
-    )
+    found, old = _here(p), p.target.oid if p.share else None
+    work = build.Work(p.target.ref, p.task.id, p.run.run, found[1].encode() if found else None, extra, sign, old)
+    tip = git.tip(p.project.root, p.branch_ref)
+    return (build.build_merge(p.project, work, tip, p.task.title) if tip else None) or build.build_state(p.project, work)
 
 
 def _brought(project: Project, target: str, task_id: str) -> dict[str, bytes]:
