@@ -291,9 +291,10 @@ def parents(cwd: str, revision: str) -> list[str]:
     return git(cwd, "rev-list", "--no-walk", "--parents", "--end-of-options", revision).text.split()[1:]
 
 
-def refs(cwd: str, *prefixes: str) -> list[str]:
-    """All refs below these prefixes, by their full names."""
-    return [os.fsdecode(name) for name in git(cwd, "for-each-ref", "--format=%(refname)", *prefixes).out.split()]
+def refs(cwd: str, *prefixes: str) -> dict[str, str]:
+    """All refs below these prefixes, by their full names, and the full ids that they hold."""
+    words = git(cwd, "for-each-ref", "--format=%(refname) %(objectname)", *prefixes).out.split()
+    return {os.fsdecode(ref): oid.decode() for ref, oid in zip(words[::2], words[1::2], strict=True)}
 
 
 def has_reftable(common: str) -> bool:

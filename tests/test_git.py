@@ -216,7 +216,7 @@ def test_a_ref_moves_only_from_where_it_is_expected(repo: Repo) -> None:
     assert git.update_ref(cwd, "refs/heads/x", second, first, "moved")
     assert repo.git("reflog", "--format=%gs", "refs/heads/x").split() == ["moved", "made"]
     assert not git.delete_ref(cwd, "refs/heads/x", first) and git.delete_ref(cwd, "refs/heads/x", second)
-    assert git.tip(cwd, "refs/heads/x") is None and git.refs(cwd, "refs/heads/") == ["refs/heads/main"]
+    assert git.tip(cwd, "refs/heads/x") is None and git.refs(cwd, "refs/heads/") == {"refs/heads/main": second}
 
 
 def test_a_reflog_tells_who_moved_a_ref_whatever_the_mailmap_of_the_checkout_says(repo: Repo) -> None:

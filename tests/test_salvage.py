@@ -72,7 +72,7 @@ def test_nothing_to_save_leaves_nothing(desk: Desk) -> None:
     assert desk.salvage() == salvage.Saved(None, True, [])
     desk.git("checkout", "-q", "--detach", "HEAD~1")
     assert desk.salvage() == salvage.Saved(None, True, [])
-    assert git.refs(str(desk.repo.path), "refs/kin/") == []
+    assert git.refs(str(desk.repo.path), "refs/kin/") == {}
 
 
 def test_the_agents_commits_are_held_wherever_it_made_them(desk: Desk) -> None:
@@ -218,7 +218,7 @@ def test_a_salvage_that_was_killed_is_made_once_by_the_next(desk: Desk, place: s
     done = subprocess.run(argv, env=dict(os.environ) | {"KIN_FAULT": place}, check=False)
     assert done.returncode == -9
     assert desk.salvage().ref == REF
-    assert git.refs(str(desk.repo.path), "refs/kin/salvage/") == [REF]
+    assert list(git.refs(str(desk.repo.path), "refs/kin/salvage/")) == [REF]
 
 
 def saved_work(desk: Desk) -> kept.Salvaged:
@@ -244,7 +244,7 @@ def test_salvages_are_listed_found_shown_and_dropped(desk: Desk) -> None:
     with pytest.raises(Usage, match="2 salvages"):
         kept.find(desk.project, TASK)
     kept.drop(desk.project, one)
-    assert git.refs(str(desk.repo.path), "refs/kin/") == [second]
+    assert list(git.refs(str(desk.repo.path), "refs/kin/")) == [second]
     with pytest.raises(Conflict):
         kept.drop(desk.project, one._replace(oid=desk.repo.tip("main~1"), ref=second))
     with pytest.raises(NotFound):

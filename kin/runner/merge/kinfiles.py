@@ -215,7 +215,8 @@ def _restore(here: Project, file: KinFile, start: str | None, end: str | None) -
     if now == start:
         if end is None:
             files.remove_file(here, full)
-            _remove_empty_folders(here.store, os.path.dirname(full))
+            with suppress(OSError):
+                os.removedirs(os.path.dirname(full))  # as far as they are empty
         elif now is None:
             files.write_new(full, end)
         else:
@@ -240,12 +241,3 @@ def _drop_temporary(here: Project, file: KinFile) -> None:
         left = _text(files.read_stamped(tmp)[0]) or ""
         if any(known is not None and known.startswith(left) for known in (file.before, file.after)):
             os.unlink(tmp)
-
-
-def _remove_empty_folders(store: str, folder: str) -> None:
-    while folder.startswith(store + os.sep):
-        try:
-            os.rmdir(folder)
-        except OSError:
-            return  # not empty, or gone
-        folder = os.path.dirname(folder)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from kin import git
@@ -202,7 +203,9 @@ def _code_back(ground: _Ground, code: Iterable[Change]) -> list[str]:
         if found is None:
             left.append(path)
         elif keep_away and found != _MISSING:
-            _remove(ground.work, path)
+            os.unlink(os.path.join(ground.work, path))
+            with suppress(OSError):  # folders that are empty without it go too, as git does that
+                os.removedirs(os.path.dirname(os.path.join(ground.work, path)))
         elif not keep_away and found != want:
             write.append(path)
     ground.set_entries(entries)
@@ -252,13 +255,3 @@ def _look_smudged(work: str, path: str, kind: str, content: bytes, known: Iterab
 def _object_id(content: bytes, like: str) -> str:
     algorithm: Callable[[bytes], Any] = hashlib.sha1 if len(like) == 40 else hashlib.sha256
     return str(algorithm(b"blob %d\0%s" % (len(content), content)).hexdigest())
-
-
-def _remove(work: str, path: str) -> None:
-    """Remove a file and the folders that are empty without it, as git does."""
-    os.unlink(os.path.join(work, path))
-    while path := os.path.dirname(path):
-        try:
-            os.rmdir(os.path.join(work, path))
-        except OSError:
-            return  # something else is in it

@@ -35,8 +35,6 @@ from kin.store import config, notes, records, tasks
 from kin.store.project import Project
 from kin.store.text.splice import Set
 
-__all__ = ["answer", "approve", "reject", "reopen", "revise", "undo"]
-
 
 def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, str], emit: Emit, cancel: Cancel) -> Outcome:
     """Approve the waiting run's work, as it stands on its branch now, and take it to its end. Needs no slot: no agent starts.

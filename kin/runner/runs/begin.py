@@ -35,20 +35,6 @@ from kin.store.arrivals import asked_for
 from kin.store.project import Project, branch_here
 from kin.store.view import see
 
-__all__ = [
-    "Asked",
-    "Plan",
-    "already",
-    "begin_record",
-    "clear_the_way",
-    "environment_for",
-    "first_unfinished",
-    "make_ready",
-    "plan_for",
-    "restored_work",
-]
-
-
 INTEGRATOR = StepSpec(role="integrator", access="write")
 """The step that kin adds to a run whose work conflicts with its target."""
 HOLDS_UP = ("dependency", "child")
@@ -173,7 +159,7 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
     return None
 
 
-def begin_record(project: Project, plan: Plan, live: Run | None, asked: Asked) -> tuple[Run, str | None]:
+def begin_record(plan: Plan, live: Run | None, asked: Asked) -> tuple[Run, str | None]:
     """The record to go on with, and words that say why finished work is not taken up, if it is not. Writes nothing."""
     if live is None or live.status == RunStatus.completed:
         return _new_record(plan, asked), None

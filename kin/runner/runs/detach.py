@@ -25,8 +25,6 @@ from kin.store.config import load_settings
 from kin.store.project import Project
 from kin.store.tasks import load
 
-__all__ = ["start_detached"]
-
 SSH_AGENTS = ("ssh-agent.socket", "openssh_agent", "gcr/ssh", "keyring/ssh", "gnupg/S.gpg-agent.ssh")
 """Where systemd, Debian, GNOME (new and old) and GnuPG put their agents' sockets, below the user's runtime folder."""
 

@@ -29,8 +29,6 @@ from kin.store import entries, records, tasks
 from kin.store.project import Project
 from kin.store.view import Seen, see
 
-__all__ = ["EXIT_ORDER", "exit_of", "parts_of", "run_many"]
-
 EXIT_ORDER = (70, 7, 4, 5, 1, 3, 6, 0)
 """Which exit code speaks for several tasks: the first of these that any ended with."""
 MAX_EVENT = 4000

@@ -48,8 +48,6 @@ from kin.runner.tree.worktree import mark_ready
 from kin.store import locks, records
 from kin.store.project import Project
 
-__all__ = ["passage_for", "run_task"]
-
 
 def run_task(
     project: Project,
@@ -107,7 +105,7 @@ def _claimed(
         return answer
     if asked.allow is not None:
         asked.allow(plan)
-    run, words = begin_record(project, plan, live, asked)
+    run, words = begin_record(plan, live, asked)
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:
         p = passage_for(project, plan, run, environ, emit, cancel, kids)

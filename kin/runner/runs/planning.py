@@ -27,8 +27,6 @@ from kin.store.arrivals import MADE_BY
 from kin.store.project import Project
 from kin.store.roles import role_names
 
-__all__ = ["Course", "agree", "course_of", "go_on", "is_wanted", "must_agree", "refuse_open_parts"]
-
 MOST = 20
 """Steps of a plan, and parts of a task."""
 _STEP_KEYS = ("role", "brief", "back_to", "pipeline")

@@ -58,7 +58,7 @@ def publish(
         if run is None:
             return Outcome(task_id, None, "done", 0, reason=f"{task_id} is already done on {plan.target.name}")
         plan = plan_for(project, task_id, asked, environ)  # read again behind the lock, and with the steps that the PM planned
-        run, words = begin_record(project, plan, _without_verdicts(run), asked)
+        run, words = begin_record(plan, _without_verdicts(run), asked)
         if words:
             raise Invalid(f"the bundle's steps are not those of {task_id} here: {words}", "run it again")
         with claim.claim_kids(project, task_id, run.run, None) as kids:

@@ -17,8 +17,6 @@ from kin.runner.process.supervise import Ended
 from kin.runner.steps.passage import Passage, digest
 from kin.runner.tree import worktree
 
-__all__ = ["Verdict", "passed_before", "run_gates", "set_up", "verdict_key"]
-
 CANNOT_RUN = (126, 127)
 """Exit codes of a shell that could not run the command: the gate said neither yes nor no."""
 

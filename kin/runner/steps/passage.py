@@ -29,8 +29,6 @@ from kin.store.locks import Held
 from kin.store.project import Project, state_folder
 from kin.store.roles import Role
 
-__all__ = ["Passage", "digest", "step_id"]
-
 MAX_SUMMARY = 2000
 """Characters of a summary or a reason that a record keeps."""
 

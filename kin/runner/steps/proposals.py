@@ -23,8 +23,6 @@ from kin.store.arrivals import MADE_BY
 from kin.store.project import Project
 from kin.store.text import emit
 
-__all__ = ["Proposal", "as_child", "files_of", "keep", "proposals_of"]
-
 MOST = 10
 """Decisions, and tasks, that one step may propose."""
 MOST_ITEMS = 20

@@ -59,10 +59,8 @@ class Case:
     @cached_property
     def branches(self) -> dict[str, str]:
         """The tips of tasks' branches by task."""
-        shape = "--format=%(refname) %(objectname)"
-        lines = git.git(self.project.git_common, "for-each-ref", shape, "refs/heads/kin/").text.splitlines()
-        found = (line.removeprefix("refs/heads/kin/").split(" ") for line in lines)
-        return {task: oid for task, oid in found if TASK_ID.fullmatch(task)}
+        found = git.refs(self.project.git_common, "refs/heads/kin/").items()
+        return {task: oid for ref, oid in found if TASK_ID.fullmatch(task := ref.removeprefix("refs/heads/kin/"))}
 
     @cached_property
     def target(self) -> tuple[str, str] | None:

@@ -48,10 +48,8 @@ def find(project: Project, older_than: float, now: datetime, environ: Mapping[st
 def _salvages(project: Project) -> Iterator[Old]:
     for one in kept.list_salvage(project):
         # a branch put aside has its last commit's date; when it was put aside stands in the reflog
-        said = git.git(project.git_common, "log", "-g", "-1", "--format=%gd", "--date=unix", one.ref, "--", ok=(0, 128)).text
-        stamp = said.rpartition("@{")[2].removesuffix("}")
-        at = max(one.at, _time(int(stamp))) if stamp.isdigit() else one.at
-        yield Old("salvage", one.task, one.name, at, one.ref, oid=one.oid)
+        moments = [_time(moment.seconds) for moment in git.reflog(project.git_common, one.ref)]
+        yield Old("salvage", one.task, one.name, max([one.at, *moments]), one.ref, oid=one.oid)
 
 
 def _time(seconds: float) -> str:

@@ -95,11 +95,10 @@ def check_branches(case: Case) -> Iterator[Row]:
             yield _left(case, task, None, f"the branch kin/{task} is left", oid)
     entries, faults = journal.look(case.project)
     pending = {entry.get("task") for entry in entries.values()}
-    for ref in git.refs(case.project.git_common, "refs/kin/merge/") if not faults else ():
+    for ref, made in git.refs(case.project.git_common, "refs/kin/merge/").items() if not faults else ():
         task = ref.removeprefix("refs/kin/merge/")
         if task not in pending and task not in case.live[0] and task not in case.held:
-            made = git.tip(case.project.git_common, ref)
-            act = partial(_delete_merge, case, task, ref, made) if made and case.is_merged(made) else None
+            act = partial(_delete_merge, case, task, ref, made) if case.is_merged(made) else None
             fix = "`kin doctor --fix` removes it" if act else ""
             yield Row("branches", "warn", f"{ref} holds a merge that no run is about to make", fix, act)
 

@@ -24,8 +24,6 @@ from kin.runner.runs.notify import notify
 from kin.store import bulk, config, files, locks, records, tasks, trust
 from kin.store.project import Project
 
-__all__ = ["recover", "sweep"]
-
 STALE_AFTER = timedelta(hours=2)
 """A record that says `running` and names no process is given up after this."""
 LEFT = 60.0
