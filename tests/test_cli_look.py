@@ -241,3 +241,13 @@ def test_all_projects_that_are_trusted_are_looked_at(project: Repo, make_repo: C
     assert found[str(project.path)][0]["task"] == "KIN-1"
     said = other.kin("status", "--all", env={"KIN_DIR": str(other.path / ".kin")})
     assert str(project.path) in said.stdout and str(other.path) in said.stdout and str(gone.path) in said.stderr
+
+
+def test_priorities_are_those_that_a_file_may_say(project: Repo) -> None:
+    for priority in ("1", "high", "3"):
+        project.kin("add", "x", "-p", priority)
+    listed = lambda *words: [line.split()[0] for line in project.kin("list", *words).stdout.splitlines()]  # noqa: E731
+    assert listed("-p", "high") == listed("-p", "p1-highest") == ["KIN-1", "KIN-2"] and listed("-p", "2-5") == ["KIN-3"]
+    assert listed("-s", "To Do") == ["KIN-1", "KIN-2", "KIN-3"]
+    for words in (("-p", "1-99999999999"), ("-p", "0"), ("-p", "-"), ("-s", "reddy"), ("-n", "-1")):
+        project.kin("list", *words, exit=2)

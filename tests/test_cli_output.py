@@ -213,3 +213,67 @@ def test_a_full_disk_behind_an_output_ends_no_run_and_is_no_traceback(project: R
     done = subprocess.run(argv, cwd=project.path, capture_output=True, text=True)
     assert (done.returncode, "Traceback" in done.stderr) == (exit, False), done.stderr
     assert (project.path / "one").exists() == ("run" in command)
+
+
+HOSTILE = "\x1b]0;x\x07"
+
+
+def test_names_in_files_of_entries_roles_and_settings_cannot_move_the_cursor(project: Repo) -> None:
+    name = '"\\e]0;x\\a"'
+    project.write(".kin/environments.yaml", f"{name}: {{host: h}}\n")
+    project.write(".kin/modules.yaml", f"{name}: src/**\n")
+    project.write(".kin/phases.yaml", f"{name}: {{roles: [tester]}}\n")
+    project.write(f".kin/roles/{HOSTILE}.md", "Hello.\n")
+    project.write(".kin/roles/own.md", f"---\nagent: {name}\nmodel: {name}\n---\n\nHello.\n")
+    project.write(".kin/kin.yaml", project.read(".kin/kin.yaml") + f"\nagent: {name}\n")
+    for words in (["env"], ["modules"], ["phase"], ["roles"], ["roles", "show", "own"], ["agents"]):
+        said = project.kin(*words).stdout
+        assert "\x1b" not in said and ("\\x1b]0;x\\x07" in said or words == ["agents"]), said
+
+
+@pytest.mark.parametrize(
+    ("file", "words", "empty"),
+    [
+        ("environments", ("env",), ("user", "port", "identity", "purpose")),
+        ("modules", ("modules",), ("purpose", "owner")),
+        ("phases", ("phase",), ("name", "task")),
+        ("links", ("link",), ("relation",)),
+    ],
+)
+def test_entries_as_json_have_the_files_keys_null_for_what_is_empty_and_unknown_ones_beside(
+    project: Repo, file: str, words: tuple[str, ...], empty: tuple[str, ...]
+) -> None:
+    project.write(f".kin/{file}.yaml", "one: {host: h, at: ../x, goal: g, roles: [tester], paths: src, x-own: 7}\n")
+    (row,) = document(project.kin(*words, "--json").stdout)["data"]
+    assert row["x-own"] == "7" and "extra" not in row and {row[key] for key in empty} == {None}
+
+
+def test_what_a_decision_leaves_out_is_null(project: Repo) -> None:
+    made = document(project.kin("decide", "Use UTC", "--json").stdout)["data"]
+    assert made["text"] is made["module"] is made["superseded_by"] is None and made["tags"] == []
+    assert made == document(project.kin("show", made["id"], "--json").stdout)["data"]
+
+
+def test_an_inbox_of_no_project_at_all_is_one_still(tmp_path: Path) -> None:
+    done = Repo(tmp_path).kin("inbox", "--all", "--json", env={"XDG_STATE_HOME": str(tmp_path / "none")})
+    assert document(done.stdout) == {"kin": 1, "kind": "inbox.list", "data": [], "warnings": []}
+
+
+def test_a_watcher_that_does_not_end_is_no_document(project: Repo) -> None:
+    error = document(project.kin("watch", "--yes", "--json", exit=2).stdout)["error"]
+    assert error["code"] == "usage" and "`--jsonl`" in error["hint"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "table"])
+def test_json_wins_over_another_form(project: Repo, form: str) -> None:
+    project.kin("add", "One")
+    assert [task["id"] for task in document(project.kin("list", "--json", "--format", form).stdout)["data"]] == ["KIN-1"]
+
+
+def test_bytes_on_standard_input_that_are_no_text_become_marks(project: Repo) -> None:
+    project.kin("add", "One")
+    argv = [sys.executable, "-m", "kin", "note", "1", "-m", "-"]
+    env = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    subprocess.run(argv, cwd=project.path, env=env, input=b"a\xffb\r\nc", check=True)
+    notes = [note["text"] for note in document(project.kin("show", "1", "--json").stdout)["data"]["notes"]]
+    assert notes == ["a\ufffdb\nc"]

@@ -126,3 +126,12 @@ def test_an_approval_of_its_task_counts_for_the_phase(phased: Repo) -> None:
 def test_a_phase_that_says_neither_roles_nor_tasks_is_named_with_its_line(phased: Repo) -> None:
     phased.write(".kin/phases.yaml", "one:\n  goal: nothing\n")
     assert ".kin/phases.yaml:2:3" in phased.kin("phase", exit=7).stderr
+
+
+def test_words_to_a_phase_may_come_from_standard_input(phased: Repo, tmp_path: Path) -> None:
+    phased.kin("phase", "start", "research", "--allow-write", exit=3)
+    assert "needs words" in phased.kin("phase", "revise", "research", "-m", "-", input=" \n", exit=2).stderr
+    phased.kin("phase", "revise", "research", "-m", "-", input="Look again\n")
+    task = json.loads(phased.kin("list", "--json").stdout)["data"][0]["id"]
+    notes = json.loads(phased.kin("show", task, "--json").stdout)["data"]["notes"]
+    assert [note["text"] for note in notes][-1] == "Look again"

@@ -84,7 +84,8 @@ def _option(option: Opt) -> inspect.Parameter:
     if option.many:
         hint = list[hint]
     names = [f"-{option.short}"] if option.short else []
-    about = typer.Option(*names, f"--{option.name}", help=option.help, show_default=False)
+    least = 0 if option.kind == "int" else None
+    about = typer.Option(*names, f"--{option.name}", help=option.help, show_default=False, min=least)
     flag = option.kind == "flag"
     return inspect.Parameter(
         option.key,

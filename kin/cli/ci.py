@@ -64,7 +64,6 @@ def ci_init(call: Call) -> Result:
             if os.path.lexists(path):
                 kept.append(shown)
                 continue
-            os.makedirs(os.path.dirname(path), exist_ok=True)
             files.write_new(path, text)
             made.append(shown)
     lines = [*(f"made   {path}" for path in made), *(f"kept   {path}: it was there" for path in kept)]
@@ -130,5 +129,5 @@ def _parsed(cwd: str, revision: str, path: str, parse: Any) -> Any:
 
 def _bill(runs: Sequence[Run | None]) -> str:
     cost, number = cost_of(runs), sum(run is not None for run in runs)
-    money = f"${cost.cost_usd:.2f}" + (f" and {cost.unknown} steps of unknown price" if cost.unknown else "")
+    money = f"${cost.cost_usd:.2f}" + (f" and {counted(cost.unknown, 'step')} of unknown price" if cost.unknown else "")
     return f"**Cost**: {counted(number, 'run')}, {cost.tokens_in + cost.tokens_out:,} tokens, {money}"

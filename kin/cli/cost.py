@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, clean
+from kin.cli.screen import Screen, clean, counted
 from kin.errors import Usage
 
 if TYPE_CHECKING:
@@ -120,4 +120,4 @@ def _lines(by: str, rows: list[tuple[str, Sum]], total: Sum, screen: Screen) -> 
 def _money(row: Sum) -> str:
     if not row.unknown:
         return f"${row.cost_usd:.2f}"
-    return f"${row.cost_usd:.2f} and {row.unknown} steps unknown" if row.cost_usd else "unknown"
+    return f"${row.cost_usd:.2f} and {counted(row.unknown, 'step')} unknown" if row.cost_usd else "unknown"

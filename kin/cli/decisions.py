@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.editor import written
-from kin.cli.output import Call, Result
+from kin.cli.output import Call, Result, fields
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import NotFound, Usage
-from kin.model.decision import DECISION_KEYS, Decision, is_near_copy, superseded
+from kin.model.decision import Decision, is_near_copy, superseded
 
 if TYPE_CHECKING:
     from kin.store.project import Project
@@ -39,9 +39,7 @@ def decide_(call: Call) -> Result:
 
 def decision_entry(one: Decision, replaced_by: str | None = None) -> dict[str, Any]:
     """A decision as JSON: its file's keys, and beside them the decision that stands in its place."""
-    out: dict[str, Any] = dict(zip(DECISION_KEYS, one, strict=False)) | {"superseded_by": replaced_by}
-    out["source"] = one.source and one.source._asdict()
-    return out | one.extra
+    return fields(one) | {"source": one.source and one.source._asdict(), "superseded_by": replaced_by}
 
 
 def decisions_list(call: Call) -> Result:

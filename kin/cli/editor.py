@@ -4,14 +4,24 @@ import os
 import sys
 from collections.abc import Mapping
 
+from kin.cli.output import Call
 from kin.errors import Failed, Usage
 
 
 def written(value: str | None) -> str | None:
-    """An option's text; `-` stands for standard input."""
+    """An option's text; `-` stands for standard input, where bytes that are no UTF-8 become U+FFFD."""
     if value != "-":
         return value
-    return sys.stdin.read().rstrip("\n") if sys.stdin is not None else ""
+    read = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    return read.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n")
+
+
+def said(call: Call, needed: str = "") -> str:
+    """What -m says, without blanks around it. Raises Usage for nothing, if words are `needed` by that command line."""
+    text = (written(call["message"]) or "").strip()
+    if needed and not text:
+        raise Usage(f"{needed.rpartition(' ')[0]} needs words", f'`kin {needed} -m "..."`')
+    return text
 
 
 def edit_file(path: str, environ: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from kin.cli.output import Call, Result
+from kin.cli.output import Call, Result, fields
 from kin.cli.screen import clean
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ def env_list(call: Call) -> Result:
     from kin.store import entries
 
     held = entries.load(call.project, ENVIRONMENTS)
-    data = [one._asdict() for one in held.found.values()]
-    lines = [f"{one.name}  {clean(one.address)}  {clean(one.purpose)}".rstrip() for one in held.found.values()]
+    data = [fields(one) for one in held.found.values()]
+    lines = [f"{clean(one.name)}  {clean(one.address)}  {clean(one.purpose)}".rstrip() for one in held.found.values()]
     return Result("env.list", data, lines, list(held.found), held.faults)
 
 

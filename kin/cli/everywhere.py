@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen
+from kin.cli.screen import Screen, clean
 from kin.errors import KinError
 
 
-def everywhere(call: Call, look: Callable[[Call], Result]) -> Result:
-    """What `look` shows in each project; one that cannot be read is a warning."""
+def everywhere(call: Call, look: Callable[[Call], Result], kind: str) -> Result:
+    """What `look` shows in each project, as a list of that kind; one that cannot be read is a warning."""
     from kin.store.project import find
     from kin.store.trust import clones
 
@@ -22,7 +22,7 @@ def everywhere(call: Call, look: Callable[[Call], Result]) -> Result:
         try:
             project = find(root, environ)
             found.append((project.root, look(call.within(project))))
-        except KinError as error:
+        except (KinError, OSError) as error:
             warnings.append(f"{root}: {error}")
     data: list[dict[str, Any]] = []
     for root, result in found:
@@ -32,8 +32,7 @@ def everywhere(call: Call, look: Callable[[Call], Result]) -> Result:
 
     def lines(screen: Screen) -> Iterator[str]:
         for root, result in found:
-            yield screen.paint(root, "bold")
+            yield screen.paint(clean(root), "bold")
             yield from (f"  {line}" for line in (result.lines(screen) if callable(result.lines) else result.lines))
 
-    kind = found[0][1].kind.removesuffix(".list") if found else "status"
     return Result(f"{kind}.list", data, lines, [root for root, _ in found], warnings)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kin.cli.output import Call, Result
+from kin.cli.output import Call, Result, fields
 from kin.cli.screen import clean
 from kin.errors import Invalid, Usage
 
@@ -13,15 +13,14 @@ def link_add(call: Call) -> Result:
     from kin.store import entries, linked
 
     name = call["name"]
-    said = {"at": call["at"], "relation": call["relation"] or ""}
-    entry = {k: v for k, v in said.items() if v}
+    entry = {"at": call["at"]} | ({"relation": call["relation"]} if call["relation"] else {})
     found, wrong = LINKS.build({name: entry})
     if wrong:
         raise Usage(f"{name}: {wrong[0].message}")
     entries.put(call.project, LINKS, name, entry)
     there = linked.project_at(call.project, found[name], call.environ)
     warnings = [f"{name} {there}"] if isinstance(there, str) else []
-    return Result("link", {"name": name, **said}, [f"{name}  {LINKS.shown}"], [name], warnings)
+    return Result("link", fields(found[name]), [f"{name}  {LINKS.shown}"], [name], warnings)
 
 
 def link_rm(call: Call) -> Result:
@@ -56,8 +55,7 @@ def _list(call: Call, *, check: bool) -> Result:
     for link in held.found.values():
         there = linked.project_at(call.project, link, call.environ)
         lost = there if isinstance(there, str) else None
-        root = None if isinstance(there, str) else there.root
-        data.append({"name": link.name, "at": link.at, "relation": link.relation or None, "root": root, "lost": lost})
+        data.append(fields(link) | {"root": None if isinstance(there, str) else there.root, "lost": lost})
     lines = [f"{row['name']}  {clean(row['at'])}" + (f"  ({clean(row['lost'])})" if row["lost"] else "") for row in data]
     bad = check and (bool(held.wrong) or any(row["lost"] for row in data))
     return Result("link.list", data, lines, list(held.found), held.faults, Invalid.exit if bad else 0)

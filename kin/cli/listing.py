@@ -9,7 +9,7 @@ from kin.cli.table import COLUMNS, drawn, line_of, plain
 from kin.errors import Usage
 from kin.model.ids import normalise, sort_key
 from kin.model.status import OPEN, TaskStatus
-from kin.model.task import STATUS_ALIASES, TASK_KEYS
+from kin.model.task import READ, TASK_KEYS
 
 if TYPE_CHECKING:
     from kin.store.view import Seen, View
@@ -28,10 +28,7 @@ def entry(seen: "Seen") -> dict[str, Any]:
     out["run"] = seen.run
     if task.blocked is not None:
         out["blocked"] = task.blocked._asdict() if task.status == TaskStatus.blocked else None
-    if task.extra:
-        from kin.model.fields import data_of
-
-        out.update((key, data_of(value)) for key, value in task.extra.items())
+    out.update(task.extra)
     return out
 
 
@@ -42,8 +39,8 @@ def found(call: Call) -> Result:
 
     settings = quick(call.project)
     columns = _columns(call["columns"])
-    form = call["format"] or "table"
-    bodies = call.screen.json or form == "jsonl" or bool(call["search"]) or "description" in columns
+    form = "json" if call.screen.json else call["format"] or "table"
+    bodies = form in ("json", "jsonl") or bool(call["search"]) or "description" in columns
     view = see(call.project, bodies=bodies)
     seen = select(view, call.values, settings.key)
     warnings = (*settings.warnings, *view.warnings)
@@ -118,22 +115,22 @@ def _split(words: Iterable[str]) -> list[str]:
 
 
 def _statuses(words: Iterable[str]) -> set[str]:
-    found = set()
+    found: set[str] = set()
     for word in _split(words):
-        plain = word.lower().replace("-", "_")
-        plain = STATUS_ALIASES.get(plain, plain)
-        if plain not in _STATUS_ORDER:
-            raise Usage(f"no status is called '{word}'", f"one of {', '.join(TaskStatus)}")
-        found.add(plain)
+        try:
+            found.add(READ["status"](word))
+        except ValueError:
+            raise Usage(f"no status is called '{word}'", f"one of {', '.join(TaskStatus)}") from None
     return found
 
 
 def _priorities(words: Iterable[str]) -> set[int]:
     found: set[int] = set()
+    read = READ["priority"]
     for word in _split(words):
-        low, dash, high = word.lower().replace("p", "").partition("-")
+        low, dash, high = word.partition("-")
         try:
-            found.update(range(int(low), int(high if dash else low) + 1))
+            found.update(range(read(low), read(high if dash else low) + 1))
         except ValueError:
             raise Usage(f"'{word}' is no priority", "1 to 5, or a range such as 1-2") from None
     return found

@@ -52,7 +52,7 @@ def attach_(call: Call) -> Result:
     else:
         code = 130 if run is not None and run.status == RunStatus.cancelled else 0
     if not call["jsonl"]:
-        call.screen.say(f"{seen.task.id}  {call.screen.status(seen.shown)}")
+        call.screen.say(f"{seen.task.id}  {call.screen.status(seen.status, seen.shown)}")
     return Result("", exit=code)
 
 

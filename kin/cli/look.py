@@ -24,7 +24,7 @@ def status_(call: Call) -> Result:
     if call["all"]:
         from kin.cli.everywhere import everywhere
 
-        return everywhere(call, status_)
+        return everywhere(call, status_, "status")
     from kin.model.times import now
     from kin.store.locks import queued
     from kin.store.tasks import resolve
@@ -182,7 +182,7 @@ def inbox_(call: Call) -> Result:
     if call["all"]:
         from kin.cli.everywhere import everywhere
 
-        return everywhere(call, inbox_)
+        return everywhere(call, inbox_, "inbox")
     from kin.store.view import see
 
     view = see(call.project)

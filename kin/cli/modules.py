@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from kin.cli.output import Call, Result
+from kin.cli.output import Call, Result, fields
 from kin.cli.screen import Screen, clean
 from kin.errors import Usage
 from kin.model.module import Module
@@ -38,11 +37,7 @@ def _listed(found: Iterable[Module], warnings: Sequence[str] = ()) -> Result:
             yield f"{screen.paint(clean(one.name), 'bold')}  {clean(', '.join(one.paths))}{clean(owner)}"
             yield from (f"  {clean(line)}" for line in one.purpose.strip().splitlines())
 
-    return Result("module.list", [_entry(one) for one in rows], lines, [one.name for one in rows], warnings)
-
-
-def _entry(one: Module) -> dict[str, Any]:
-    return one._asdict() | {"purpose": one.purpose or None, "paths": list(one.paths)}
+    return Result("module.list", [fields(one) for one in rows], lines, [one.name for one in rows], warnings)
 
 
 def modules_scan(call: Call) -> Result:
@@ -52,7 +47,7 @@ def modules_scan(call: Call) -> Result:
     from kin.store.survey import propose
 
     found = propose(call.project)
-    text = entries.text_of(call.project, MODULES, {one.name: _entry(one) for one in found})
+    text = entries.text_of(call.project, MODULES, {one.name: fields(one) for one in found})
     said = text.rstrip("\n")
     if call["write"]:
         said = f"{MODULES.shown}: {len(found)} modules; look at it before you commit it"

@@ -34,6 +34,14 @@ class Result(NamedTuple):
     exit: int = 0
 
 
+def fields(one: Any) -> dict[str, Any]:
+    """A file's content (a model with `extra`) as a JSON document holds it: what is empty is null, unknown keys are beside the
+    others.
+    """
+    known = {name: None if value == "" else value for name, value in zip(one._fields[:-1], one, strict=False)}
+    return {**known, **one.extra}
+
+
 class Call:
     """A command as it was called: `call["name"]` is the value of an argument or option.
 

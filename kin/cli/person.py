@@ -1,12 +1,12 @@
 """A person's part: approve, revise, reject, answer, reopen, undo."""
 
-import sys
 from typing import TYPE_CHECKING, Any
 
+from kin.cli.editor import said
 from kin.cli.lookup import who
 from kin.cli.output import Call, Result
 from kin.cli.show_run import Display
-from kin.errors import KinError, Usage
+from kin.errors import KinError
 from kin.runner.runs.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -22,15 +22,6 @@ def _ids(call: Call) -> list[str]:
     return list(dict.fromkeys(tasks.resolve(call.project, word) for word in words))
 
 
-def _message(call: Call, *, needed: str = "") -> str:
-    text: str = call["message"] or ""
-    if text == "-":
-        text = sys.stdin.read()
-    if needed and not text.strip():
-        raise Usage(f"{needed} needs words", f'`kin {needed} {call["id"]} -m "..."`')
-    return text.strip()
-
-
 def approve_(call: Call) -> Result:
     """Approve what waits, and merge it; one task's trouble does not keep the others."""
     from kin.cli.run import report
@@ -39,7 +30,7 @@ def approve_(call: Call) -> Result:
     from kin.runner.upkeep.watchdog import recover
 
     ids = _ids(call)
-    said = recover(call.project)
+    recovered = recover(call.project)
     _agree_to_gates(call, ids)
     outcomes: list[Outcome] = []
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
@@ -51,7 +42,7 @@ def approve_(call: Call) -> Result:
                     raise
                 outcome = Outcome(task_id, None, "unknown", error.exit, reason=str(error))
             outcomes.append(outcome)
-    return report(outcomes, said, told=len(outcomes) == 1)
+    return report(outcomes, recovered, told=len(outcomes) == 1)
 
 
 def _agree_to_gates(call: Call, ids: list[str]) -> None:
@@ -74,7 +65,7 @@ def revise_(call: Call) -> Result:
     from kin.runner.people.person import revise
 
     (task_id,) = _ids(call)
-    text = _message(call, needed="revise")
+    text = said(call, f"revise {task_id}")
     note, step = revise(call.project, task_id, text, by=who(call), to=call["to"], environ=call.environ)
     if call["run"]:
         return _run(call, task_id)
@@ -88,7 +79,7 @@ def answer_(call: Call) -> Result:
     from kin.store import tasks
 
     (task_id,) = _ids(call)
-    text = _message(call, needed="answer")
+    text = said(call, f"answer {task_id}")
     task, _ = tasks.load(call.project, task_id)
     note = answer(call.project, task_id, text, by=who(call))
     decided = _decide(call, task, text) if call["decide"] else None
@@ -104,10 +95,10 @@ def _decide(call: Call, task: "Task", text: str) -> str:
     from kin.model.times import today
     from kin.store import decisions
 
-    said = f"{task.blocked.reason}\n\n" if task.blocked else ""
+    asked = f"{task.blocked.reason}\n\n" if task.blocked else ""
     data = {
         "title": text.splitlines()[0][:200],
-        "text": f"{said}{text}",
+        "text": f"{asked}{text}",
         "module": task.module,
         "paths": list(task.touches),
         "source": {"task": task.id, "person": who(call)},
@@ -128,7 +119,7 @@ def reject_(call: Call) -> Result:
     from kin.runner.tree.aside import how_to_see
 
     (task_id,) = _ids(call)
-    kept = reject(call.project, task_id, message=_message(call), by=who(call))
+    kept = reject(call.project, task_id, message=said(call), by=who(call))
     lines = [f"{task_id}  cancelled" + (f"; its work is kept: {how_to_see(kept)}" if kept else "")]
     return Result("task", {"id": task_id, "status": "cancelled", "kept": kept}, lines, brief=())
 
@@ -153,8 +144,8 @@ def undo_(call: Call) -> Result:
     from kin.runner.upkeep.watchdog import recover
 
     (task_id,) = _ids(call)
-    said = recover(call.project)
+    recovered = recover(call.project)
     done, target = undo(call.project, task_id, base=call["base"], environ=call.environ)
     lines = [f"{task_id}  todo; reverted on {target} as {done.oid[:12]}; gates did not run on it"]
     data = {"id": task_id, "status": "todo", "commit": done.oid}
-    return Result("task", data, lines, brief=(), warnings=[*said, *done.warnings])
+    return Result("task", data, lines, brief=(), warnings=[*recovered, *done.warnings])

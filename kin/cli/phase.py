@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kin.cli.output import Call, Result
+from kin.cli.output import Call, Result, fields
 from kin.cli.screen import Screen, clean
-from kin.errors import Usage
 
 
 def phase_list(call: Call) -> Result:
@@ -15,8 +14,7 @@ def phase_list(call: Call) -> Result:
     data: list[dict[str, Any]] = []
     for phase in plan_of(call.project):
         roles = [step if isinstance(step, str) else step.get("role") or "command" for step in phase.roles or ()]
-        row = {"id": phase.id, "name": phase.name or None, "status": stands(call.project, phase), "goal": phase.goal or None}
-        data.append(row | {"roles": roles, "tasks": list(phase.tasks), "task": phase.task})
+        data.append(fields(phase) | {"status": stands(call.project, phase), "roles": roles})
 
     def lines(screen: Screen) -> list[str]:
         rows = [(clean(row["id"]), screen.status(row["status"]), clean(row["name"] or row["goal"] or "")) for row in data]
@@ -63,21 +61,22 @@ def phase_approve(call: Call) -> Result:
 
 def phase_revise(call: Call) -> Result:
     """Send it back with a note."""
+    from kin.cli.editor import said
     from kin.cli.lookup import who
     from kin.runner.people.phase import revise
 
-    if not (call["message"] or "").strip():
-        raise Usage("revise needs words", f"`kin phase revise {call['phase']} -m '...'`")
-    revise(call.project, call["phase"], call["message"], by=who(call), to=call["to"], environ=call.environ)
+    text = said(call, f"phase revise {call['phase']}")
+    revise(call.project, call["phase"], text, by=who(call), to=call["to"], environ=call.environ)
     return _told(call, f"`kin phase start {call['phase']}` goes on with your note")
 
 
 def phase_reject(call: Call) -> Result:
     """Give it up."""
+    from kin.cli.editor import said
     from kin.cli.lookup import who
     from kin.runner.people.phase import reject
 
-    reject(call.project, call["phase"], message=call["message"] or "", by=who(call))
+    reject(call.project, call["phase"], message=said(call), by=who(call))
     return _told(call, f"`kin phase start {call['phase']}` starts it anew")
 
 

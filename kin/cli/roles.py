@@ -56,7 +56,7 @@ def roles_list(call: Call) -> Result:
         for row in rows:
             own = screen.paint(" (the project's own)", "cyan") if row["source"] != "kin" else ""
             agent = ", ".join(row["agents"]) or "nobody"
-            yield f"{pad(row['name'], wide)}  {row['access']:5}  {pad(agent, 8)}  {clean(row['summary'])}{own}"
+            yield clean(f"{pad(row['name'], wide)}  {row['access']:5}  {pad(agent, 8)}  {row['summary']}") + own
 
     return Result("role.list", rows, lines, [row["name"] for row in rows])
 
@@ -69,10 +69,10 @@ def roles_show(call: Call) -> Result:
     data = _entry(call, role, _settings(call)) | {"prompt": role.body}
 
     def lines(screen: Screen) -> Iterator[str]:
-        yield f"{screen.paint(role.name, 'bold')}  {clean(role.summary)}"
-        yield f"  from {data['source']}, access {data['access']}, played by {', '.join(data['agents']) or 'nobody yet'}"
-        yield from (f"  {key}: {data[key]}" for key in ("model", "timeout") if data[key])
-        yield from (f"  reads {key}: {clean(_words(value))}" for key, value in role.reads.items())
+        yield f"{screen.paint(clean(role.name), 'bold')}  {clean(role.summary)}"
+        yield clean(f"  from {data['source']}, access {data['access']}, played by {', '.join(data['agents']) or 'nobody yet'}")
+        yield from (clean(f"  {key}: {data[key]}") for key in ("model", "timeout") if data[key])
+        yield from (clean(f"  reads {key}: {_words(value)}") for key, value in role.reads.items())
         yield from ("", *indent(clean(role.body).splitlines()))
 
     return Result("role", data, lines)

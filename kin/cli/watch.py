@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.cli.show_run import Display
-from kin.errors import Waits
+from kin.errors import Usage, Waits
 
 if TYPE_CHECKING:
     from kin.runner.watch.reconcile import Choice
@@ -20,6 +20,8 @@ def watch_(call: Call) -> Result:
     """Reconcile until stopped, or once."""
     if call["print_unit"]:
         return Result("unit", {"text": _unit(call)}, _unit(call).splitlines())
+    if call.screen.json and not call["once"]:
+        raise Usage("`kin watch` is a stream, --json one document", "`--jsonl` prints a line for each; `--once --json` ends")
     from kin.cli.consent import trusts
     from kin.runner.process.signals import Cancel
     from kin.runner.watch.watcher import May, Watcher, claim, watch

@@ -14,6 +14,11 @@ def is_key(text: str) -> bool:
     return re.fullmatch(_KEY, text) is not None and text != "D"
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` can name a role or a link: ASCII letters, digits, - and _, at most 40."""
+    return text.isascii() and len(text) <= 40 and text.replace("_", "").replace("-", "").isalnum()
+
+
 def key_from_name(folder: str) -> str:
     """The key that `kin init` gives a folder: its ASCII letters and digits, upper case, at most 8, else `TASK`."""
     letters = re.sub(r"[^A-Za-z0-9]", "", folder).lstrip("0123456789").upper()[:8]

@@ -4,13 +4,14 @@ from typing import Annotated, Any, NamedTuple
 
 from kin.model.entries import Kind
 from kin.model.fields import Field, at_most_one_line
+from kin.model.ids import is_name
 
 _SHORT = at_most_one_line(1000)
 
 
 def _name(plain: Any) -> str:
     word = at_most_one_line(40)(plain)
-    if not word.replace("-", "").replace("_", "").isalnum() or not word.isascii():
+    if not is_name(word):
         raise ValueError("a link's name has letters, digits, - and _")
     return word
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from kin.model.agent import Agent, Model, Words, as_list
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.fields import Problem, seconds
-from kin.model.ids import is_key
+from kin.model.ids import is_key, is_name
 from kin.model.task import FORMAT, Mode, build_task
 
 __all__ = [
@@ -67,7 +67,7 @@ class StepSpec(Model):
     @field_validator("role")
     @classmethod
     def _role_is_a_name(cls, value: str) -> str:
-        if not value.replace("_", "").replace("-", "").isalnum() or not value.isascii() or len(value) > 40:
+        if not is_name(value):
             raise ValueError("a role's name has letters, digits, - and _, at most 40")
         return value
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Any, NamedTuple
 
-from kin.model.fields import Field, at_most_one_line, build, choice, integer, mapping, nested, raw, text, words
+from kin.model.fields import Field, at_most_one_line, build, choice, fields_of, integer, mapping, nested, raw, text, words
 from kin.model.ids import TASK_ID
 from kin.model.status import BlockedKind, TaskStatus
 
@@ -95,6 +95,8 @@ class Task(NamedTuple):
 
 TASK_KEYS = Task._fields[:-1]
 """Canonical order of a task file's keys; unknown ones come after."""
+READ = {declared.name: declared.field.read for declared in fields_of(Task)}
+"""How the value of each key is read."""
 
 
 def build_task(data: dict[str, Any]) -> tuple[Task | None, list[Any]]:

@@ -15,12 +15,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin import faults
 from kin.errors import Busy, Invalid, NotFound, Place
 from kin.store.locks import store_lock, wait_until
 from kin.store.project import Project
+
+if TYPE_CHECKING:
+    from kin.store.text.nodes import Bounds
 
 PATIENCE = 2.0
 """Seconds that a change waits for a program which has the file open for writing."""
@@ -88,12 +91,15 @@ def names_in(folder: str, suffix: str = "") -> list[str]:
         return []
 
 
-def read_text(path: str, shown: str) -> str:
-    """A file's text as it stands (BOM and line ends kept). Raises NotFound, or Invalid that names `shown`."""
+def read_text(path: str, shown: str, bounds: "Bounds | None" = None) -> str:
+    """A file's text as it stands (BOM and line ends kept). Raises NotFound, or Invalid that names `shown`.
+
+    Without `bounds` it may be as large as a record.
+    """
     from kin.store.text import reader
 
     try:
-        return reader.decode(read_stamped(path)[0], shown, reader.RECORD_BOUNDS)
+        return reader.decode(read_stamped(path)[0], shown, bounds or reader.RECORD_BOUNDS)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFound(f"there is no {shown}") from None
     except OSError as error:

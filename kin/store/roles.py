@@ -5,13 +5,13 @@ from typing import Annotated, Any, NamedTuple
 
 from kin.errors import Invalid, NotFound, Place
 from kin.model.fields import Field, at_most_one_line, build, mapping, seconds
+from kin.model.ids import is_name
 from kin.resources import shipped
 from kin.store import files
+from kin.store.text.nodes import Bounds
 
-__all__ = ["Role", "find_role", "load_role", "role_names", "role_texts"]
-
-MAX_ROLE = 64 * 1024
-"""Bytes of a role's file."""
+BOUNDS = Bounds(size=64 * 1024)
+"""Of a role's file."""
 
 
 def _access(plain: Any) -> str:
@@ -39,16 +39,14 @@ def _folders(store: str) -> list[str]:
 
 
 def role_names(store: str) -> list[str]:
-    """The names of all roles, the project's own too, sorted."""
-    return sorted({name[:-3] for folder in _folders(store) for name in files.names_in(folder, ".md")})
+    """The names of all roles, the project's own too, sorted; a file that no step could name is none."""
+    return sorted({name[:-3] for folder in _folders(store) for name in files.names_in(folder, ".md") if is_name(name[:-3])})
 
 
 def role_texts(store: str) -> dict[str, str]:
     """The project's own role files by name: texts that trust is asked for. Raises Invalid for one that is no text."""
     folder = os.path.join(store, "roles")
-    if not os.path.isdir(folder):
-        return {}
-    return {name[:-3]: _read(os.path.join(folder, name)) for name in sorted(os.listdir(folder)) if name.endswith(".md")}
+    return {name[:-3]: _read(os.path.join(folder, name)) for name in sorted(files.names_in(folder, ".md"))}
 
 
 def find_role(store: str, name: str) -> Role:
@@ -90,11 +88,4 @@ def _split(content: str, path: str) -> tuple[str, str]:
 
 
 def _read(path: str) -> str:
-    with open(path, "rb") as file:
-        raw = file.read(MAX_ROLE + 1)
-    if len(raw) > MAX_ROLE:
-        raise Invalid(f"a role has at most {MAX_ROLE} bytes", "shorten it", Place(path))
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Invalid("not UTF-8", "save it as UTF-8", Place(path)) from None
+    return files.read_text(path, path, BOUNDS)

@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
-from kin.model.fields import KeyPath, Plain, data_of, dotted, fields_of, value_at
+from kin.model.fields import KeyPath, Plain, data_of, dotted, value_at
 from kin.model.ids import TASK_ID, normalise, same_id
 from kin.model.ready import graph_of, in_order
 from kin.model.status import OPEN, BlockedKind, TaskStatus, check_hand_move, may_move
-from kin.model.task import TASK_KEYS, Blocked, Mode, Task, build_task
+from kin.model.task import READ, TASK_KEYS, Blocked, Mode, Task, build_task
 from kin.store import config, files, index
 from kin.store.project import STORE, Project
 from kin.store.resting import settings_now
@@ -110,7 +110,6 @@ _STATUS, _BLOCKED, _MODE, _BODY = map(TASK_KEYS.index, ("status", "blocked", "mo
 _NO_BODY: index.Row = ("", (), {})
 _STATUSES: dict[str, TaskStatus] = {str(status.value): status for status in TaskStatus}
 _MODES: dict[str | None, Mode | None] = {None: None} | {str(mode.value): mode for mode in Mode}
-_READ = {declared.name: declared.field.read for declared in fields_of(Task)}
 
 
 def _to_rows(task: Task) -> tuple[index.Row, index.Row]:
@@ -280,7 +279,7 @@ def _spliced(task_id: str, text: str, data: Mapping[str, Plain], changes: Sequen
 
 def _status_of(plain: Any) -> TaskStatus | None:
     try:
-        return TaskStatus(_READ["status"](plain))
+        return TaskStatus(READ["status"](plain))
     except ValueError:
         return None
 

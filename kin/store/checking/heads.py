@@ -4,15 +4,13 @@ from collections.abc import Iterator, Mapping
 
 from kin import git
 from kin.errors import Invalid, Place
-from kin.model.fields import fields_of
 from kin.model.status import TaskStatus, may_move
-from kin.model.task import Task
+from kin.model.task import READ, Task
 from kin.store.checking.findings import Finding
 from kin.store.checking.inspection import Look, place_at
 from kin.store.project import STORE, Project
 from kin.store.text import reader
 
-_READ = {declared.name: declared.field.read for declared in fields_of(Task)}
 _OURS, _THEIRS = "2", "3"
 _STAGES = {
     frozenset({"1"}): "both sides deleted it",
@@ -67,6 +65,6 @@ def _before(project: Project) -> Iterator[tuple[str, TaskStatus]]:
     for path, raw in zip(fields[1::2], git.blobs(project.root, olds), strict=True):
         try:
             said = reader.read(reader.decode(raw, path), path).get("status")
-            yield path.removeprefix(f"{STORE}/tasks/").removesuffix(".yaml"), _READ["status"](said)
+            yield path.removeprefix(f"{STORE}/tasks/").removesuffix(".yaml"), READ["status"](said)
         except (Invalid, ValueError):
             continue  # what HEAD says cannot be read, so nothing moved from it

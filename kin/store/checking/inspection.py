@@ -12,7 +12,7 @@ from kin.errors import Invalid, NotFound, Place
 from kin.model.decision import Decision
 from kin.model.entries import Kind
 from kin.model.fields import KeyPath, Problem, build, dotted
-from kin.model.ids import TASK_ID
+from kin.model.ids import TASK_ID, is_name
 from kin.model.kinds import KINDS
 from kin.model.module import MODULES
 from kin.model.record import Run
@@ -22,10 +22,12 @@ from kin.store import files, index
 from kin.store.checking import conflicts
 from kin.store.checking.findings import Finding, of_error
 from kin.store.project import STORE, Project
+from kin.store.roles import BOUNDS as ROLE_BOUNDS
+from kin.store.roles import parse_role
 from kin.store.text import reader
 from kin.store.text.nodes import Bounds
 
-VERSION = "4"
+VERSION = "5"
 """Of what is looked for: another one makes kept findings worthless."""
 
 SINGLE = {"kin.yaml": "settings", **{kind.file: kind.stem for kind in KINDS}}
@@ -90,7 +92,7 @@ def inspect(project: Project, name: str) -> Look | None:
     if kind is None:
         return None
     try:
-        text = files.read_text(os.path.join(project.store, name), shown)
+        text = files.read_text(os.path.join(project.store, name), shown, ROLE_BOUNDS if kind == "role" else None)
     except NotFound:
         return None
     except Invalid as error:
@@ -287,12 +289,10 @@ def _filed(file: _File) -> None:
 
 
 def _role(text: str, shown: str) -> Look:
-    from kin.store.roles import MAX_ROLE, parse_role
-
     name = os.path.basename(shown).removesuffix(".md")
-    if (size := len(text.encode())) > MAX_ROLE:
-        words = f"a role has at most {MAX_ROLE} bytes, this one {size}"
-        return Look("role", (Finding("unreadable", Place(shown), words, "shorten it"),))
+    if not is_name(name):
+        words = "a role's name has letters, digits, - and _, at most 40"
+        return Look("role", (Finding("file-name", Place(shown), words, "name the file otherwise"),))
     try:
         role = parse_role(text, name, shown)
     except Invalid as error:
