@@ -163,6 +163,17 @@ def test_a_failed_step_keeps_its_work_and_says_what_it_said(project: Repo) -> No
     assert "half" in project.kin("salvage", "show", ref.removeprefix("refs/kin/salvage/")).stdout
 
 
+def test_a_file_too_large_to_be_kept_is_named_at_once_and_the_advice_lets_the_task_go_on(project: Repo) -> None:
+    add(project, run="echo x > x.txt; [ -e big.bin ] || { truncate -s 60M big.bin; exit 1; }")
+    for _ in range(2):
+        (outcome,) = outcomes(project, "KIN-1", exit=1)
+        assert "big.bin in KIN-1's worktree cannot be saved (larger than 50 MiB" in str(outcome["reason"])
+        assert "or name it in .git/info/exclude" in str(outcome["reason"])
+    project.write(".git/info/exclude", "big.bin\n")
+    project.kin("run", "KIN-1")
+    assert project.read("x.txt") == "x\n" and not (project.path / "big.bin").exists()
+
+
 def test_only_unfinished_steps_run_again(project: Repo) -> None:
     counter = project.path.parent / "count"
     pipeline = (

@@ -320,8 +320,7 @@ def back_to_last_step(p: Passage) -> None:
     if state.head != at or not state.clean or state.branch != p.branch_ref:
         saved = salvage.salvage(p.path, p.task.id, p.run.run, "interrupted", head=at)
         if not saved.complete:
-            left = f"{', '.join(saved.skipped[:5])} in its worktree cannot be saved"
-            raise Invalid(left, f"take that out of there (`kin show {p.task.id}` says where), or make it ignored")
+            raise Invalid(*saved.left(p.task.id))
         point("leftovers.saved")
         worktree.reset_to(p.project, p.path, at)
         if saved.ref:

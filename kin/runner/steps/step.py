@@ -145,10 +145,8 @@ def _drop_changes(p: Passage, name: str, start: str, end: StepEnd, after: commit
         return end._replace(commit=start)
     saved = _saved(p, name)
     if not saved.complete:
-        listed = ", ".join(saved.skipped[:5])
-        return StepEnd(
-            "failed", BlockedKind.failed, f"step {name} has access: read, and what it wrote cannot be saved: {listed}"
-        )
+        words = f"step {name} has access: read, and wrote; {'; '.join(saved.left(p.task.id))}"
+        return StepEnd("failed", BlockedKind.failed, words)
     worktree.reset_to(p.project, p.path, start, fds=(p.kids.fd,))
     if saved.ref:
         p.say("note", name, f"{name} has access: read; its changes were dropped; they are kept: {how_to_see(saved.ref)}")
@@ -161,11 +159,10 @@ def _saved(p: Passage, name: str) -> salvage.Saved:
 
 
 def _salvage(p: Passage, name: str) -> str:
-    """Save what the worktree holds beyond the last finished step; words that say where, or nothing if there was nothing."""
+    """Save what the worktree holds beyond the last finished step; words on what went where, none if there was nothing."""
     saved = _saved(p, name)
-    if saved.ref is None:
-        return ""
-    return f"; its work is kept: {how_to_see(saved.ref)}"
+    kept = f"; its work is kept: {how_to_see(saved.ref)}" if saved.ref else ""
+    return kept if saved.complete else "; ".join((kept, *saved.left(p.task.id)))
 
 
 def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:

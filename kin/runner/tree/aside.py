@@ -37,9 +37,7 @@ def set_aside(
         start = git.merge_base(project.root, tip, target) if tip else None
         saved = salvage.salvage(path, task_id, run_id, why, head=tip or target, start=start or "")
         if not saved.complete:
-            listed = ", ".join(saved.skipped[:5])
-            way = f"take that out of there (`kin show {task_id}` says where), or make it ignored"
-            raise Conflict(f"not all of {task_id}'s worktree could be saved ({listed})", way)
+            raise Conflict(*saved.left(task_id))
         kept = saved.ref
     point("aside.saved")
     if kept is None and tip is not None and not git.is_ancestor(project.root, tip, target):

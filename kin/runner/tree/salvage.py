@@ -39,6 +39,13 @@ class Saved(NamedTuple):
     complete: bool
     skipped: list[str]
 
+    def left(self, task: str) -> tuple[str, str]:
+        """What is not in it and lies in the worktree only, in words, and how it gets out of the way."""
+        what = ", ".join(self.skipped[:5]) or "what lies there"
+        why = f"larger than {SIZE_LIMIT >> 20} MiB, or not to be read"
+        way = f"move it out of there (`kin show {task}` says where), or name it in .git/info/exclude"
+        return f"{what} in {task}'s worktree cannot be saved ({why})", way
+
 
 def branch_ref(task: str) -> str:
     """The branch that holds a task's work, as a full ref."""
