@@ -167,10 +167,13 @@ def _free_pipes(cwd: str) -> None:
     for path in (os.path.join(folder, name) for folder in folders(cwd) for name in names):
         if not os.path.lexists(path) or not stat.S_ISFIFO(os.lstat(path).st_mode):
             continue
-        with suppress(OSError):  # nobody waits for this one now
-            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
-        if ours:
-            os.unlink(path)
+        with suppress(OSError):  # another user's
+            if ours:
+                os.chmod(path, 0o600)
+            fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW)  # open until the name is gone: nobody could wake a
+            if ours:  # git that came to it in between
+                os.unlink(path)
+            os.close(fd)
 
 
 def folders(top: str) -> Iterator[str]:
