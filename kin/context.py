@@ -256,16 +256,11 @@ def _task(task: Task) -> Section:
     return Section("task", text)
 
 
-def _newest(name: str, title: str, entries: Sequence[str], more: str) -> Section | None:
-    """A section whose entries stand in order, the oldest left out where not all fit."""
-    return _as_fits(name, title, entries, f"older ones were left out: {more}", -1)
-
-
 def _notes(task: Task, given: Handover) -> Section | None:
     more = f"`kin show {task.id}`"
     mine = (note for _, note in given.notes if note.to in (None, given.role))
     told = [f"{note.by} ({note.for_}, {note.at}):\n{_clipped(note.text, LONGEST_NOTE, more)}\n" for note in mine]
-    return _newest("notes", "Notes", told, more)
+    return _as_fits("notes", "Notes", told, f"older ones were left out: {more}", -1)
 
 
 def _earlier(task: Task, given: Handover) -> Section | None:
@@ -275,7 +270,7 @@ def _earlier(task: Task, given: Handover) -> Section | None:
     read = [s for s in done if wanted == "all" or s.role in _listed(wanted)]
     more = f"`kin show {task.id}`"
     told = [f"{s.id}:\n{_clipped(s.summary, LONGEST_SUMMARY, more)}\n" for s in read]
-    return _newest("earlier", "What earlier steps handed on", told, more)
+    return _as_fits("earlier", "What earlier steps handed on", told, f"older ones were left out: {more}", -1)
 
 
 def _failure(task: Task, given: Handover) -> Section | None:

@@ -319,14 +319,12 @@ def blobs(cwd: str, ids: Sequence[str]) -> list[bytes]:
 
 
 class Worktree(NamedTuple):
-    """One line group of `git worktree list`: `branch` is a full ref or None if detached; `reason` is why it is locked."""
+    """One of `git worktree list`: `branch` is a full ref or None if detached; `reason` is why it is locked, "" if it is not."""
 
     path: str
     head: str | None
     branch: str | None
     bare: bool = False
-    locked: bool = False
-    prunable: bool = False
     reason: str = ""
 
 
@@ -336,17 +334,8 @@ def worktrees(cwd: str) -> list[Worktree]:
     for block in git(cwd, "worktree", "list", "--porcelain", "-z").out.decode("utf-8", "surrogateescape").split("\0\0"):
         fields = dict(line.partition(" ")[::2] for line in block.split("\0") if line)
         if "worktree" in fields:
-            found.append(
-                Worktree(
-                    fields["worktree"],
-                    fields.get("HEAD"),
-                    fields.get("branch"),
-                    "bare" in fields,
-                    "locked" in fields,
-                    "prunable" in fields,
-                    fields.get("locked", ""),
-                )
-            )
+            head, branch, reason = fields.get("HEAD"), fields.get("branch"), fields.get("locked", "")
+            found.append(Worktree(fields["worktree"], head, branch, "bare" in fields, reason))
     if found and not found[0].bare:
         found[0] = found[0]._replace(path=_main_checkout(cwd, found[0].path))
     return found

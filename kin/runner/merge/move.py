@@ -65,12 +65,12 @@ class _Move(NamedTuple):
 
     def entry(self, plan: _Plan | None = None) -> dict[str, Any]:
         """The journal's entry: without a plan nothing but locks can have to be put right."""
-        entry = _entry(self.built, self.checkout.path, self.checkout.gitdir, self.nonce, "planned" if plan else "locked")
-        if plan:
-            entry["already"], entry["missing"] = sorted(plan.obstacles.already), sorted(plan.obstacles.missing)
-            entry["hidden"] = sorted(plan.hidden)
-            entry["kin"] = [file.to_data() for file in plan.kin]
-        return entry
+        entry = _entry(self.built, *self.checkout, self.nonce)
+        if plan is None:
+            return entry
+        missing, kin = sorted(plan.obstacles.missing), [file.to_data() for file in plan.kin]
+        already, hidden = sorted(plan.obstacles.already), sorted(plan.hidden)
+        return entry | {"stage": "planned", "already": already, "missing": missing, "hidden": hidden, "kin": kin}
 
 
 def move(project: Project, built: Built, *, message: str) -> Moved | Pending:
@@ -99,23 +99,14 @@ def move(project: Project, built: Built, *, message: str) -> Moved | Pending:
     return done._replace(checkout=checkout.path) if isinstance(done, Moved) else done
 
 
-def _entry(built: Built, path: str, gitdir: str, nonce: str, stage: str) -> dict[str, Any]:
-    entry = {"kind": "move", "stage": stage, "task": built.task, "run": built.run, "ref": built.target, "nonce": nonce}
-    return entry | {
-        "old": built.old,
-        "new": built.new,
-        "path": path,
-        "gitdir": gitdir,
-        "already": [],
-        "missing": [],
-        "hidden": [],
-        "kin": [],
-    }
+def _entry(built: Built, path: str = "", gitdir: str = "", nonce: str = "") -> dict[str, Any]:
+    names = {"task": built.task, "run": built.run, "ref": built.target, "old": built.old, "new": built.new}
+    return {"kind": "move", "stage": "begun", **names, "path": path, "gitdir": gitdir, "nonce": nonce}
 
 
 def _move_ref(project: Project, built: Built, message: str, fds: tuple[int, ...]) -> Moved | Pending:
     """Nobody has the target checked out: its ref is all there is. One that was only on `origin` is made."""
-    entry = _entry(built, "", "", "", "ref")
+    entry = _entry(built)
     journal.write(project, journal_name(built.target), entry)
     point("move.journal")
     expected = built.old if git.tip(home(project), built.target) else "0" * len(built.old)

@@ -100,15 +100,8 @@ def _is_done(cwd: str, revision: str, task_id: str) -> bool:
 
 def _is_taken_back(cwd: str, tip: str, task_id: str, landing: _Landing) -> bool:
     """A revert of it is there and the task is open. One that was reopened only still has its code to be taken back."""
-    words = (
-        "log",
-        "-1",
-        "--format=%H",
-        "--fixed-strings",
-        f"--grep=This reverts commit {landing.oid}",
-        f"{landing.oid}..{tip}",
-    )
-    return not _is_done(cwd, tip, task_id) and bool(git.git(cwd, *words, "--").text)
+    words = ("log", "-1", "--format=%H", "-F", f"--grep=This reverts commit {landing.oid}", f"{landing.oid}..{tip}", "--")
+    return not _is_done(cwd, tip, task_id) and bool(git.git(cwd, *words).text)
 
 
 def _build_undo(project: Project, target: str, old: str, task_id: str, landing: _Landing) -> Built | Clash:

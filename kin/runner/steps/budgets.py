@@ -36,7 +36,8 @@ def caps_for(p: Passage, index: int) -> dict[str, Cap]:
     own = used_by(p.run.steps)
     used = {"step": used_by(p.run.steps[index : index + 1]), "run": own}
     if "task" in wanted:
-        used["task"] = own + used_by(s for r in _others(p) for s in r.steps)
+        earlier = (run for run in records.ended(p.project, p.task.id) if run.run != p.run.run)
+        used["task"] = own + used_by(step for run in earlier for step in run.steps)
     if "day" not in wanted:
         return narrowest(wanted, used)
     landed = list(_landed_today(p))
@@ -46,11 +47,6 @@ def caps_for(p: Passage, index: int) -> dict[str, Cap]:
         p.save(reserved={unit: cap.left for unit, cap in caps.items() if unit in wanted["day"]})
         point("budget.reserved")
     return caps
-
-
-def _others(p: Passage) -> Iterator[Run]:
-    """The task's earlier runs."""
-    return (run for run in records.ended(p.project, p.task.id) if run.run != p.run.run)
 
 
 def _used_today(p: Passage, landed: list[Run]) -> Used:

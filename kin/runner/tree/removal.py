@@ -36,8 +36,10 @@ def clear(project: Project, path: str, gitdir: str, fds: Collection[int]) -> Non
 
 
 def remove_folder(path: str) -> None:
-    """Delete a folder and all below it. Raises Invalid if the system does not let us."""
+    """Delete a folder and all below it, or what stands in its place. Raises Invalid if the system does not let us."""
     try:
+        if os.path.islink(path) or not os.path.isdir(path):
+            return os.unlink(path)
         try:
             shutil.rmtree(path)
         except PermissionError:
@@ -48,9 +50,8 @@ def remove_folder(path: str) -> None:
             if os.path.lexists(path):
                 os.rmdir(path)  # which says why not
     except OSError as error:
-        raise Invalid(
-            f"{error.filename or path} cannot be deleted: {error.strerror}", "is a program still using it?"
-        ) from error
+        what = f"{error.filename or path} cannot be deleted: {error.strerror}"
+        raise Invalid(what, "is a program still using it?") from error
 
 
 def clear_if_known(project: Project, path: str, fds: Collection[int]) -> None:

@@ -277,15 +277,8 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
         salvage.open_folders(path)
         git.git(path, "clean", "-q", "-ffd", fds=fds)
     if hidden and os.path.lexists(os.path.join(path, ".kin")):
-        _unlink_or_remove(os.path.join(path, ".kin"))  # a folder that holds hidden files is none of `git clean`'s business
+        remove_folder(os.path.join(path, ".kin"))  # a folder that holds hidden files is none of `git clean`'s business
     point("worktree.cleaned")
-
-
-def _unlink_or_remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        remove_folder(path)
-    else:
-        os.unlink(path)
 
 
 def fast_forward(path: str, ref: str, old: str, new: str, *, fds: Collection[int] = ()) -> bool:

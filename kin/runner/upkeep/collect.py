@@ -59,25 +59,17 @@ def _time(seconds: float) -> str:
 def _logs(project: Project) -> Iterator[Old]:
     """Log folders of runs without a live record: a run that waits or can go on keeps its logs."""
     for task, run, path in _runs_in(project, "logs"):
-        if not os.path.exists(records.live_path(project, task, run)):
+        if os.path.isdir(path) and not os.path.exists(records.live_path(project, task, run)):
             yield Old("log", task, f"{task}/{run}", _newest(path), path, size_of(path))
 
 
 def _runs_in(project: Project, folder: str) -> Iterator[tuple[str, str, str]]:
-    """Task, run and path of every `<task>/<run>` folder below one of kin's own folders; nothing else is looked at."""
+    """Task, run and path of all that is called `<task>/<run>` below one of kin's own folders; nothing else is looked at."""
     top = os.path.join(project.common, folder)
-    for task in _folders(top):
-        for run in _folders(os.path.join(top, task)) if TASK_ID.fullmatch(task) else ():
-            if RUN_ID.fullmatch(run):
-                yield task, run, os.path.join(top, task, run)
-
-
-def _folders(path: str) -> list[str]:
-    try:
-        with os.scandir(path) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+    for task in filter(TASK_ID.fullmatch, sorted(files.names_in(top))):
+        for name in sorted(files.names_in(os.path.join(top, task))):
+            if RUN_ID.fullmatch(run := name.removesuffix(".yaml")):
+                yield task, run, os.path.join(top, task, name)
 
 
 def _newest(path: str) -> str:
@@ -91,14 +83,12 @@ def _newest(path: str) -> str:
 
 def _records(project: Project) -> Iterator[Old]:
     """Live records that no command will take up again: a newer run came after, or the task is done, cancelled or gone."""
-    top = os.path.join(project.common, "run")
-    for task in filter(TASK_ID.fullmatch, _folders(top)):
-        names = sorted(name for name in os.listdir(os.path.join(top, task)) if name.endswith(".yaml"))
-        for name in names:
-            path = os.path.join(top, task, name)
-            run = _read(path)
-            if run and (name != names[-1] or _is_over(project, task)) and _holds_nothing(project, run):
-                yield Old("record", task, f"{task}/{run.run}", run.ended or run.started, path, os.path.getsize(path))
+    found = list(_runs_in(project, "run"))
+    newest = {task: name for task, name, _ in found}
+    for task, name, path in found:
+        run = _read(path)
+        if run and (name != newest[task] or _is_over(project, task)) and _holds_nothing(project, run):
+            yield Old("record", task, f"{task}/{name}", run.ended or run.started, path, os.path.getsize(path))
 
 
 def _read(path: str) -> Run | None:
@@ -127,17 +117,10 @@ def _holds_nothing(project: Project, run: Run) -> bool:
 def _temporaries(project: Project, environ: Mapping[str, str]) -> Iterator[Old]:
     """Temporary folders of this clone's runs that were killed; the person's state folder holds those of all clones."""
     top = os.path.join(state_folder(environ), "tmp")
-    ours = {run: task for folder in ("logs", "run") for task, run in _known(project, folder)}
-    for run in _folders(top):
-        if run in ours:
-            path = os.path.join(top, run)
-            yield Old("temporary", ours[run], run, _newest(path), path, size_of(path))
-
-
-def _known(project: Project, folder: str) -> Iterator[tuple[str, str]]:
-    top = os.path.join(project.common, folder)
-    for task in filter(TASK_ID.fullmatch, _folders(top)):
-        yield from ((task, name.removesuffix(".yaml")) for name in os.listdir(os.path.join(top, task)))
+    ours = {run: task for folder in ("logs", "run") for task, run, _ in _runs_in(project, folder)}
+    for run in sorted(ours.keys() & files.names_in(top)):
+        path = os.path.join(top, run)
+        yield Old("temporary", ours[run], run, _newest(path), path, size_of(path))
 
 
 def size_of(path: str) -> int:

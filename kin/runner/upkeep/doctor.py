@@ -62,7 +62,9 @@ def mend(project: Project, environ: Mapping[str, str]) -> list[str]:
             said.append(f"could not be mended: {error}")
     for row in examine(Case(project, environ)):
         try:
-            said += [row.mend()] if row.mend else []
+            if row.mend:
+                done = row.mend()
+                said.append(f"{row.name}: {row.did}" if row.did else str(done))
         except (KinError, OSError) as error:
             said.append(f"{row.name}: could not be mended: {error}")
     return said
@@ -96,15 +98,11 @@ def check_settings(case: Case) -> Iterator[Row]:
     for driver in sorted(names or ()):
         if not git.git(case.project.root, "config", f"merge.{driver}.driver", ok=(0, 1)).out:
             words = f".kin/.gitattributes names the merge driver {driver}, which this clone does not have"
-            mend = partial(_register, case.project) if driver == "kin" else None
-            yield Row("settings", "warn", words, "`kin init` registers it" if mend else "", mend)
+            mend = partial(register, case.project) if driver == "kin" else None
+            fix = "`kin init` registers it" if mend else ""
+            yield Row("settings", "warn", words, fix, mend, "the merge driver is registered")
     if found.worktrees and (case.root + "/").startswith(case.project.root + "/"):
         yield Row("settings", "warn", "worktrees lie inside the repository: test runners and linters walk into them", "")
-
-
-def _register(project: Project) -> str:
-    register(project)
-    return "settings: the merge driver is registered"
 
 
 def _names_of_attributes(project: Project) -> set[str] | None:
@@ -185,7 +183,9 @@ def check_index(case: Case) -> Iterator[Row]:
         yield Row("index", "bad", f"git cannot read its index: {out.err.strip()}", fix)
     if wrong := _wrong_in_cache(project):
         words = f"the index of parsed tasks is wrong about {', '.join(wrong[:5])}"
-        yield Row("index", "warn", words, "it may be deleted at any time", partial(_delete_cache, project))
+        path = index.cache_path(project.common, os.path.join(project.store, "tasks"))
+        did = "deleted; the next command reads the files"
+        yield Row("index", "warn", words, "it may be deleted at any time", partial(os.unlink, path), did)
 
 
 def _wrong_in_cache(project: Project) -> list[str]:
@@ -205,11 +205,6 @@ def _wrong_in_cache(project: Project) -> list[str]:
 def _told(project: Project) -> dict[str, int]:
     """A checksum of each task: two times 100,000 tasks are 400 MB."""
     return {task_id: crc32(repr(task).encode()) for task_id, task in tasks.scan(project).tasks.items()}
-
-
-def _delete_cache(project: Project) -> str:
-    os.unlink(index.cache_path(project.common, os.path.join(project.store, "tasks")))
-    return "index: deleted; the next command reads the files"
 
 
 def check_journal(case: Case) -> Iterator[Row]:
@@ -255,12 +250,8 @@ def check_hidden_store(case: Case) -> Iterator[Row]:
     whole = said == "kin/worktree.gitconfig" and os.path.isfile(os.path.join(project.common, "worktree.gitconfig"))
     if (said or case.worktrees) and not whole:
         words = "worktrees do not hide .kin/: git's includeIf for them is incomplete"
-        yield Row("hidden store", "warn", words, "`kin doctor --fix`, or the next worktree, sets it", partial(_hide, case))
-
-
-def _hide(case: Case) -> str:
-    worktree.hide_store_config(case.project, case.settings.key)
-    return "hidden store: git's includeIf is set again"
+        mend, did = partial(worktree.hide_store_config, project, key), "git's includeIf is set again"
+        yield Row("hidden store", "warn", words, "`kin doctor --fix`, or the next worktree, sets it", mend, did)
 
 
 def check_agents(case: Case) -> Iterator[Row]:
