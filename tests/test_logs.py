@@ -131,6 +131,7 @@ def test_lines_that_are_no_records_are_passed_over(folder: str) -> None:
         log.write("stdout", ["good"])
     with open(os.path.join(folder, "1-developer.jsonl"), "ab") as file:
         file.write(b'\xff\xfe\n[]\n{"time": 1}\n"text"\n\n')
+        file.write(b'{"time": 1, "step": "1-developer", "stream": "stdout", "text": "a step\'s own"}\n')
     assert texts(folder) == ["good"]
 
 

@@ -323,10 +323,13 @@ def test_a_job_that_lost_its_claim_stops_and_pushes_nothing(remote: Remote) -> N
     assert remote.tip("main") == before and remote.tip("refs/kin/claims/KIN-1") == other
 
 
-def test_a_live_job_renews_its_claim(remote: Remote) -> None:
-    project = find(str(remote.job("job").path), os.environ)
-    share = Share(project, "KIN-1", os.environ, Cancel(), lambda event: None)
+def test_a_live_job_renews_its_claim_and_says_when_it_cannot(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, said = find(str(remote.job("job").path), os.environ), list[str]()
+    share = Share(project, "KIN-1", os.environ, Cancel(), lambda event: said.append(event.text))
     share.take()
+    with monkeypatch.context() as patch:
+        patch.setenv("GIT_COMMITTER_NAME", "<>")  # git takes no such name
+        assert share.renew() and "could not be renewed: git commit-tree" in said[0]
     first = remote.tip("refs/kin/claims/KIN-1")
     assert share.renew() and remote.tip("refs/kin/claims/KIN-1^1") == first
     share.leave(None)

@@ -192,12 +192,8 @@ def watch(observer: "BaseObserver", folder: str, woken: threading.Event) -> bool
 
 def read_on(folder: str, step: str | None, offsets: dict[str, int]) -> Iterator[LogLine]:
     """What stands in the logs behind `offsets` (by path, in bytes), which move on."""
-    streams = [
-        lines_of(part_path(folder, name, part), offsets)
-        for name in ([step] if step else steps_of(folder))
-        for part in part_numbers(folder, name)
-    ]
-    return heapq.merge(*streams, key=lambda line: line.time)
+    parts = (part_path(folder, *part) for part in names_of(folder) if step in (None, part[0]))
+    return heapq.merge(*(lines_of(path, offsets) for path in parts), key=lambda line: line.time)
 
 
 def lines_of(path: str, offsets: dict[str, int]) -> Iterator[LogLine]:
@@ -216,9 +212,11 @@ def lines_of(path: str, offsets: dict[str, int]) -> Iterator[LogLine]:
             offsets[path] = offsets.get(path, 0) + len(raw)
             try:
                 record = json.loads(raw)
-                yield LogLine(record["time"], record["step"], record["stream"], record["text"])
+                line = LogLine(record["time"], record["step"], record["stream"], record["text"])
             except (ValueError, TypeError, KeyError):  # torn by a kill or a full disk
                 continue
+            if all(isinstance(word, str) for word in line):  # else a step wrote it
+                yield line
 
 
 def part_path(folder: str, step: str, part: int) -> str:

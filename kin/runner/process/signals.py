@@ -8,7 +8,8 @@ import os
 import signal
 import threading
 import time
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from kin.errors import Interrupted
@@ -16,6 +17,22 @@ from kin.errors import Interrupted
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAME_PRESS = 0.05
 """Seconds in which a second SIGINT is the same Ctrl-C: wrappers (npm, uv) pass on what the terminal sent us already."""
+
+
+@contextmanager
+def taking_signals(wake: int) -> Iterator[None]:
+    """Have the numbers of signals that ask to stop written into the pipe `wake`; not of those that were ignored."""
+    os.set_blocking(wake, False)
+    before_fd = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    # Any handler will do: it makes the kernel's own write to the pipe, even while the main thread is busy.
+    taken = (number for number in ASKING if signal.getsignal(number) is not signal.SIG_IGN)
+    before = {number: signal.signal(number, lambda *_: None) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
 
 
 class Cancel:
@@ -54,21 +71,14 @@ class Cancel:
 
     def __enter__(self) -> "Cancel":
         self._woken, self._wake = os.pipe()
-        os.set_blocking(self._wake, False)
         self._thread = threading.Thread(target=self._listen, name="signals", daemon=True)
         self._thread.start()
-        self._before_fd = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
-        self._before: dict[int, Any] = {}
-        for number in ASKING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                # Any handler will do: it makes the kernel's own write to the pipe, even while the main thread is busy.
-                self._before[number] = signal.signal(number, lambda *_: None)
+        self._taken = taking_signals(self._wake)
+        self._taken.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(self._before_fd)
+    def __exit__(self, *error: Any) -> None:
+        self._taken.__exit__(*error)
         os.write(self._wake, b"\0")
         self._thread.join()
         os.close(self._wake)

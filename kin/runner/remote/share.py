@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 from kin import git
-from kin.errors import Busy, Conflict, Invalid
+from kin.errors import Busy, Conflict, Invalid, KinError
 from kin.faults import point
 from kin.model import times
 from kin.model.ids import RUN_ID
@@ -112,7 +112,11 @@ class Share:
     def renew(self) -> bool:
         """Push the claim's end time into the future; False if the claim is another's by now."""
         with self.lock:
-            return self.claim is None or self._push(self.renewal())
+            try:
+                return self.claim is None or self._push(self.renewal())
+            except (KinError, OSError) as error:  # a full disk, say: the claim holds for a while, and it is tried again
+                self.emit(Event(self.task, "note", text=f"the claim could not be renewed: {error}"))
+                return True
 
     def renewal(self) -> list[git.Lease]:
         """What shows that the claim is still ours beside another push. The caller holds `lock`."""

@@ -20,7 +20,7 @@ from kin.model.module import MODULES, meeting
 from kin.model.status import TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner.process.events import Emit, Event
-from kin.runner.process.signals import ASKING, Cancel
+from kin.runner.process.signals import ASKING, Cancel, taking_signals
 from kin.runner.runs import claim
 from kin.runner.runs.begin import HOLDS_UP, Asked
 from kin.runner.runs.outcome import Outcome
@@ -96,19 +96,11 @@ def run_many(
     Tasks whose `touches` overlap do not run together. `tick` is called at least every `tick_seconds`, for a display that moves.
     """
     crew = Crew(project, asked, environ, emit, slots, more_ready, list(ids), allow, tick=tick, tick_seconds=tick_seconds)
-    before = {number: signal.getsignal(number) for number in ASKING}
     woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    before_fd = signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    for number in ASKING:
-        if before[number] is not signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)
     try:
-        _loop(crew, woken)
+        with taking_signals(wake):
+            _loop(crew, woken)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.set_wakeup_fd(before_fd)
         os.close(woken)
         os.close(wake)
     return list(crew.ended.values())

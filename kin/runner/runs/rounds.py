@@ -94,7 +94,7 @@ def begin_merge(p: Passage, index: int) -> bool:
     name = step_id(index, p.specs[index])
     if p.live.items.get(name) or name in p.live.sessions:
         return True  # it is asked for a change of what it merged, or goes on where a limit stopped it
-    words = ("merge", "--no-commit", "--no-ff", "--no-stat", str(p.live.integrates))
+    words = ("merge", "--no-commit", "--no-ff", "--no-stat", "--", str(p.live.integrates))
     done = git.git(p.path, *words, ok=(0, 1), fds=(p.kids.fd,))
     point("integrator.merging")
     if done.code == 0:
