@@ -2,6 +2,7 @@
 refuses nothing because of kin."""
 
 import json
+import shutil
 
 import pytest
 from conftest import Repo
@@ -284,3 +285,27 @@ def test_a_task_file_that_is_deleted_while_it_runs_stops_the_merge(project: Repo
     project.git("checkout", "-q", ".")
     project.kin("run", "KIN-1")
     agree(project, "done", code=True)
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="Git LFS is not installed")
+def test_files_that_git_lfs_keeps_are_run_merged_taken_back_and_salvaged_whole(project: Repo) -> None:
+    project.git("lfs", "install", "--local")
+    project.git("lfs", "track", "*.bin")
+    project.write("large.bin", "one\n")
+    project.commit("large files")
+    add(project, run="cat large.bin; echo two >> large.bin; echo new > new.bin")
+    project.kin("run", "KIN-1")
+    assert project.read("large.bin") == "one\ntwo\n" and project.read("new.bin") == "new\n" and project.status() == ""
+    assert project.git("show", "main:large.bin").startswith("version https://git-lfs")
+    project.kin("undo", "KIN-1")
+    assert project.read("large.bin") == "one\n" and project.status() == ""
+    add(project, 2, run="echo half >> large.bin; exit 1")
+    project.kin("run", "KIN-2", exit=1)
+    project.kin("salvage", "apply", "KIN-2")
+    assert project.read("large.bin") == "one\nhalf\n"
+    pointer = "version https://git-lfs.github.com/spec/v1\\noid sha256:" + "a" * 64 + "\\nsize 1\\n"
+    project.git("reset", "-q", "--hard")
+    add(project, 3, run=f"printf '{pointer}' > large.bin; echo more > more.bin")
+    (outcome,) = outcomes(project, "KIN-3", exit=4)  # nobody has that object: git gives up with half of the files
+    assert "Smudge error" in str(outcome["reason"])
+    assert project.read("large.bin") == "one\n" and not (project.path / "more.bin").exists()

@@ -307,7 +307,7 @@ HARD = {
     "a file that may not be read": ("chmod 0 work; echo two > src/a; chmod 0 src/a", {"src/a", "work"}),
     "a folder that is closed": ("mkdir deep; echo 1 > deep/in; chmod 0 deep; chmod 500 src", {"deep/in", "work"}),
     "a lost HEAD": ("echo junk > $(git rev-parse --git-dir)/HEAD", {"work"}),
-    "a pipe that git would read for ever": ("mkfifo .gitattributes src/.gitignore", {"work"}),
+    "a pipe that git would read for ever": ("mkfifo .gitattributes; mkfifo -m 400 src/.gitignore", {"work"}),
 }
 
 
