@@ -105,7 +105,9 @@ class ClaudeStream(StreamReader):
         said = text_at(event, "result")
         self.closed = event.get("is_error") is False and event.get("subtype") == "success"
         self.final = said
-        self.error = "" if self.closed else ": ".join(w for w in (_reason(event), said) if w)
+        subtype = text_at(event, "subtype")
+        told = (subtype if subtype != "success" else "", said)
+        self.error = "" if self.closed else ": ".join(filter(None, told))
         status = event.get("api_error_status")
         self.status = status if isinstance(status, int) else None
         self.turns = count(event.get("num_turns")) or None
@@ -135,12 +137,6 @@ def _whole(usage: Any, cached: str) -> dict[str, int]:
     read = count(at(usage, cached))
     fresh = max(count(at(usage, "input_tokens")) - read, 0)
     return {"in": fresh, "out": count(at(usage, "output_tokens")), "cached": read}
-
-
-def _reason(event: Mapping[str, Any]) -> str:
-    """A result's subtype if it says more than its text."""
-    subtype = text_at(event, "subtype")
-    return "" if subtype in ("success", "") else subtype
 
 
 class CodexStream(StreamReader):

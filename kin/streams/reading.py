@@ -201,7 +201,8 @@ class StreamReader:
         lines = error.splitlines()
         now = self._clock()
         for kind in ("login", "budget", "limit", "overload"):
-            for found in _found(getattr(self.signs, kind), lines):
+            # by pattern and then by line: an entry's patterns stand with the most telling first
+            for found in filter(None, (pattern.search(line) for pattern in getattr(self.signs, kind) for line in lines)):
                 moment = self.until or until.said_in(found.groupdict(), now)
                 return kind, moment if kind in ("limit", "overload") else None
         if self.status in REFUSED:
@@ -221,12 +222,6 @@ def _number(text: str | None) -> int:
         return int(float(digits) * scale)
     except ValueError:
         return 0
-
-
-def _found(patterns: Iterable[Any], lines: Iterable[str]) -> Iterable[Any]:
-    """The matches, by pattern and then by line: an entry's patterns stand with the most telling first."""
-    lines = list(lines)
-    return (found for pattern in patterns for line in lines if (found := pattern.search(line)))
 
 
 def matches(patterns: Iterable[Any], line: str) -> bool:

@@ -33,8 +33,7 @@ def find_obstacles(work: str, changes: Iterable[Change], staged: Mapping[str, Tr
     unstaged = worktree_changes(work, env)
     blocked = {path for path in by_path if path not in already and (path in staged or unstaged.get(path, False))}
     missing = frozenset(path for path in by_path if unstaged.get(path) is False)
-    for path in _in_the_way(work, by_path, staged, env):
-        blocked.add(path)
+    blocked |= _in_the_way(work, by_path, staged, env)
     return Obstacles(tuple(sorted(blocked)), already, missing)
 
 

@@ -33,18 +33,8 @@ def prompt_for(
 
     A command gets it on standard input and seldom reads it, so what takes git to find out is left to it.
     """
-    is_command, reads = spec.run is not None, role.reads
-    given = Handover(
-        role=spec.role,
-        body=role.body,
-        is_command=is_command,
-        steps=earlier,
-        items=items,
-        notes=notes.of_task(project, task.id),
-        brief=spec.brief or "",
-        reads=reads,
-        step=step,
-    )
+    is_command, reads, told = spec.run is not None, role.reads, notes.of_task(project, task.id)
+    given = Handover(spec.role, role.body, is_command, earlier, items, told, spec.brief or "", reads, step=step)
     if role.body:
         given = given._replace(
             decisions=list(decisions.scan(project)[0].values()),

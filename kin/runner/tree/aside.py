@@ -27,7 +27,7 @@ def set_aside(
     nothing is removed.
     Called again after a kill, it goes on.
     """
-    branch = f"refs/heads/kin/{task_id}"
+    branch = salvage.branch_ref(task_id)
     tip = git.tip(project.root, branch)
     elsewhere = [c for c in git.checkouts_of(project.root, branch) if path is None or c != os.path.realpath(path)]
     if elsewhere:

@@ -73,10 +73,7 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, start: str 
     try:
         _copy_index(path, gitdir, index, found)
         nested = _nested(path, found, head, own)
-        saved.add_all(found.entries, nested)
-        for folder in nested:
-            saved.add_nested(folder)
-        tree = git.git(path, "write-tree", env=saved.env).text
+        tree = saved.tree_of(found.entries, nested)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(index)
@@ -182,8 +179,8 @@ class _Files:
         self.fds = fds
         self.skipped: list[str] = []
 
-    def add_all(self, entries: Sequence[git.Entry], nested: Sequence[str]) -> None:
-        """Everything that is not ignored. One unreadable file, or a nested repository, must not lose the rest (rule 31).
+    def tree_of(self, entries: Sequence[git.Entry], nested: Sequence[str]) -> str:
+        """A tree of all that is not ignored. One unreadable file, or a nested repository, must not lose the rest (rule 31).
 
         `--sparse`: what an agent wrote under the hidden `.kin/` is its work all the same.
         """
@@ -194,11 +191,10 @@ class _Files:
         specs = [":(top)", *(f":(top,exclude,literal){name}" for name in (*nested, *large, *still))]
         if self._git(*_ADD, input=_joined(specs), magic=True).code:
             self._each(_ADD, [name for name in names if name not in large])
-
-    def add_nested(self, folder: str) -> None:
-        """The files of a repository inside the worktree, as plain files."""
-        self._git("update-index", "--force-remove", "-z", "--stdin", input=_joined([folder]))
-        self._each(("update-index", "--add", "-z", "--stdin"), self._files_below(folder))
+        for folder in nested:  # the files of a repository inside the worktree, as plain files
+            self._git("update-index", "--force-remove", "-z", "--stdin", input=_joined([folder]))
+            self._each(("update-index", "--add", "-z", "--stdin"), self._files_below(folder))
+        return git.git(self.path, "write-tree", env=self.env).text
 
     def _each(self, command: Sequence[str], names: Sequence[str]) -> None:
         """Run `command` on all names; where git refuses one it may refuse all, so look for that one by halves."""
@@ -328,10 +324,7 @@ def save_stray(common: str, folder: str, task: str, run: str) -> None:
             git.git(folder, "read-tree", tip, env=env)
         entries = git.status(folder, env=env).entries
         nested = [e.path.rstrip("/") for e in entries if e.path.endswith("/")]
-        saved.add_all(entries, nested)
-        for name in nested:
-            saved.add_nested(name)
-        tree = git.git(folder, "write-tree", env=env).text
+        tree = saved.tree_of(entries, nested)
     finally:
         with suppress(FileNotFoundError):
             os.unlink(index)
