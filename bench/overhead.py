@@ -3,7 +3,8 @@
     python bench/overhead.py [--steps 100] [--pairs 5] [--folder DIR]
 
 Prints the medians in milliseconds a step. A task with one step is run too and taken off, so that start-up, worktree and
-merge do not count. The bound is 5 ms a step above the spawn.
+merge do not count. The bound is 5 ms a step above the spawn. Beside it, what cannot be left out costs alone: one `git status`,
+which finds out what the step did, and one file of a record's size that is durable when it has its name.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 COMMAND = ":"
@@ -36,16 +38,14 @@ def make(folder: Path, steps: int) -> Path:
 
 
 def run(template: Path, home: Path) -> float:
-    """Seconds of `kin run` on a fresh copy."""
-    repo = template.parent / "copy"
+    """Seconds of `kin run` on a fresh copy, which stays to the end: some disks pass over what was deleted just before."""
+    repo = Path(tempfile.mkdtemp(dir=template.parent)) / "copy"
     shutil.copytree(template, repo)
     env = dict(os.environ) | {"KIN_TRUST": "1", "KIN_ALLOW_WRITE": "1", "XDG_STATE_HOME": str(home)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     start = time.perf_counter()
     subprocess.run([sys.executable, "-m", "kin", "run", "KIN-1", "--quiet"], cwd=repo, env=env, check=True)
-    seconds = time.perf_counter() - start
-    shutil.rmtree(repo)
-    return seconds
+    return time.perf_counter() - start
 
 
 def spawn(steps: int) -> float:
@@ -53,6 +53,29 @@ def spawn(steps: int) -> float:
     start = time.perf_counter()
     for _ in range(steps):
         subprocess.run(["/bin/sh", "-c", COMMAND], check=True, start_new_session=True)
+    return time.perf_counter() - start
+
+
+def statuses(repo: Path, times: int) -> float:
+    """Seconds of as many bare `git status`."""
+    start = time.perf_counter()
+    for _ in range(times):
+        subprocess.run(["git", "status", "--porcelain=v2", "-z"], cwd=repo, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def records(folder: Path, times: int, size: int = 14000) -> float:
+    """Seconds of as many durable files of `size` bytes, each under the name of the last."""
+    start = time.perf_counter()
+    for _ in range(times):
+        with open(folder / "new", "wb") as file:
+            file.write(b"x" * size)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(folder / "new", folder / "record")
+        fd = os.open(folder, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
     return time.perf_counter() - start
 
 
@@ -69,13 +92,15 @@ def main() -> None:
         run(one, folder / "state")
         rows = []
         for _ in range(words.pairs):
-            few, all_of_them, bare = run(one, folder / "state"), run(many, folder / "state"), spawn(words.steps)
-            rows.append(((all_of_them - few) / words.steps * 1000, bare / words.steps * 1000))
-    step, bare = (statistics.median(column) for column in zip(*rows, strict=True))
-    above = statistics.median(a - b for a, b in rows)
+            few, all_of_them = run(one, folder / "state"), run(many, folder / "state")
+            alone = (f(words.steps) for f in (spawn, partial(statuses, many), partial(records, folder)))
+            rows.append([seconds / words.steps * 1000 for seconds in (all_of_them - few, *alone)])
+    step, bare, status, record = (statistics.median(column) for column in zip(*rows, strict=True))
+    above = statistics.median(row[0] - row[1] for row in rows)
     print(
         f"a step through kin  {step:6.2f} ms\na bare spawn        {bare:6.2f} ms\n"
-        f"above it            {above:6.2f} ms (bound: 5)"
+        f"above it            {above:6.2f} ms (bound: 5)\n"
+        f"a bare git status   {status:6.2f} ms\na durable record    {record:6.2f} ms"
     )
 
 
