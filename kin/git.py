@@ -69,6 +69,12 @@ class GitError(Invalid):
         self.out = out
 
 
+class _Process(subprocess.Popen[bytes]):
+    def wait(self, timeout: float | None = None) -> int:
+        """As long as it takes: both pipes are closed by then, and with a limit subprocess naps until it looks again."""
+        return super().wait()
+
+
 def clean_env(environ: Mapping[str, str]) -> dict[str, str]:
     """`environ` as git and every command that kin starts gets it: a caller's repository variables are gone."""
     return own(environ) | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_LITERAL_PATHSPECS": "1"}
@@ -110,7 +116,7 @@ def git(
     if magic:
         del full["GIT_LITERAL_PATHSPECS"]
     try:
-        process = subprocess.Popen(
+        process = _Process(
             argv,
             cwd=cwd,
             env=full,

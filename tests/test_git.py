@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -277,3 +278,9 @@ def test_ctrl_c_does_not_reach_git(repo: Repo, tmp_path: Path, monkeypatch: pyte
     fake_git(tmp_path, monkeypatch, "ps -o sid= -p $$")
     ours = subprocess.run(["ps", "-o", "sid=", "-p", str(os.getpid())], capture_output=True, text=True, check=True).stdout
     assert git.git(str(repo.path), "version").text.strip() != ours.strip()
+
+
+def test_the_end_of_git_is_waited_for_without_a_nap(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"slept for {seconds} s"))
+    for _ in range(50):
+        git.git(str(repo.path), "rev-parse", "HEAD")
