@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from kin.errors import Invalid
@@ -40,16 +41,17 @@ class Start(NamedTuple):
     stdin: str | None
 
 
-def built_in() -> dict[str, Agent]:
+@lru_cache(maxsize=1)
+def built_in() -> Mapping[str, Agent]:
     """The agents that come with kin, by name."""
     path = os.path.join(shipped("agents"), "agents.yaml")
     with open(path, encoding="utf-8") as file:
         return {name: Agent.model_validate(entry) for name, entry in yaml.read(file.read(), path).items()}
 
 
-def known(settings: Settings) -> dict[str, Agent]:
+def known(settings: Settings) -> Mapping[str, Agent]:
     """All agents that can be named here: the built-in ones, changed and added to by the settings."""
-    agents = built_in()
+    agents = dict(built_in())
     for name, entry in settings.agents.items():
         agents[name] = agents[name].changed_by(entry) if name in agents else entry
     return agents

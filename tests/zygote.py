@@ -151,6 +151,7 @@ def load() -> None:
     for model in models:
         models += model.__subclasses__()
         model.model_rebuild()  # else at its first use
+    kin.agents.built_in()  # which is kept, too
     gc.collect()
     gc.freeze()  # what is loaded is shared with every fork: looking for garbage in it would copy its pages
 
