@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,12 +85,12 @@ def build(repo: Path) -> Built:
     return made
 
 
-def child(what: str) -> None:
+def child(repo: Path, what: str) -> None:
     """The process that is killed: tries to move until it has, or recovers."""
-    repo = Path.cwd()
+    os.chdir(repo)
     project = find(str(repo), os.environ)
     if what == "recover":
-        print(recover(project))
+        recover(project)
         return
     for _ in range(40):
         if isinstance(move(project, build(repo), message="kin: merge KIN-1"), Moved):
@@ -110,24 +111,20 @@ def descendants(pid: int) -> list[int]:
 
 def run_and_kill(repo: Path, what: str, seconds: float, everything: bool) -> float | None:
     """Start the child and kill it after `seconds`; None, or how long it took if it had ended by then."""
-    started = subprocess.Popen(
-        [sys.executable, __file__, "--child", what], cwd=repo, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    )
-    assert started.stdout
-    started.stdout.readline()  # imports are done
+    started = get_context("fork").Process(target=child, args=(repo, what))
     begun = time.monotonic()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        started.wait(seconds)
-        started.stdout.close()
+    started.start()
+    started.join(seconds)
+    if started.exitcode is not None:
         return time.monotonic() - begun
-    started.send_signal(signal.SIGSTOP)
+    assert started.pid
+    os.kill(started.pid, signal.SIGSTOP)
     also = descendants(started.pid) if everything else []
     for pid in also:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     started.kill()
-    started.wait()
-    started.stdout.close()
+    started.join()
     return None
 
 
@@ -194,12 +191,7 @@ def main() -> int:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--runs", type=int, default=50)
     words.add_argument("--seed", type=int, default=1)
-    words.add_argument("--child")
     asked = words.parse_args()
-    if asked.child:
-        print("ready", flush=True)
-        child(asked.child)
-        return 0
     for n, (key, value) in enumerate({"user.name": "Ada", "user.email": "ada@example.org", "gc.auto": "0"}.items()):
         os.environ |= {f"GIT_CONFIG_KEY_{n}": key, f"GIT_CONFIG_VALUE_{n}": value, "GIT_CONFIG_COUNT": str(n + 1)}
     counts: Counter[str] = Counter()

@@ -10,6 +10,7 @@ import pytest
 from kin import git
 from kin.errors import Invalid, NotFound
 from kin.model.status import TaskStatus
+from kin.runner.merge import refs
 from kin.runner.merge.build import Built, Clash, Work, build_merge, build_state, code_key
 from kin.runner.merge.compose import CannotSign, NewCommit, write_commits
 from kin.runner.merge.taskfile import Standing
@@ -214,7 +215,10 @@ def test_gc_does_not_take_the_merge(with_task: Repo) -> None:
     assert git.tip(str(with_task.path), made.new) == made.new
 
 
-def test_lock_that_a_killed_git_left_on_the_merges_ref_does_not_stop_the_next(with_task: Repo) -> None:
+def test_lock_that_a_killed_git_left_on_the_merges_ref_does_not_stop_the_next(
+    with_task: Repo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refs, "LOCK_LIFE", 0.05)
     lock = with_task.write(".git/refs/kin/merge/KIN-1.lock", "")
     built(with_task, branch_with(with_task, a="1\n"))
     assert not lock.exists()

@@ -2,16 +2,15 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import python
 
-from kin.runner.merge import checkout
+from kin.runner.merge import checkout, refs
 from kin.runner.merge.build import Built
 from kin.runner.merge.move import Moved, move
 from kin.runner.merge.recover import recover_moves
@@ -261,8 +260,11 @@ def test_worktree_that_is_gone_takes_its_journal_along(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"new"])
-def test_lock_of_a_killed_git_is_removed_where_nobody_has_the_target(scene: Scene, content: bytes) -> None:
+def test_lock_of_a_killed_git_is_removed_where_nobody_has_the_target(
+    scene: Scene, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed before or after it wrote the new id into the lock that it had just made."""
+    monkeypatch.setattr(refs, "LOCK_LIFE", 0.05)
     scene.repo.git("switch", "-q", "-c", "feature", "-f")
     run_killed(scene.repo, "move", scene.made, "move.journal")
     lock = scene.repo.path / ".git/refs/heads/main.lock"
@@ -271,7 +273,8 @@ def test_lock_of_a_killed_git_is_removed_where_nobody_has_the_target(scene: Scen
     assert not lock.exists() and litter(scene.repo) == []
 
 
-def test_lock_of_another_git_at_work_is_left_alone(scene: Scene) -> None:
+def test_lock_of_another_git_at_work_is_left_alone(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refs, "LOCK_LIFE", 0.05)
     run_killed(scene.repo, "move", scene.made, "move.files", everything=True)
     lock = scene.repo.path / ".git/refs/heads/main.lock"
     lock.write_text(scene.made.old)
@@ -330,7 +333,5 @@ def test_lock_on_a_merge_ref_that_a_killed_git_left_is_removed(project: Repo) ->
 
 def test_random_kills_break_nothing() -> None:
     """A short piece of the campaign in bench/."""
-    root = Path(__file__).parents[1]
-    argv = [sys.executable, str(root / "bench/kill_move.py"), "--runs", "6", "--seed", "1"]
-    done = subprocess.run(argv, env=dict(os.environ) | {"PYTHONPATH": str(root)}, capture_output=True, text=True)
+    done = python.run([str(Path(__file__).parents[1] / "bench/kill_move.py"), "--runs", "6", "--seed", "1"])
     assert done.returncode == 0 and "6 runs, seed 1: 0 wrong" in done.stdout, done.stdout + done.stderr
