@@ -1,5 +1,6 @@
 """What all tests share: real git repositories in temporary folders, an environment without the person's own settings."""
 
+import gc
 import os
 import shutil
 import subprocess
@@ -12,6 +13,15 @@ import python
 
 if TYPE_CHECKING:
     from firm import Firm
+
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: looking for garbage in it would take a tenth of a worker's time."""
+    gc.enable()
+    gc.freeze()
+
 
 if os.path.isdir("/dev/shm"):
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", "/dev/shm")
@@ -97,11 +107,17 @@ class Repo:
         return self.git("status", "--porcelain")
 
     def kin(
-        self, *arguments: str, exit: int | None = 0, env: dict[str, str] | None = None, cwd: Path | None = None, input: str = ""
+        self,
+        *arguments: str,
+        exit: int | None = 0,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        input: str = "",
+        wraps: tuple[str, ...] = (),
     ) -> subprocess.CompletedProcess[str]:
-        """Run kin as a process of its own; `exit` is the code that must come back (None: any)."""
+        """Run kin as a process of its own, with words before it; `exit` is the code that must come back (None: any)."""
         full = dict(os.environ) | (env or {})
-        done = python.run(["-m", "kin", *arguments], cwd=cwd or self.path, env=full, input=input)
+        done = python.run(["-m", "kin", *arguments], cwd=cwd or self.path, env=full, input=input, wraps=wraps)
         said = f"kin {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, said
         assert exit is None or done.returncode == exit, said
@@ -145,7 +161,8 @@ def repo(make_repo: Callable[[str], Repo]) -> Repo:
     return make_repo("repo")
 
 
-AS_A_PERSON = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+_ROOTS = "-dac_override,-dac_read_search"
+AS_A_PERSON = ("setpriv", "--bounding-set", _ROOTS, "--inh-caps", _ROOTS) if os.geteuid() == 0 else ()
 """Words before a command that make file modes hold for root, too."""
 
 KIN_YAML = "format: 1\n\nkey: KIN\n\nmode: auto\n"

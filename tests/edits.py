@@ -1,6 +1,7 @@
 """What an edit should do, told a second time and more simply than kin does it: on data, and on the text around it."""
 
 import copy
+import functools
 import re
 from collections.abc import Iterator
 from random import Random
@@ -128,7 +129,7 @@ def some_change(random: Random, data: dict[str, Any], values: list[Any]) -> Chan
 
 def check_rest_untouched(old: str, new: str, change: Change, comments: list[str]) -> None:
     """All characters outside the top-level value concerned are as they were."""
-    tree = read_tree(old, "old.yaml")
+    tree = _tree(old)
     pair = tree.pair(change.path[0])
     if pair is None:
         check_only_inserted(old, new)
@@ -151,6 +152,11 @@ def check_rest_untouched(old: str, new: str, change: Change, comments: list[str]
         assert new.startswith(old[: value.body])
         assert new.endswith(old[value.end :])
     check_comments_stay(old, new, value, change, comments)
+
+
+@functools.lru_cache(maxsize=1)  # of many edits of one text
+def _tree(text: str) -> Pairs:
+    return read_tree(text, "old.yaml")
 
 
 def without_gaps(text: str) -> str:

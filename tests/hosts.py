@@ -110,7 +110,7 @@ class Network:
         program = remote.path.parent / "network.py"
         program.write_text(NETWORK)
         job.git("config", "protocol.ext.allow", "always")
-        job.git("remote", "set-url", "origin", f"ext::{sys.executable} {program} %S {remote.path} {self.orders}")
+        job.git("remote", "set-url", "origin", f"ext::{sys.executable} -IS {program} %S {remote.path} {self.orders}")
 
     def cut(self, **how: int) -> None:
         self.orders.write_text(json.dumps(how))

@@ -23,12 +23,18 @@ import zygote
 PROGRAM = os.path.abspath(zygote.__file__)
 
 
-def start(words: Sequence[str], *, env: Mapping[str, str] | None = None, **how: Any) -> "subprocess.Popen[Any]":
-    """`python WORDS` as a process of its own that goes on while the test does; `how` is subprocess's."""
+def start(
+    words: Sequence[str], *, env: Mapping[str, str] | None = None, wraps: tuple[str, ...] = (), **how: Any
+) -> "subprocess.Popen[Any]":
+    """`WRAPS python WORDS` as a process of its own that goes on while the test does; `how` is subprocess's.
+
+    Who it is to be (setpriv) has a zygote of its own; behind any other words a Python starts afresh.
+    """
     env = os.environ if env is None else env
-    if "FRESH_KIN" in env or _read_at_start(env) != _loaded()[1]:
-        return subprocess.Popen([sys.executable, *words], env=env, **how)
-    return _Forked(words, env=env, **how)
+    forked = "FRESH_KIN" not in env and wraps[:1] in ((), ("setpriv",))
+    if not forked or _read_at_start(env) != _loaded(wraps)[1]:
+        return subprocess.Popen([*wraps, sys.executable, *words], env=env, **how)
+    return _Forked(words, wraps, env=env, **how)
 
 
 def run(words: Sequence[str], *, input: str = "", timeout: float = 100, **how: Any) -> "subprocess.CompletedProcess[str]":
@@ -58,13 +64,13 @@ def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
 
 
 @functools.cache
-def _loaded() -> tuple[str, dict[str, str]]:
+def _loaded(wraps: tuple[str, ...] = ()) -> tuple[str, dict[str, str]]:
     """The socket of this process's zygote, which starts when it is first needed and ends with this process; its environment."""
     place = os.path.join(tempfile.mkdtemp(prefix="kin-"), "zygote")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(place)
         listener.listen(64)
-        argv = [sys.executable, PROGRAM, str(listener.fileno())]
+        argv = [*wraps, sys.executable, PROGRAM, str(listener.fileno())]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
     atexit.register(shutil.rmtree, os.path.dirname(place))
     atexit.register(process.communicate)
@@ -72,7 +78,8 @@ def _loaded() -> tuple[str, dict[str, str]]:
 
 
 class _Forked(subprocess.Popen[Any]):
-    def __init__(self, words: Sequence[str], **how: Any) -> None:
+    def __init__(self, words: Sequence[str], wraps: tuple[str, ...], **how: Any) -> None:
+        self._zygote = _loaded(wraps)[0]
         super().__init__([sys.executable, *words], **how)
 
     def _execute_child(self, *given: Any) -> None:
@@ -80,7 +87,7 @@ class _Forked(subprocess.Popen[Any]):
         ends = [wanted[name] for name in ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")]
         streams = [number if fd == -1 else fd for number, fd in enumerate((ends[0], ends[3], ends[5]))]
         self._answer = socket.socket(socket.AF_UNIX)
-        self._answer.connect(_loaded()[0])
+        self._answer.connect(self._zygote)
         cwd, session = os.fspath(wanted["cwd"] or os.getcwd()), wanted["start_new_session"]
         self.pid = zygote.ask(self._answer, wanted["args"][1:], cwd, wanted["env"], streams, session)
         self._child_created = True

@@ -6,12 +6,12 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KIN_YAML, Repo, wait_for
+import python
+from conftest import AS_A_PERSON, KIN_YAML, Repo, wait_for
 from killing import killed
 from moving import litter, snapshot
 from test_run import add, outcomes, settings, status_of
@@ -299,22 +299,14 @@ def test_a_git_folder_that_cannot_be_written(ready: Repo) -> None:
         pytest.skip("root writes anywhere")
     folders = [ready.path / ".git", *(p for p in (ready.path / ".git").rglob("*") if p.is_dir())]
     modes = [folder.stat().st_mode for folder in folders]
-    caps = "-dac_override,-dac_read_search"
-    drop = ["setpriv", "--bounding-set", caps, "--inh-caps", caps] if os.geteuid() == 0 else []
-
-    def kin(*words: str) -> subprocess.CompletedProcess[str]:
-        argv = [*drop, sys.executable, "-m", "kin", *words]
-        return subprocess.run(argv, cwd=ready.path, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
-
     before = snapshot(ready)
     for folder in folders:
         folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
     try:
         for words in (("run", "KIN-1"), ("add", "more"), ("undo", "KIN-1")):
-            refusal = kin(*words)
-            assert refusal.returncode == 7 and "is the git folder writable?" in refusal.stderr, refusal
+            assert "is the git folder writable?" in ready.kin(*words, exit=7, wraps=AS_A_PERSON).stderr
         for words in (("list",), ("status",), ("show", "KIN-1"), ("inbox",)):
-            assert kin(*words).returncode == 0
+            ready.kin(*words, wraps=AS_A_PERSON)
     finally:
         for folder, mode in zip(folders, modes, strict=True):
             folder.chmod(mode)
@@ -371,24 +363,24 @@ def test_a_reference_transaction_hook_has_its_veto(ready: Repo) -> None:
     done(ready)
 
 
-def kin_command(*words: str) -> str:
-    return f"{sys.executable} -m kin {' '.join(words)}"
+def kin_command(repo: Repo, *words: str) -> str:
+    return f"{python.stand_in(repo.path.parent / 'kin', '-m', 'kin')} {' '.join(words)}"
 
 
 def test_kin_called_from_inside_hooks(ready: Repo) -> None:
     """GIT_DIR and GIT_INDEX_FILE of the caller mean another repository, or an index that is being written."""
     add(ready, 2, "echo two > two.txt")
     log = ready.path.parent / "log"
-    hook(ready, "pre-commit", f'rm "$0"; {kin_command("run", "KIN-1")} >{log} 2>&1; exit 0')
+    hook(ready, "pre-commit", f'rm "$0"; {kin_command(ready, "run", "KIN-1")} >{log} 2>&1; exit 0')
     ready.write("kept.txt", "mine\n")
     ready.git("commit", "-q", "-a", "-m", "mine")  # holds the index for the time of the hook
     assert "index.lock" in log.read_text() and ready.status() == f" M {TASK}" and ready.read("f.txt") == "old\n"
-    hook(ready, "post-commit", f'rm "$0"; {kin_command("approve", "KIN-1")} >{log} 2>&1')
+    hook(ready, "post-commit", f'rm "$0"; {kin_command(ready, "approve", "KIN-1")} >{log} 2>&1')
     ready.git("commit", "-q", "--allow-empty", "-m", "more")
     done(ready)
     ready.git("worktree", "add", "-q", "-b", "side", "../side")
     side = Repo(ready.path.parent / "side")
-    hook(ready, "post-commit", f'env >{log}; rm "$0"; {kin_command("run", "KIN-2", "--base", "main")}')
+    hook(ready, "post-commit", f'env >{log}; rm "$0"; {kin_command(ready, "run", "KIN-2", "--base", "main")}')
     side.commit("on the side", side="1\n")
     assert "GIT_DIR=" in log.read_text() and "GIT_INDEX_FILE=" in log.read_text()
     assert ready.read("two.txt") == "two\n" and ready.status() == "" and side.status() == ""
@@ -399,7 +391,7 @@ def test_kin_inside_a_push_is_refused(ready: Repo) -> None:
     ready.git("clone", "-q", "--bare", ".", "../origin.git")
     log = ready.path.parent / "log"
     origin = Repo(ready.path.parent / "origin.git")
-    calls = f"{kin_command('run', 'KIN-1')}; {kin_command('undo', 'KIN-1')}"
+    calls = f"{kin_command(ready, 'run', 'KIN-1')}; {kin_command(ready, 'undo', 'KIN-1')}"
     hook(origin, "pre-receive", f"cd {ready.path}; exec >{log} 2>&1; {calls}; exit 0", folder="hooks")
     ready.commit("more", more="1\n")
     ready.git("push", "-q", "../origin.git", "main")

@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import python
 from conftest import Repo
 from desk import BRANCH, TRAILERS, Desk
 
@@ -341,10 +341,9 @@ def test_a_broken_index_is_made_anew(desk: Desk) -> None:
 
 
 KILLED = """
-import sys, os
-sys.path.insert(0, sys.argv[1])
+import sys
 from kin.runner.tree import commit
-commit.commit_step(sys.argv[2], "refs/heads/kin/KIN-12", sys.argv[3], "kin: KIN-12-dev", {"Kin-Step": "1-dev"})
+commit.commit_step(sys.argv[1], "refs/heads/kin/KIN-12", sys.argv[2], "kin: KIN-12-dev", {"Kin-Step": "1-dev"})
 """
 
 
@@ -353,9 +352,7 @@ def test_a_commit_that_was_killed_is_finished_by_the_next_call(desk: Desk, place
     before = desk.look()
     desk.tree.write("src/a", "changed\n")
     desk.tree.write("new", "new\n")
-    here = str(Path(__file__).parent.parent)
-    argv = [sys.executable, "-c", KILLED, here, desk.made.path, before.head or ""]
-    done = subprocess.run(argv, env=dict(os.environ) | {"KIN_FAULT": place}, check=False)
+    done = python.run(["-c", KILLED, desk.made.path, before.head or ""], env=dict(os.environ) | {"KIN_FAULT": place})
     assert done.returncode == -9
     assert desk.found_out(before) == []
     desk.commit(before)

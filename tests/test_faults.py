@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,9 +53,9 @@ class Scene(NamedTuple):
 
     def start(self, *wraps: str) -> "subprocess.Popen[str]":
         """Run the task, with words before the command, until its second step is at work."""
-        run = subprocess.Popen(
-            [*wraps, sys.executable, "-m", "kin", "run", "KIN-1"],
-            cwd=self.repo.path,
+        run = self.repo.start(
+            *("run", "KIN-1"),
+            wraps=wraps,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -122,9 +121,8 @@ def collect_garbage(scene: Scene) -> None:
 
 def leave_alone(scene: Scene, *wraps: str) -> None:
     """A run beyond a container's wall lives, although its pid is a stranger's there: the lock says so."""
-    kin = partial(subprocess.run, cwd=scene.repo.path, capture_output=True, text=True)
     for words in (("run", "KIN-1"), ("stop", "KIN-1"), ("doctor", "--fix"), ("run", "KIN-1")):
-        done = kin([*wraps, sys.executable, "-m", "kin", *words])
+        done = scene.repo.kin(*words, exit=None, wraps=wraps)
         assert words[0] == "doctor" or (done.returncode, "KIN-1" in done.stderr) == (6, True), done
     assert "in_progress" in scene.repo.kin("list").stdout
 

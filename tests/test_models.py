@@ -15,6 +15,10 @@ import pytest
 from conftest import Repo, task_text, wait_for
 from killing import killed
 
+from kin.store.text import emit
+
+OPTIONS = {"read": ["--read-only"], "write": ["--write"], "resume": ["--resume", "{session}"], "model": ["--model", "{model}"]}
+OPTIONS |= {"budget": ["--max", "{usd}"]}
 PRICE = {"input_tokens": 200, "output_tokens": 40}
 LATER = int(time.time()) + 7200
 """When the limits of these tests end, as seconds since the epoch."""
@@ -73,15 +77,13 @@ class Company:
         return (self.folder / agent / f"{number}.argv").read_text().split()
 
     def settings(self, *lines: str, mode: str = "auto", gates: tuple[str, ...] = (), agents: str = "claude") -> None:
-        entries = "".join(
-            f"\n  {name}:\n    argv:\n      - /bin/sh\n      - {self.folder}/{name}/play.sh\n    format: {form}\n"
-            '    read: ["--read-only"]\n    write: ["--write"]\n    resume: ["--resume", "{session}"]\n'
-            f'    model: ["--model", "{{model}}"]\n    budget: ["--max", "{{usd}}"]\n    login: {name} login'
+        entries = {
+            name: {"argv": ["/bin/sh", f"{self.folder}/{name}/play.sh"], "format": form, "login": f"{name} login", **OPTIONS}
             for name, form in (("claude", "claude-stream-json"), ("other", "claude-stream-json"), ("plain", "text"))
-        )
+        }
         listed = "".join(f"\n  - {json.dumps(gate)}" for gate in gates)
         parts = ["format: 1", "key: KIN", f"mode: {mode}", f"agent: {agents}", *([f"gates:{listed}"] if gates else [])]
-        self.repo.write(".kin/kin.yaml", "\n\n".join([*parts, *lines, f"agents:{entries}"]) + "\n")
+        self.repo.write(".kin/kin.yaml", "\n\n".join([*parts, *lines, emit.document({"agents": entries})]))
         self.repo.commit("settings")
 
     def task(self, pipeline: str = "quick", **fields: str) -> None:

@@ -1,8 +1,6 @@
 """`kin run` from a YAML file to a merged commit, with real git, real processes and the `command` agent."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,9 +122,8 @@ def test_a_worktree_that_cannot_be_removed_does_not_unmake_the_merge(project: Re
     (root,) = project.path.parent.glob("home/state/kin/worktrees/*")
     root.chmod(0o500)
     for word in ("approve", "run"):
-        argv = [*AS_A_PERSON, sys.executable, "-m", "kin", word, "KIN-1"]
-        done = subprocess.run(argv, cwd=project.path, capture_output=True, text=True)
-        assert done.returncode == 0 and status_of(project) == "done", done
+        project.kin(word, "KIN-1", wraps=AS_A_PERSON)
+        assert status_of(project) == "done"
     root.chmod(0o700)
     project.kin("doctor", "--fix")
     assert list(root.iterdir()) == []

@@ -4,10 +4,11 @@ import hashlib
 import json
 import os
 import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import python
 from conftest import AS_A_PERSON, Repo, task_text
 from desk import RUN, TASK, Desk
 
@@ -205,17 +206,16 @@ def test_it_needs_no_identity(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> No
 
 KILLED = """
 import sys
-sys.path.insert(0, sys.argv[1])
 from kin.runner.tree import kept, salvage
-salvage.salvage(sys.argv[2], "KIN-12", sys.argv[3], "1-dev", head=sys.argv[4])
+salvage.salvage(sys.argv[1], "KIN-12", sys.argv[2], "1-dev", head=sys.argv[3])
 """
 
 
 @pytest.mark.parametrize("place", ["salvage.commit", "salvage.kept"])
 def test_a_salvage_that_was_killed_is_made_once_by_the_next(desk: Desk, place: str) -> None:
     desk.tree.write("src/a", "work\n")
-    argv = [sys.executable, "-c", KILLED, str(Path(__file__).parent.parent), desk.made.path, RUN, desk.base]
-    done = subprocess.run(argv, env=dict(os.environ) | {"KIN_FAULT": place}, check=False)
+    words = ["-c", KILLED, desk.made.path, RUN, desk.base]
+    done = python.run(words, env=dict(os.environ) | {"KIN_FAULT": place})
     assert done.returncode == -9
     assert desk.salvage().ref == REF
     assert list(git.refs(str(desk.repo.path), "refs/kin/salvage/")) == [REF]
@@ -315,12 +315,12 @@ HARD = {
 def test_what_is_hard_to_save_is_saved_and_stops_no_later_run(project: Repo, command: str, saved: set[str]) -> None:
     project.commit("code", src__a="one\n")
     script = 'import sys, runpy, kin.git; kin.git.PIPE_PATIENCE = 0.2; runpy.run_module("kin", run_name="__main__")'
-    kin = [*AS_A_PERSON, sys.executable, "-c", script]
+    kin = partial(python.run, ["-c", script, "run", "KIN-1"], cwd=project.path, wraps=AS_A_PERSON, timeout=60)
     again = json.dumps(f"test -e {project.path}/../again && exec true; echo 1 > work; {command}; exit 3")
     project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline=f"\n  - role: developer\n    run: {again}"))
-    assert subprocess.run([*kin, "run", "KIN-1"], cwd=project.path, timeout=60).returncode == 1
+    assert kin().returncode == 1
     (ref,) = project.git("for-each-ref", "--format=%(refname)", "refs/kin/salvage").splitlines()
     assert set(project.git("diff", "--name-only", "main", ref).splitlines()) == saved
     (project.path.parent / "again").touch()
-    assert subprocess.run([*kin, "run", "KIN-1"], cwd=project.path, timeout=60).returncode == 0
+    assert kin().returncode == 0
     assert len(project.git("worktree", "list").splitlines()) == 1

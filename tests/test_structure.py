@@ -1,6 +1,7 @@
 """How kin is built: floors, imports that cost, one door to git, short functions. STYLE's rules that a machine can check."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from conftest import Repo, task_text
 
 ROOT = Path(__file__).parent.parent
 MODULES = {p.relative_to(ROOT).as_posix(): p for p in sorted((ROOT / "kin").rglob("*.py"))}
-TREES = {name: ast.parse(path.read_text(encoding="utf-8"), name) for name, path in MODULES.items()}
 
 SCREEN = 60
 """Lines of a function, docstring and decorators included: what is seen at once."""
@@ -39,8 +39,13 @@ MAY = {"add": {"subprocess"}, "set": {"ruamel"}}
 events tell."""
 
 
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    return {name: ast.parse(path.read_text(encoding="utf-8"), name) for name, path in MODULES.items()}
+
+
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield name, node
@@ -58,8 +63,8 @@ def test_a_function_fits_a_screen() -> None:
 
 
 def test_each_module_and_all_that_is_public_says_what_it_is_for() -> None:
-    mute = [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
-    for name, tree in TREES.items():
+    mute = [name for name, tree in trees().items() if not ast.get_docstring(tree)]
+    for name, tree in trees().items():
         public = _exported(tree)
         for node in tree.body:
             named = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and node.name in public
@@ -88,7 +93,7 @@ def test_only_the_command_line_prints() -> None:
 
 def calls(*words: str) -> Iterator[tuple[str, int]]:
     """Where a function of one of these names is called by its bare name."""
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in words:
                 yield name, node.lineno
@@ -97,7 +102,7 @@ def calls(*words: str) -> Iterator[tuple[str, int]]:
 def test_only_git_py_starts_git() -> None:
     found = {
         name
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.List) and node.elts and isinstance(node.elts[0], ast.Constant) and node.elts[0].value == "git"
     }
@@ -113,7 +118,7 @@ def test_no_error_is_swallowed() -> None:
     broad = (None, "Exception", "BaseException")
     found = [
         f"{name}:{node.lineno}"
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in broad))
@@ -126,7 +131,10 @@ def test_no_error_is_swallowed() -> None:
 def test_no_lock_is_released_but_by_closing_it() -> None:
     """LOCK_UN frees a lock for the children that inherited it too."""
     found = [
-        f"{n}:{a.lineno}" for n, t in TREES.items() for a in ast.walk(t) if isinstance(a, ast.Attribute) and a.attr == "LOCK_UN"
+        f"{n}:{a.lineno}"
+        for n, t in trees().items()
+        for a in ast.walk(t)
+        if isinstance(a, ast.Attribute) and a.attr == "LOCK_UN"
     ]
     assert found == []
 

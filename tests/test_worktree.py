@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import python
 from conftest import Repo
 from desk import BRANCH, RUN, TASK, Desk
 
@@ -20,8 +21,6 @@ from kin.runner.tree.aside import set_aside
 from kin.runner.tree.removal import remove_folder
 from kin.store import locks
 from kin.store.project import find_repository
-
-HERE = Path(__file__).parent
 
 
 @pytest.fixture
@@ -603,8 +602,7 @@ def test_parallel_runs_make_their_worktrees_without_tripping(desk: Desk) -> None
     made, failed = [], []
 
     def make(number: int) -> None:
-        argv = [sys.executable, "-c", MAKE, str(HERE), str(desk.repo.path), f"KIN-{number}", desk.base]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        done = python.run(["-c", MAKE, str(desk.repo.path), f"KIN-{number}", desk.base])
         (failed if done.returncode else made).append(done.stderr)
 
     threads = [threading.Thread(target=make, args=(n,)) for n in range(20, 26)]
@@ -617,24 +615,23 @@ def test_parallel_runs_make_their_worktrees_without_tripping(desk: Desk) -> None
 
 MAKE = """
 import os, sys
-sys.path.insert(0, os.path.dirname(sys.argv[1]))
 from kin.model.settings import Settings
 from kin.runner.tree import salvage, worktree
 from kin.runner.tree.removal import remove_folder
 from kin.store.project import find_repository
-project, settings = find_repository(sys.argv[2], os.environ), Settings(key="KIN")
-made = worktree.ensure(project, settings, sys.argv[3], "r", sys.argv[4], os.environ)
+project, settings = find_repository(sys.argv[1], os.environ), Settings(key="KIN")
+made = worktree.ensure(project, settings, sys.argv[2], "r", sys.argv[3], os.environ)
 if "reset" in sys.argv:
-    worktree.reset_to(project, made.path, sys.argv[4])
+    worktree.reset_to(project, made.path, sys.argv[3])
 if "remove" in sys.argv:
-    worktree.remove(project, made.path, "refs/heads/kin/" + sys.argv[3], sys.argv[4])
+    worktree.remove(project, made.path, "refs/heads/kin/" + sys.argv[2], sys.argv[3])
 """
 
 
 def killed(desk: Desk, point: str, *more: str) -> None:
     """A process of its own dies at a kill point."""
-    argv = [sys.executable, "-c", MAKE, str(HERE), str(desk.repo.path), TASK, desk.repo.tip("main"), *more]
-    done = subprocess.run(argv, env=dict(os.environ) | {"KIN_FAULT": point}, capture_output=True, text=True, check=False)
+    words = ["-c", MAKE, str(desk.repo.path), TASK, desk.repo.tip("main"), *more]
+    done = python.run(words, env=dict(os.environ) | {"KIN_FAULT": point})
     assert done.returncode == -9, done.stderr
 
 
