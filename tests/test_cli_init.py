@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from conftest import Repo
+from killing import killed
+from test_run import add, settings
 
 
 def init(repo: Repo, *words: str, **more: Any) -> dict[str, Any]:
@@ -188,7 +190,10 @@ def test_remove_takes_back_all_but_the_folder(project: Repo) -> None:
     project.kin("init", "--remove")
 
 
-def test_remove_waits_for_a_run(project: Repo) -> None:
+@pytest.mark.parametrize(
+    ("lock", "way"), [("KIN-1", "`kin stop KIN-1`"), ("KIN-1.queued", "`kin stop KIN-1`"), ("watch", "`kin watch`")]
+)
+def test_remove_waits_for_whatever_lives(project: Repo, lock: str, way: str) -> None:
     from kin.model.record import Run
     from kin.model.status import RunStatus
     from kin.store.locks import lock_path, try_lock
@@ -197,8 +202,23 @@ def test_remove_waits_for_a_run(project: Repo) -> None:
 
     here = find(str(project.path), os.environ)
     save_live(here, Run("20261124T093200Z-7f3k", "KIN-1", RunStatus.running, "2026-11-24T09:32:00Z"))
-    held = try_lock(lock_path(here.common, "KIN-1"))
+    held = try_lock(lock_path(here.common, lock))
     assert held is not None
     with held:
-        assert "`kin stop KIN-1`" in project.kin("init", "--remove", exit=6).stderr
+        assert way in project.kin("init", "--remove", exit=6).stderr
     assert (project.path / ".git/kin/run").exists()
+
+
+def test_remove_puts_right_what_a_kill_cut_short_and_names_what_it_leaves(project: Repo) -> None:
+    settings(project)
+    add(project)
+    add(project, 2, "echo half > half.txt; exit 1")
+    project.kin("run", "KIN-2", exit=1)
+    before = project.tip()
+    assert killed(project, "run", "KIN-1", point="move.index") == -9 and (project.path / ".git/index.lock").exists()
+    said = json.loads(project.kin("init", "--remove", "--json").stdout)["data"]
+    assert said["branches"] == ["kin/KIN-1", "kin/KIN-2"] and len(said["salvages"]) == 1
+    assert [Path(path).name for path in said["worktrees"]] == ["KIN-1", "KIN-2"]
+    assert all(Path(path).is_dir() for path in said["worktrees"])
+    assert project.tip() == before and not (project.path / ".git/index.lock").exists()
+    project.commit("nothing is in a person's way")

@@ -176,6 +176,6 @@ def test_what_is_not_kins_is_never_looked_at(project: Repo, tmp_path: Path) -> N
     assert mine.exists() and link.is_symlink() and tmp_path.is_dir()
 
 
-@pytest.mark.parametrize("bound", ["soon", "0", "-1d"])
+@pytest.mark.parametrize("bound", ["soon", "0", "-1d", ""])
 def test_a_bound_that_is_none_is_refused(project: Repo, bound: str) -> None:
     assert "older-than" in project.kin("gc", f"--older-than={bound}", exit=2).stderr

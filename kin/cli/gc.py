@@ -16,8 +16,9 @@ PLURALS = {"salvage": "salvages", "log": "logs", "record": "left-over records", 
 
 def gc_(call: Call) -> Result:
     """Without --yes or a person's yes nothing is deleted."""
+    older_than = USUALLY if call["older_than"] is None else call["older_than"]  # empty: a script's mistake, and it deletes
     try:
-        bound = seconds(call["older_than"] or USUALLY)
+        bound = seconds(older_than)
     except ValueError as error:
         raise Usage(f"--older-than: {error}") from None
     moment, screen = now(), call.screen
@@ -32,7 +33,7 @@ def gc_(call: Call) -> Result:
         tail = "" if agreed or screen.may_ask else "; `--yes` deletes it where nobody can be asked"
         shown.append(f"Deleted {_counted(gone)}." if agreed else f"Nothing was deleted{tail}.")
     data = {"older_than": bound, "deleted": agreed, "found": [old._asdict() for old in (gone if agreed else found)]}
-    return Result("gc", data, shown or [f"Nothing is older than {call['older_than'] or USUALLY}."], brief=(), warnings=left)
+    return Result("gc", data, shown or [f"Nothing is older than {older_than}."], brief=(), warnings=left)
 
 
 def _lines(found: Sequence[Old], moment: datetime, screen: Screen) -> Iterator[str]:

@@ -14,13 +14,13 @@ from kin.agents import built_in, find_program
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import Busy, Invalid, NotFound, Usage, Waits
-from kin.model.ids import is_key, key_from_name
+from kin.model.ids import TASK_ID, is_key, key_from_name
 from kin.resources import shipped
-from kin.store import schemas
+from kin.store import journal, schemas
 from kin.store.config import KIN_YAML, load_settings, user_settings
 from kin.store.driver import register
 from kin.store.files import edit_file, write_new
-from kin.store.locks import is_held, lock_path
+from kin.store.locks import held_names
 from kin.store.project import Project, find, find_repository
 from kin.store.records import all_live
 from kin.store.text.emit import scalar
@@ -205,12 +205,16 @@ def _what_next(screen: Screen, data: Mapping[str, Any], found: Found | None) -> 
 
 
 def _remove(project: Project, environ: Mapping[str, str]) -> Result:
-    """Take back what kin put outside `.kin/`; branches and worktrees with work in them are named and left."""
+    """Take back what kin put outside `.kin/`; branches, worktrees and salvages with work in them are named and left."""
+    from kin.runner.upkeep.watchdog import recover
+
     if not os.path.isdir(project.common) and not os.path.isdir(project.store):
         raise NotFound(f"no .kin folder in {project.root}", "there is nothing to take back")
+    _refuse_life(project)
+    said = recover(project)  # what a kill cut short, in the checkout too: its journal goes
+    if journal.look(project) != ({}, []):
+        raise Busy("a move that was cut short cannot be put right now", "`kin doctor` says why")
     for run in all_live(project)[0]:
-        if is_held(lock_path(project.common, run.task)):
-            raise Busy(f"{run.task} is being run", f"`kin stop {run.task}` ends it", task=run.task)
         if run.status == "waiting":
             raise Waits(f"{run.task} waits for a person", f"`kin approve {run.task}` or `kin reject {run.task}` first")
     include = r"^includeif\.gitdir:\./worktrees/.*\.path$"
@@ -219,11 +223,24 @@ def _remove(project: Project, environ: Mapping[str, str]) -> Result:
     git.git(project.root, "config", "--local", "--remove-section", "merge.kin", ok=(0, 128))
     forget(project, environ)
     removed = _clear(project.common)
-    branches = git.git(project.root, "for-each-ref", "--format=%(refname:short)", "refs/heads/kin").text.splitlines()
+    branches = [ref.removeprefix("refs/heads/") for ref in git.refs(project.root, "refs/heads/kin/")]
+    trees = [tree.path for tree in git.worktrees(project.root) if tree.reason.startswith("kin ")]
+    salvages = git.refs(project.root, "refs/kin/salvage/")
     lines = ["Took back trust, git settings, logs and caches. .kin/ is left as it is."]
-    if branches:
-        lines.append(f"Left, because they hold work: {', '.join(branches)}")
-    return Result("init", {"removed": removed, "branches": branches}, lines, brief=())
+    if left := [*branches, *trees, *salvages]:
+        lines += ["Left, because they hold work:", *indent(map(clean, left))]
+    data = {"removed": removed, "branches": branches, "worktrees": trees, "salvages": salvages}
+    return Result("init", data, lines, brief=(), warnings=said)
+
+
+def _refuse_life(project: Project) -> None:
+    """Raise Busy if anything of kin's is at work here: what it needs is about to go."""
+    held = sorted(held_names(project.common), key=lambda name: not TASK_ID.fullmatch(name.removesuffix(".queued")))
+    for name in held[:1]:
+        task = name.removesuffix(".queued")
+        if TASK_ID.fullmatch(task):
+            raise Busy(f"{task} is being run", f"`kin stop {task}` ends it", task=task)
+        raise Busy("`kin watch` runs here" if name == "watch" else f"kin is at work here ({name})", "try again when it ended")
 
 
 def _clear(common: str) -> list[str]:

@@ -279,7 +279,7 @@ def seconds(plain: Any) -> float:
     try:
         value = float(word[:-1] if unit else word) * (unit or 1)
     except ValueError:
-        raise ValueError(f"expected a duration such as 90s, 10m or 2h, found '{word[:40]}'") from None
+        raise ValueError(f"expected a duration such as 90s, 10m, 2h or 30d, found '{word[:40]}'") from None
     if not 0 < value <= 365 * 86400:
         raise ValueError(f"expected a duration above 0 and below a year, found '{word[:40]}'")
     return value
