@@ -395,12 +395,6 @@ def common_of(gitdir: str) -> str:
         return gitdir
 
 
-def is_worktree(path: str) -> bool:
-    """Whether `path` is a linked worktree that its repository still knows."""
-    gitdir = linked_gitdir(path)
-    return gitdir is not None and os.path.isdir(gitdir)
-
-
 def is_clean(cwd: str, seen: "Status | None" = None) -> bool:
     """Whether all in the worktree that `cwd` is the root of is committed, in its submodules too (ignored files aside).
 
@@ -724,10 +718,10 @@ def commit_tree(
     return git(cwd, "commit-tree", *flags, "-F", "-", tree, input=raw, env=env, timeout=limit).text
 
 
-def update_ref(cwd: str, ref: str, new: str, old: str | None, message: str, *, fds: Collection[int] = ()) -> bool:
+def update_ref(cwd: str, ref: str, new: str, old: str | None, message: str) -> bool:
     """Move `ref` to `new` if it is at `old` (None: if it does not exist); False if it is elsewhere or locked."""
     expected = old if old is not None else ""  # git's word for "must not exist", whatever the length of ids
-    out = git(cwd, "update-ref", "--create-reflog", "-m", message, ref, new, expected, ok=(0, 128, 1), fds=fds)
+    out = git(cwd, "update-ref", "--create-reflog", "-m", message, ref, new, expected, ok=(0, 128, 1))
     return out.code == 0
 
 

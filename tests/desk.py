@@ -46,7 +46,7 @@ class Desk:
 
     def found_out(self, before: commit.State, **more: bool) -> list[str]:
         target = self.repo.tip("refs/heads/main")
-        return commit.found_out(self.project, self.made.path, before, BRANCH, target, TASK, RUN, **more)
+        return commit.found_out(self.project, self.made.path, before, BRANCH, target, TASK, RUN, after=self.look(), **more)
 
     def commit(self, before: commit.State) -> str | None:
         assert before.head

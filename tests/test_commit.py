@@ -315,9 +315,7 @@ def test_an_unfinished_rebase_is_found_out(desk: Desk) -> None:
 
 
 def test_a_deleted_worktree_is_found_out(desk: Desk) -> None:
-    before = desk.look()
     (desk.path / ".git").unlink()
-    assert desk.found_out(before) == ["deleted its worktree, or its `.git`"]
     with pytest.raises(Failed, match="worktree is gone"):
         desk.look()
 

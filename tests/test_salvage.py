@@ -235,8 +235,7 @@ def saved_work(desk: Desk) -> kept.Salvaged:
 def test_salvages_are_listed_found_shown_and_dropped(desk: Desk) -> None:
     one = saved_work(desk)
     assert (one.ref, one.task, one.start, one.subject) == (REF, TASK, desk.base, f"kin: interrupted work of {TASK}")
-    assert kept.list_salvage(desk.project) == kept.list_salvage(desk.project, TASK) == [one]
-    assert kept.list_salvage(desk.project, "KIN-1") == []
+    assert kept.list_salvage(desk.project) == [one]
     assert kept.find(desk.project, one.name) == kept.find(desk.project, f"{RUN}-1-dev") == one
     text = git.diff_text(desk.project.git_common, kept.base_of(desk.project, one), one.oid)
     assert "-one" in text and "+saved" in text and "deleted file" in text
@@ -291,6 +290,16 @@ def test_applying_minds_neither_the_stores_edits_nor_files_out_of_the_way(desk: 
         "D  src/b",
         "M  src/a",
     ]
+
+
+def test_a_commit_of_any_date_and_words_in_a_nested_repository_is_listed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.git("init", "-q", "nested")
+    with monkeypatch.context() as patch:
+        patch.setenv("GIT_COMMITTER_DATE", "@99999999999999 +0000")
+        Repo(desk.path / "nested").commit("one\x1ftwo\n\nKin-Start: three\x1ffour", inner="x")
+    desk.salvage()
+    nested, _ = kept.list_salvage(desk.project)
+    assert nested.name.endswith("-nested-1") and nested.at == "9999-12-31T00:00:00Z" and nested.subject.endswith("one\x1ftwo")
 
 
 def test_applying_what_clashes_leaves_markers_and_says_where(desk: Desk) -> None:

@@ -3,7 +3,6 @@
 The command line asks for it (kin.cli.consent); the watcher only ever looks.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 
 from kin import git
@@ -15,7 +14,7 @@ from kin.store.project import Project
 from kin.store.roles import role_texts
 
 
-def unagreed(project: Project, plans: Sequence[Plan], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def unagreed(project: Project, plans: Sequence[Plan], environ: Mapping[str, str]) -> dict[str, str]:
     """Settings and roles, of the store and of each target's tip, that could start programs and were not agreed to."""
     texts = trust.texts_here(project)
     for plan in plans:

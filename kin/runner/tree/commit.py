@@ -145,17 +145,14 @@ def found_out(
     task: str,
     run: str,
     *,
-    after: State | None = None,
+    after: State,
     resolving: bool = False,
 ) -> list[str]:
     """What the step did that no step may, as sentences without a subject; empty if there is nothing to say against it.
 
     `target` is a commit: what came by merging it is no doing of the step. `resolving` lets conflicts pass that have no
-    markers left (the integrator's step). `after` saves a second look.
+    markers left (the integrator's step).
     """
-    if after is None and not git.is_worktree(path):
-        return ["deleted its worktree, or its `.git`"]
-    after = after or look(path)
     found = list(_left_branch(before, after, branch))
     found += _unfit(path, after, resolving)
     if after.head is not None:  # without its branch all that the index holds looks new
@@ -177,7 +174,7 @@ def _left_branch(before: State, after: State, branch: str) -> Iterator[str]:
         yield f"left a {after.under_way} unfinished"
 
 
-def _unfit(path: str, after: State, resolving: bool = False) -> Iterator[str]:
+def _unfit(path: str, after: State, resolving: bool) -> Iterator[str]:
     """What cannot become a commit."""
     unmerged = [e.path for e in after.entries if e.unmerged]
     if resolving:
@@ -301,13 +298,12 @@ def commit_step(
     *,
     after: State | None = None,
     target: str | None = None,
-    env: Mapping[str, str] | None = None,
     fds: Collection[int] = (),
 ) -> str | None:
     """Make all that differs from commit `before` one commit on `branch`; the branch's new tip, or None if it stays.
 
-    The step's own commits are folded into it; merges of `target` (a commit) stay as parents. `env` may name the person.
-    Raises Failed for what `found_out` would have said, GitError if git cannot take a file. Called again, it finishes.
+    The step's own commits are folded into it; merges of `target` (a commit) stay as parents. Raises Failed for
+    what `found_out` would have said, GitError if git cannot take a file. Called again, it finishes.
     """
     after = after or look(path)
     if after.branch != branch:
@@ -334,10 +330,10 @@ def commit_step(
         new = parents[0]
     else:
         text = f"{message}\n\n" + "".join(f"{key}: {value}\n" for key, value in trailers.items())
-        new = git.commit_tree(path, tree, parents, text, env=env)
+        new = git.commit_tree(path, tree, parents, text)
     point("commit.written")
     if new != after.head:
-        git.git(path, "update-ref", "--create-reflog", "-m", message, branch, new, after.head or "", env=env, fds=fds)
+        git.git(path, "update-ref", "--create-reflog", "-m", message, branch, new, after.head or "", fds=fds)
     point("commit.moved")
     if after.merging:
         git.git(path, "merge", "--quit", ok=(0, 128))

@@ -22,18 +22,21 @@ class Salvaged(NamedTuple):
     start: str | None
 
 
-def list_salvage(project: Project, task: str | None = None) -> list[Salvaged]:
-    """What was saved, of one task or of all, newest first."""
-    fields = ("refname", "objectname", "committerdate:unix", "subject", "trailers:key=Kin-Start,valueonly")
+LATEST = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
+"""A nested repository's commit is the step's own: it may be dated later than any calendar goes, and say what it likes."""
+
+
+def list_salvage(project: Project) -> list[Salvaged]:
+    """What was saved, newest first."""
+    fields = ("refname", "objectname", "committerdate:unix", "trailers:key=Kin-Start,valueonly", "subject")
     shape = "%1f".join(f"%({field})" for field in fields) + "%00"
-    pattern = f"{PREFIX}{task}/" if task else PREFIX
-    out = git.git(project.git_common, "for-each-ref", "--sort=-committerdate", f"--format={shape}", pattern).text
+    out = git.git(project.git_common, "for-each-ref", "--sort=-committerdate", f"--format={shape}", PREFIX).text
     found = []
     for record in out.split("\0\n" if "\0\n" in out else "\0"):
         if record.strip("\0\n"):
-            ref, oid, at, subject, start = record.strip("\0\n").split("\x1f")
+            ref, oid, at, start, subject = record.strip("\0\n").split("\x1f", 4)
             name = ref.removeprefix(PREFIX)
-            saved = times.rfc3339(datetime.fromtimestamp(int(at), UTC))
+            saved = times.rfc3339(datetime.fromtimestamp(min(int(at), LATEST), UTC))
             found.append(Salvaged(ref, name, name.partition("/")[0], oid, saved, subject, start.strip() or None))
     return found
 

@@ -281,11 +281,11 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
     point("worktree.cleaned")
 
 
-def fast_forward(path: str, ref: str, old: str, new: str, *, fds: Collection[int] = ()) -> bool:
+def fast_forward(path: str, ref: str, old: str, new: str) -> bool:
     """Move the clean worktree and its branch from `old` to `new`; False if the branch is elsewhere, GitError if files block."""
     if git.head_ref(path) != ref or git.tip(path, ref) != old:
         return False
-    git.git(path, "reset", "-q", "--keep", "--no-recurse-submodules", new, fds=fds)
+    git.git(path, "reset", "-q", "--keep", "--no-recurse-submodules", new)
     point("worktree.forwarded")
     return True
 
