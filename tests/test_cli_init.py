@@ -214,11 +214,13 @@ def test_remove_puts_right_what_a_kill_cut_short_and_names_what_it_leaves(projec
     add(project)
     add(project, 2, "echo half > half.txt; exit 1")
     project.kin("run", "KIN-2", exit=1)
+    project.kin("edit", "KIN-2", env={"EDITOR": "sh -c 'echo mine > $0; exit 1'", "VISUAL": ""}, exit=1)
     before = project.tip()
     assert killed(project, "run", "KIN-1", point="move.index") == -9 and (project.path / ".git/index.lock").exists()
     said = json.loads(project.kin("init", "--remove", "--json").stdout)["data"]
     assert said["branches"] == ["kin/KIN-1", "kin/KIN-2"] and len(said["salvages"]) == 1
     assert [Path(path).name for path in said["worktrees"]] == ["KIN-1", "KIN-2"]
     assert all(Path(path).is_dir() for path in said["worktrees"])
+    assert [Path(path).read_text() for path in said["texts"]] == ["mine\n"]
     assert project.tip() == before and not (project.path / ".git/index.lock").exists()
     project.commit("nothing is in a person's way")

@@ -3,9 +3,10 @@
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
+from glob import glob
 from json import loads
 from typing import Any, NamedTuple
 
@@ -222,14 +223,15 @@ def _remove(project: Project, environ: Mapping[str, str]) -> Result:
         git.git(project.root, "config", "--local", "--unset-all", key, "^kin/worktree\\.gitconfig$", ok=(0, 5))
     git.git(project.root, "config", "--local", "--remove-section", "merge.kin", ok=(0, 128))
     forget(project, environ)
-    removed = _clear(project.common)
+    texts = sorted(glob(os.path.join(project.common, "edit", "*", "*.yaml")))
+    removed = _clear(project.common, ("locks", "edit") if texts else ("locks",))
     branches = [ref.removeprefix("refs/heads/") for ref in git.refs(project.root, "refs/heads/kin/")]
     trees = [tree.path for tree in git.worktrees(project.root) if tree.reason.startswith("kin ")]
     salvages = git.refs(project.root, "refs/kin/salvage/")
     lines = ["Took back trust, git settings, logs and caches. .kin/ is left as it is."]
-    if left := [*branches, *trees, *salvages]:
+    if left := [*branches, *trees, *salvages, *texts]:
         lines += ["Left, because they hold work:", *indent(map(clean, left))]
-    data = {"removed": removed, "branches": branches, "worktrees": trees, "salvages": salvages}
+    data = {"removed": removed, "branches": branches, "worktrees": trees, "salvages": salvages, "texts": texts}
     return Result("init", data, lines, brief=(), warnings=said)
 
 
@@ -243,12 +245,13 @@ def _refuse_life(project: Project) -> None:
         raise Busy("`kin watch` runs here" if name == "watch" else f"kin is at work here ({name})", "try again when it ended")
 
 
-def _clear(common: str) -> list[str]:
-    """Remove kin's folder in the git folder but its locks: unlinking one would let a second holder in beside the first."""
+def _clear(common: str, kept: Collection[str]) -> list[str]:
+    """Remove kin's folder in the git folder but what is kept: unlinking a lock would let a second holder in beside the first,
+    and what somebody wrote in an editor may be nowhere else."""
     removed = []
     for name in sorted(os.listdir(common)) if os.path.isdir(common) else ():
         path = os.path.join(common, name)
-        if name == "locks":
+        if name in kept:
             continue
         if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path)

@@ -61,7 +61,10 @@ def _run(project: Project, task: str, wanted: str | None) -> str:
     folder = os.path.join(project.common, "logs", task)
     runs = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
     if not runs:
-        raise NotFound(f"{task} has no log: it has not run in this clone", f"`kin show {task}` tells what its record says")
+        raise NotFound(
+            f"{task} has no log in this clone: it did not run here, or its log is gone",
+            f"`kin show {task}` tells what its record says",
+        )
     if wanted is None:
         return runs[-1]
     if wanted not in runs:
