@@ -115,7 +115,7 @@ def test_log_prints_each_steps_lines_in_order(project: Repo) -> None:
 
 def test_log_says_what_there_is_if_it_is_not_what_was_asked_for(project: Repo) -> None:
     put(project, 1)
-    assert "has not run in this clone" in here(project, "log", "1", exit=8)[1]
+    assert "has no log in this clone" in here(project, "log", "1", exit=8)[1]
     log(project, "1-developer", "one")
     assert "there are 1-developer" in here(project, "log", "1", "--step", "9", exit=8)[1]
     assert RUN in here(project, "log", "1", "--run", "nosuch", exit=8)[1]
