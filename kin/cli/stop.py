@@ -12,6 +12,10 @@ def stop_(call: Call) -> Result:
     from kin.store import tasks
 
     stopped = [stop(call.project, tasks.resolve(call.project, word), by=partial(who, call)) for word in call["ids"]]
-    words = "stopped; `kin run {0}` goes on from the last finished step"
-    lines = [f"{s.task}  {'taken out of the queue' if s.queued else words.format(s.task)}" for s in stopped]
+    words = (
+        "taken out of the queue",
+        "at its end when it was stopped",
+        "stopped; `kin run {0}` goes on from the last finished step",
+    )
+    lines = [f"{s.task}  {words[0 if s.queued else 1 if s.run is None else 2].format(s.task)}" for s in stopped]
     return Result("pipeline.list", [s._asdict() for s in stopped], lines, brief=())
