@@ -131,7 +131,8 @@ def test_lines_that_are_no_records_are_passed_over(folder: str) -> None:
         log.write("stdout", ["good"])
     with open(os.path.join(folder, "1-developer.jsonl"), "ab") as file:
         file.write(b'\xff\xfe\n[]\n{"time": 1}\n"text"\n\n')
-        file.write(b'{"time": 1, "step": "1-developer", "stream": "stdout", "text": "a step\'s own"}\n')
+        for time in (b"1", b'"9999-99"'):
+            file.write(b'{"time": %s, "step": "1-developer", "stream": "stdout", "text": "a step\'s own"}\n' % time)
     assert texts(folder) == ["good"]
 
 
@@ -202,7 +203,7 @@ def test_following_goes_on_over_a_rotation(folder: str, follower: Follower) -> N
 
 def test_half_a_line_is_shown_when_it_is_whole(folder: str, follower: Follower) -> None:
     os.makedirs(folder)
-    record = json.dumps({"time": "2026", "step": "1", "stream": "stdout", "text": "whole"}).encode()
+    record = json.dumps({"time": "2026-11-24T09:32:01.500Z", "step": "1", "stream": "stdout", "text": "whole"}).encode()
     with open(os.path.join(folder, "1.jsonl"), "wb", buffering=0) as file:
         file.write(record[:30])
         with StepLog(folder, "2-reviewer", mask) as log:

@@ -12,9 +12,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, NamedTuple
 
+from kin.model import times
 from kin.runner.process.mask import Mask
 from kin.store import files
 
@@ -215,8 +217,17 @@ def lines_of(path: str, offsets: dict[str, int]) -> Iterator[LogLine]:
                 line = LogLine(record["time"], record["step"], record["stream"], record["text"])
             except (ValueError, TypeError, KeyError):  # torn by a kill or a full disk
                 continue
-            if all(isinstance(word, str) for word in line):  # else a step wrote it
+            if all(isinstance(word, str) for word in line) and _is_time(line.time[:19]):  # else a step wrote it
                 yield line
+
+
+@lru_cache(maxsize=16)
+def _is_time(second: str) -> bool:
+    try:
+        times.parse(f"{second}Z")
+    except ValueError:
+        return False
+    return True
 
 
 def part_path(folder: str, step: str, part: int) -> str:
