@@ -67,6 +67,8 @@ def test_what_kin_writes_is_clean(repo: Repo) -> None:
 
 CASES = [
     (".kin/tasks/KIN-2.yaml", b"id: KIN-2\ntitle: \xe9\n", "unreadable :2:8", "UTF-8"),
+    (".kin/chat/a.yaml", "turns: []\n", "", ""),
+    (".kin/chat/a.yaml", "turns:\n  - by: A\n    at: x\n", "schema :2:5", "`text` is missing"),
     (".kin/roles/my role.md", "Hello.\n", "file-name ", "letters, digits, - and _"),
     (".kin/roles/big.md", "x" * 70_000, "unreadable :1:1", "70,000 bytes, at most 65,536"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}status: done\n", "syntax :6:1", "twice, first in line 5"),

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import Repo, task_text
@@ -110,3 +111,16 @@ def test_the_script_is_one_that_the_shell_can_read(shell: str, tasks: Repo) -> N
         pytest.skip(f"{shell} is not installed")
     script = tasks.kin("completion", shell).stdout
     subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def test_a_tab_behind_another_folder_offers_what_is_there(tasks: Repo, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for folder in ("-C", "--directory"):
+        done = tasks.kin(folder, str(tasks.path), "show", "", env={"_KIN_COMPLETE": "fish:3"}, cwd=tmp_path / "elsewhere")
+        assert "KIN-1\t" in done.stdout
+
+
+def test_a_tab_offers_no_word_that_could_move_the_cursor_or_be_two(tasks: Repo) -> None:
+    tasks.write(".kin/tasks/KIN-90.yaml", 'id: KIN-90\ntitle: t\nstatus: todo\nlabels: ["\\e[31m", "a\\nb", plain]\n')
+    done = tasks.kin("list", "-l", "", env={"_KIN_COMPLETE": "bash:2"})
+    assert "plain" in done.stdout.split("\n") and "\x1b" not in done.stdout and not {"a", "b"} & {*done.stdout.split("\n")}

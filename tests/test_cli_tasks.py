@@ -16,6 +16,7 @@ from kin.model.status import RunStatus
 from kin.store.locks import lock_path, try_lock
 from kin.store.project import find
 from kin.store.records import save_live
+from kin.store.resting import settings_now
 
 
 def here(repo: Repo, *words: str, exit: int = 0) -> tuple[str, str]:
@@ -425,3 +426,20 @@ def test_rm_refuses_what_others_need(project: Repo) -> None:
     put(project, 2, parent="KIN-1")
     project.kin("rm", "1", "--force")
     assert not (project.path / one).exists()
+
+
+@pytest.mark.parametrize("words", [["rm", "1"], ["roles", "new", "own"], ["modules", "scan", "--write"]])
+def test_a_newer_format_is_written_by_nobody(project: Repo, words: list[str]) -> None:
+    put(project, 1)
+    project.write(".kin/kin.yaml", "format: 2\nkey: KIN\n")
+    before = project.status()
+    assert "upgrade kin" in project.kin(*words, exit=7).stderr and project.status() == before
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_list_does_not_wait_for_what_stands_in_the_place_of_settings(project: Repo, kind: str) -> None:
+    settings = project.path / ".kin/kin.yaml"
+    settings.unlink()
+    os.mkfifo(settings) if kind == "pipe" else settings.symlink_to("/dev/zero")
+    assert not settings_now(find(str(project.path), {})).strip(b"\0")
+    assert "cannot be read: it is no regular file" in project.kin("list").stderr

@@ -94,3 +94,11 @@ def test_a_home_that_is_no_folder_has_no_settings_and_a_run_needs_but_a_place_fo
     monkeypatch.setenv("KIN_TRUST", "1")
     assert "set XDG_STATE_HOME" in project.kin(*run, exit=1).stdout
     project.kin(*run, env={"XDG_STATE_HOME": str(tmp_path / "state")})
+
+
+def test_a_fault_in_the_persons_own_file_is_told_there(project: Repo) -> None:
+    path = own("agent: claude\nagents:\n  mine:\n    argv: [x]\n    format: nope\n")
+    said = project.kin("config", exit=7).stderr
+    assert f"{path}:5:13: agents.mine.format: no format is called 'nope'" in said
+    project.write(".kin/kin.yaml", "key: KIN\n\nmode: never\n\nagents: {mine: {argv: [x]}}\n")
+    assert ".kin/kin.yaml:3:7: mode: " in project.kin("config", exit=7).stderr

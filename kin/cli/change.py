@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from kin.store.text.splice import Change
 
 _CHANGE = re.compile(r"([A-Za-z_][^=\s]*?)([+-]?=)(.*)", re.DOTALL)
-_FILTER = re.compile(r"(?:label|status|module|assignee|priority):")
-"""Words that select tasks instead of naming them."""
+FILTERS = ("label", "status", "module", "assignee", "priority")
+"""What words begin with that select tasks instead of naming them."""
+_FILTER = re.compile(f"(?:{'|'.join(FILTERS)}):")
 _FIELDS = {d.name: d for d in fields_of(Task)}
 _SPELLED = spellings(Task)
 LISTS = ("labels", "depends_on", "touches", "acceptance")

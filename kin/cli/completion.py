@@ -74,7 +74,7 @@ def answer(words: Sequence[str], environ: Mapping[str, str]) -> int:
     if shell == "bash":
         before, word = _joined(before, word)
     try:
-        offers = [o for o in offers_for(before, word, environ) if o.value.startswith(word)]
+        offers = [o for o in offers_for(before, word, environ) if o.value.startswith(word) and o.value.isprintable()]
     except (KinError, OSError):  # a TAB in a folder without a project, or beside a broken file, is no reason to speak
         return 0
     sys.stdout.write("".join(_line(shell, offer, word) for offer in offers))
@@ -121,20 +121,22 @@ def offers_for(before: Sequence[str], word: str, environ: Mapping[str, str]) -> 
 
 
 def _read(before: Sequence[str]) -> tuple[Command | None, list[str], Opt | None]:
-    """The command so far, its plain words, and the option that waits for its value at the cursor."""
+    """The command so far, its plain words, and the option that waits for its value at the cursor. A -C is followed."""
     command: Command | None = None
     loose: list[str] = []
     waiting: Opt | None = None
-    flags = {spelling: o for o in GLOBAL for spelling in (f"--{o.name}", f"-{o.short}")}
+    flags = flags_of(None)
     for word in before:
         if waiting is not None:
+            if waiting.key == "directory":
+                os.chdir(os.path.expanduser(word))
             waiting = None
         elif word.startswith("-"):
             option = flags.get(word)
             waiting = option if option is not None and option.kind != "flag" else None
         elif command is None:
             command = COMMANDS.get(word)
-            flags = flags_of(command) if command is not None else flags
+            flags = flags_of(command)
         else:
             loose.append(word)
     return command, loose, waiting
@@ -168,12 +170,12 @@ def _arguments(command: Command, loose: list[str], word: str, here: "_Here") -> 
     return (o for o in _offered(arg.name, here) if o.value not in loose)
 
 
-FILTERS = ("label", "status", "module", "assignee", "priority")
 _OF_FIELDS = {"labels": "label", "depends_on": "id", "parent": "id", "priority": "1-5"}
 
 
 def _changes(loose: list[str], word: str, here: "_Here") -> Iterator[Offer]:
     """For `kin set`: ids or filters, then `field=`, then the values that the field or the filter may have."""
+    from kin.cli.change import FILTERS
     from kin.model.fields import fields_of
     from kin.model.task import Task
 

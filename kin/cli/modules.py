@@ -43,13 +43,14 @@ def _listed(found: Iterable[Module], warnings: Sequence[str] = ()) -> Result:
 def modules_scan(call: Call) -> Result:
     """A proposal on standard output, or with --write as the file if there is none yet: a person's map is never touched."""
     from kin.model.module import MODULES
-    from kin.store import entries, files
+    from kin.store import config, entries, files
     from kin.store.survey import propose
 
     found = propose(call.project)
     text = entries.text_of(call.project, MODULES, {one.name: fields(one) for one in found})
     said = text.rstrip("\n")
     if call["write"]:
+        config.refuse_newer_format(call.project)
         said = f"{MODULES.shown}: {len(found)} modules; look at it before you commit it"
         try:
             files.add_file(call.project, os.path.join(call.project.store, MODULES.file), text)

@@ -46,9 +46,9 @@ def defaults(command: Command) -> dict[str, Any]:
     return values
 
 
-def flags_of(command: Command) -> dict[str, Opt]:
-    """Every spelling of an option that `command` takes."""
-    return _EVERYWHERE | _spellings(command.options)
+def flags_of(command: Command | None) -> dict[str, Opt]:
+    """Every spelling of an option that `command` takes, or that may stand before any."""
+    return _EVERYWHERE | _spellings(command.options) if command else _EVERYWHERE
 
 
 def parse(words: Sequence[str]) -> Parsed | None:

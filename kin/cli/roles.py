@@ -86,6 +86,7 @@ def roles_new(call: Call) -> Result:
     """A file in `.kin/roles/`: a copy of kin's own role of that name to change, else the frame of one."""
     from kin.model.settings import StepSpec, problems_in
     from kin.resources import shipped
+    from kin.store.config import refuse_newer_format
     from kin.store.files import add_file
     from kin.store.roles import parse_role
 
@@ -96,6 +97,7 @@ def roles_new(call: Call) -> Result:
     if os.path.exists(own := os.path.join(shipped("agents"), f"{name}.md")):
         with open(own, encoding="utf-8") as file:
             text = file.read()
+    refuse_newer_format(call.project)
     try:
         add_file(call.project, os.path.join(call.project.store, "roles", f"{name}.md"), text)
     except FileExistsError:

@@ -58,9 +58,13 @@ def settings_from_text(source: str, path: str, environ: Mapping[str, str] = os.e
     """The settings that the text of a kin.yaml (that of another commit, say) means, over the person's own. Raises Invalid."""
     from kin.model.settings import check_settings
 
-    data = reader.read(source, path)
-    checked = check_settings(_over(user_settings(environ), data))
+    data, mine = reader.read(source, path), user_settings(environ)
+    checked = check_settings(_over(mine, data))
     if checked.settings is None:
+        own = {"key": "KIN"} | {key: mine[key] for key in PERSONAL if key in mine}
+        if problems := [p for p in check_settings(own).problems if p in checked.problems]:
+            own_path = personal_path(environ)
+            raise _invalid(problems, files.read_text(own_path, own_path), own_path, own)
         raise _invalid(checked.problems, source, path, data)
     return checked.settings
 
@@ -80,16 +84,20 @@ def _over(personal: Mapping[str, Any], data: Mapping[str, Plain]) -> dict[str, A
 
 
 def _invalid(problems: list[Problem], source: str, path: str, data: Mapping[str, Plain]) -> Invalid:
-    # A fault that only a person's own file can have made is not looked for in this one.
     found = [(p, reader.place_of(source, path, p.path)) for p in problems]
     problem, place = found[0]
     hint = "`kin init` writes `key:`" if problem.path == ("key",) and "key" not in data else "`kin help settings` lists them"
     return Invalid(problem.message, hint, place, problems=[f"{where}: {p.message}" for p, where in found])
 
 
+def personal_path(environ: Mapping[str, str]) -> str:
+    """Where the person's own settings are."""
+    return os.path.join(config_folder(environ), "config.yaml")
+
+
 def user_settings(environ: Mapping[str, str]) -> dict[str, Any]:
     """The person's own config.yaml as plain data of the right shapes; {} if there is none. Raises Invalid."""
-    path = os.path.join(config_folder(environ), "config.yaml")
+    path = personal_path(environ)
     try:
         source = files.read_text(path, path)
     except NotFound:

@@ -3,15 +3,14 @@
 Apart from config.py, which merges the same files but need not remember what came from where.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import NotFound, Place
-from kin.model.fields import KeyPath
+from kin.model.fields import KeyPath, value_at
 from kin.store import config, files
 from kin.store.config import KIN_YAML, MACHINE, PERSONAL
-from kin.store.project import Project, config_folder
+from kin.store.project import Project
 from kin.store.text import reader
 
 if TYPE_CHECKING:
@@ -39,10 +38,7 @@ class _File(NamedTuple):
 
     def place(self, keys: KeyPath) -> Place | None:
         """Where it says something for these keys, or None."""
-        held: Any = self.data
-        for key in keys:
-            held = held.get(key) if isinstance(held, dict) else None
-        return reader.place_of(self.text, self.shown, keys) if held is not None else None
+        return None if value_at(self.data, keys) is None else reader.place_of(self.text, self.shown, keys)
 
 
 def settings_here(project: Project, environ: Mapping[str, str]) -> list[Setting]:
@@ -66,7 +62,7 @@ def _ours(project: Project) -> _File:
 
 
 def _theirs(environ: Mapping[str, str]) -> _File:
-    path = os.path.join(config_folder(environ), "config.yaml")
+    path = config.personal_path(environ)
     try:
         return _File(path, files.read_text(path, path), config.user_settings(environ))
     except NotFound:

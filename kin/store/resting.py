@@ -69,8 +69,9 @@ def hints(project: Project) -> tuple[Resting, list[str]] | None:
 def settings_now(project: Project) -> bytes:
     """The content of kin.yaml, empty if there is none that can be read."""
     try:
-        with open(os.path.join(project.store, "kin.yaml"), "rb") as file:
-            return file.read()
+        # Without waiting and not for ever: a clone may hold a link to a pipe or a device in its place.
+        with open(os.path.join(project.store, "kin.yaml"), "rb", opener=lambda p, f: os.open(p, f | os.O_NONBLOCK)) as file:
+            return file.read(1 << 20)
     except OSError:
         return b""
 

@@ -109,8 +109,9 @@ def _entries(folder: str) -> Iterator["os.DirEntry[str]"]:
 
 
 def _is_read(name: str) -> bool:
-    top, _, below = name.partition("/")
-    return name in ("tasks", "decisions", "roles", "schema") or (top in ("notes", "pipelines") and "/" not in below)
+    top = name.partition("/")[0]
+    deep = 1 + inspection.FOLDERS.get(top, ("", 0))[1]
+    return top in (*inspection.FOLDERS, "roles", "schema") and name.count("/") < deep
 
 
 def _stray(name: str) -> Finding:

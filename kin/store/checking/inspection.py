@@ -19,6 +19,7 @@ from kin.model.record import Run
 from kin.model.spelling import near, near_misses, respellings, spellings, twice
 from kin.model.task import FORMAT, Note, Task, build_task
 from kin.store import files, index
+from kin.store.chats import Talk
 from kin.store.checking import conflicts
 from kin.store.checking.findings import Finding, of_error
 from kin.store.project import STORE, Project
@@ -32,6 +33,14 @@ VERSION = "5"
 
 SINGLE = {"kin.yaml": "settings", **{kind.file: kind.stem for kind in KINDS}}
 """The files that stand in `.kin/` itself, and their kinds."""
+FOLDERS = {
+    "tasks": ("task", 0),
+    "decisions": ("decision", 0),
+    "notes": ("note", 1),
+    "pipelines": ("record", 1),
+    "chat": ("chat", 0),
+}
+"""What the YAML files in a folder are, and how many folders deeper they lie."""
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -69,16 +78,14 @@ def from_row(row: index.Row) -> Look:
 
 
 def kind_of(name: str) -> str | None:
-    """What the file at `name`, relative to `.kin/`, must be: task, decision, note, record, role, settings, modules or plain."""
+    """What the file at `name`, relative to `.kin/`, must be: `role`, or a kind of FOLDERS or SINGLE; None if it is not read."""
     folder, _, file = name.partition("/")
     deep = file.count("/")
     if not file:
         return SINGLE.get(name)
     if folder == "roles":
         return "role" if file.endswith(".md") and not deep else None
-    kind, wanted = {"tasks": ("task", 0), "decisions": ("decision", 0), "notes": ("note", 1), "pipelines": ("record", 1)}.get(
-        folder, (None, 0)
-    )
+    kind, wanted = FOLDERS.get(folder, (None, 0))
     return kind if file.endswith(SUFFIXES) and deep == wanted else None
 
 
@@ -288,6 +295,10 @@ def _filed(file: _File) -> None:
     file.refer("folder", os.path.basename(os.path.dirname(file.name)))
 
 
+def _chat(file: _File) -> None:
+    file.problems(build(Talk, file.data)[1])
+
+
 def _role(text: str, shown: str) -> Look:
     name = os.path.basename(shown).removesuffix(".md")
     if not is_name(name):
@@ -359,6 +370,7 @@ _LOOK: Mapping[str, Callable[[_File], None]] = {
     "decision": _decision,
     "note": _note,
     "record": _record,
+    "chat": _chat,
     "settings": _settings,
     **{kind.stem: partial(_entries, kind=kind) for kind in KINDS},
     "modules": _modules,
