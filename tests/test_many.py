@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,13 @@ def waiting_for(signs: Path, name: str) -> str:
     """A command that says that it runs and then hangs for a long time, in a child that ignores TERM."""
     hang = "import signal,threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); threading.Event().wait(300)"
     return f'echo half > half.txt; touch {signs}/{name}; {sys.executable} -c "{hang}"'
+
+
+def has_open(pid: int, path: str) -> bool:
+    """Whether the process has the file open; it may close others while we look."""
+    with suppress(FileNotFoundError):
+        return any(os.path.realpath(file) == os.path.realpath(path) for file in Path(f"/proc/{pid}/fd").iterdir())
+    return False
 
 
 def test_two_tasks_really_run_at_the_same_time(project: Repo, tmp_path: Path) -> None:
@@ -166,8 +174,7 @@ def test_a_signal_while_others_have_what_it_waits_for_stops_it_like_any_other(
     path = lock_path(str(project.path / ".git/kin"), lock)
     with try_lock(path) or pytest.fail("free"):
         first = started(project, "run", "KIN-1", "--wait", "--json")
-        files = Path(f"/proc/{first.pid}/fd")
-        wait_for(lambda: any(os.path.realpath(file) == os.path.realpath(path) for file in files.iterdir()))
+        wait_for(lambda: has_open(first.pid, path))
         first.send_signal(number)
         first.communicate(timeout=20)
     assert first.returncode == 128 + number and status_of(project) == "todo"
