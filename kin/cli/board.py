@@ -43,12 +43,12 @@ def _board(columns: Mapping[TaskStatus, list["Seen"]], limits: Mapping[TaskStatu
     if not columns:
         return [screen.paint("No task.", "dim")]
     total = screen.width or 120
-    most = max(1, min(len(columns), (total + 2) // 24))
+    most = max(1, min(len(columns), (total + 2) // (NARROW + 2)))
     names = list(columns)
     lines: list[str] = []
     for start in range(0, len(names), most):
         batch = names[start : start + most]
-        width = min((total - 2 * (len(batch) - 1)) // len(batch), 40)
+        width = min((total - 2 * (len(batch) - 1)) // len(batch), WIDE)
         cards = [_column(name, columns[name], limits[name], width, screen) for name in batch]
         height = max(map(len, cards))
         rows = zip(*(c + [("", "")] * (height - len(c)) for c in cards), strict=True)

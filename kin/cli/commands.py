@@ -20,8 +20,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-__all__ = ["COMMANDS", "GLOBAL", "GROUPS", "Arg", "Command", "Opt"]
-
 
 class Arg(NamedTuple):
     """A positional argument; its value is text, or a tuple of texts if there may be `many`."""

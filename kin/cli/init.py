@@ -87,8 +87,6 @@ def _key(project: Project, wanted: str | None) -> str:
     if wanted is not None and not is_key(wanted):
         raise Usage(f"'{wanted}' cannot be a key", "1 to 8 upper-case letters and digits, a letter first, and not D")
     if os.path.lexists(os.path.join(project.store, "kin.yaml")):
-        from kin.store.config import load_settings
-
         key = load_settings(project).key
         if wanted not in (None, key):
             raise Usage(

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from kin.store.project import Project
     from kin.store.view import Seen, View
 
-__all__ = ["Item", "inbox", "inbox_", "status_", "why_"]
-
 
 def status_(call: Call) -> Result:
     """Show what runs and what waits; with --ended also how each task's last run ended."""

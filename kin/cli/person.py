@@ -12,8 +12,6 @@ from kin.runner.runs.outcome import Outcome
 if TYPE_CHECKING:
     from kin.model.task import Task
 
-__all__ = ["answer_", "approve_", "reject_", "reopen_", "revise_", "undo_"]
-
 
 def _ids(call: Call) -> list[str]:
     from kin.store import tasks

@@ -9,8 +9,6 @@ from kin.cli.show import proposal_line, proposals
 if TYPE_CHECKING:
     from kin.model.record import Run
 
-__all__ = ["plan_"]
-
 
 def plan_(call: Call) -> Result:
     """Show the plan of a task; made first if there is none."""

@@ -7,7 +7,7 @@ from typing import Any
 from kin.cli.consent import consent
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
-from kin.cli.show_run import Display, as_data, outcome_lines
+from kin.cli.show_run import Display, outcome_lines
 from kin.errors import KinError, Usage
 from kin.model.status import OPEN
 from kin.runner.runs.begin import Asked, Plan, already, plan_for
@@ -147,7 +147,7 @@ def report(outcomes: Sequence[Outcome], warnings: Sequence[str] = (), *, told: b
     code = outcomes[0].exit if len(outcomes) == 1 else exit_of(outcomes)
     return Result(
         "pipeline.list",
-        [as_data(o) for o in outcomes],
+        [outcome._asdict() for outcome in outcomes],
         () if told else lambda screen: outcome_lines(outcomes, screen),
         brief=[],
         warnings=warnings,

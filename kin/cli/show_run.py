@@ -113,11 +113,6 @@ def _words(event: Event, screen: Screen) -> str:
     return ""
 
 
-def as_data(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as the JSON document has it."""
-    return outcome._asdict()
-
-
 def outcome_lines(outcomes: Sequence[Outcome], screen: Screen) -> list[str]:
     """A line a task: how it stands now, and why."""
     lines = []

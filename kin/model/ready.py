@@ -75,7 +75,7 @@ def graph_of(tasks: Mapping[str, Task]) -> Graph:
 
 def in_order(graph: Graph) -> list[str]:
     """All ids: by priority, then what most open tasks wait for directly, then age, then number."""
-    waits = {i: sum(_is_open(graph.tasks[d]) for d in others) for i, others in graph.dependents.items()}
+    waits = {i: sum(graph.tasks[d].status in OPEN for d in others) for i, others in graph.dependents.items()}
     keys = []
     for task_id, task in graph.tasks.items():
         number = task_id.rpartition("-")[2]
@@ -83,10 +83,6 @@ def in_order(graph: Graph) -> list[str]:
         keys.append((task.priority, -waits.get(task_id, 0), task.created or "~", by_number, task_id))
     keys.sort()
     return [key[4] for key in keys]
-
-
-def _is_open(task: Task) -> bool:
-    return task.status not in (TaskStatus.done, TaskStatus.cancelled)
 
 
 def ready_ids(graph: Graph, facts: Facts) -> set[str]:
@@ -141,7 +137,7 @@ def reasons(task: Task, graph: Graph, facts: Facts) -> Iterator[Reason]:
         elif _is_unmet(other, graph, facts):
             yield Reason("dependency", f"{other}, which it depends on, is {_standing(other, graph)}", other)
     for child in graph.children.get(task.id, ()):
-        if (_is_open(graph.tasks[child]) or _arrives(child, facts)) and child not in facts.done_on:
+        if (graph.tasks[child].status in OPEN or _arrives(child, facts)) and child not in facts.done_on:
             yield Reason("child", f"{child}, a part of it, is {_standing(child, graph)}", child)
 
 

@@ -8,8 +8,6 @@ from typing import Annotated, Any, NamedTuple
 from kin.model.fields import Field, build, choice, integer, list_of, mapping, nested, number, raw, text, words
 from kin.model.status import RunStatus, StepStatus, WaitFor
 
-__all__ = ["GateRecord", "Live", "PlanRecord", "Run", "StepRecord", "Waiting", "committed", "run_from_data"]
-
 
 def _mappings(plain: Any) -> tuple[dict[str, Any], ...]:
     """A list of mappings, their values as they are."""

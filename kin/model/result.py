@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-__all__ = ["MAX_RESULT", "Item", "Result", "parse_result"]
-
 MAX_RESULT = 1 << 20
 """Bytes of a result; a longer one is malformed."""
 

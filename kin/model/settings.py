@@ -16,20 +16,6 @@ from kin.model.fields import Problem, seconds
 from kin.model.ids import is_key, is_name
 from kin.model.task import FORMAT, Mode, build_task
 
-__all__ = [
-    "BUILT_IN_AGENTS",
-    "BUILT_IN_PIPELINES",
-    "Budget",
-    "Gate",
-    "Limits",
-    "RoleSettings",
-    "Settings",
-    "StepSpec",
-    "check_budget",
-    "check_settings",
-    "plan_steps",
-]
-
 MAX_STEPS = 100
 
 

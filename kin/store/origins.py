@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import NotFound, Place
+from kin.model.builtin import BUILT_IN_PIPELINES
 from kin.model.fields import KeyPath, value_at
 from kin.store import config, files
 from kin.store.config import KIN_YAML, MACHINE, PERSONAL
@@ -71,8 +72,6 @@ def _theirs(environ: Mapping[str, str]) -> _File:
 
 def _values(settings: "Settings") -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every value by its keys; what has names of its own is taken apart, so that each part can have its own origin."""
-    from kin.model.settings import BUILT_IN_PIPELINES
-
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if name in ("limits", "budget", "watch"):

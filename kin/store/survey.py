@@ -17,22 +17,9 @@ from kin.model.module import Module
 from kin.store.project import STORE, Project
 
 CONTAINERS = frozenset(
-    {
-        "src",
-        "lib",
-        "libs",
-        "pkg",
-        "internal",
-        "cmd",
-        "packages",
-        "crates",
-        "apps",
-        "services",
-        "modules",
-        "main",
-        "java",
-        "kotlin",
-    }
+    {"src", "lib", "libs", "pkg", "internal", "cmd"}
+    | {"packages", "crates", "apps", "services", "modules"}
+    | {"main", "java", "kotlin"}
 )
 """Folders that only hold the parts that have names."""
 LEFT_OUT = frozenset({"node_modules", "vendor", "third_party", "fixtures", "testdata", "__tests__", "__snapshots__"})
