@@ -233,9 +233,13 @@ def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = (
     )
 
 
-def on_terminal(cwd: str, *arguments: str) -> int:
-    """Run a reading git command on the person's own terminal, with their pager, colours and language; git's exit code."""
-    return subprocess.run(["git", *arguments], cwd=cwd, env=own(os.environ), check=False).returncode
+def show_diff(cwd: str, *arguments: str, terminal: bool, color: bool) -> int:
+    """Have git print a difference, and return its exit code: on a `terminal` as the person has it there, with their pager and
+    language, else byte for byte what `git apply` takes."""
+    plain = ("--no-pager", "diff", "--no-color", "--no-ext-diff", "--no-textconv")
+    shown = ("diff", "--color" if color else "--no-color") if terminal else plain
+    code = subprocess.run(["git", *shown, *arguments], cwd=cwd, env=own(os.environ), check=False).returncode
+    return 128 - code if code < 0 else code  # as a shell says it: of one whose reader went away
 
 
 def version(cwd: str) -> tuple[int, int]:

@@ -206,6 +206,18 @@ def test_diff_shows_the_branch_without_the_store(branch: Repo) -> None:
     assert "+two" in found["patch"]
 
 
+def test_diff_into_a_pipe_is_a_patch_that_git_applies_byte_for_byte(branch: Repo) -> None:
+    branch.git("switch", "-q", "kin/KIN-1")
+    (branch.path / "dos.txt").write_bytes(b"caf\xe9\r\n\x0c\r\n")
+    branch.git("add", "dos.txt")
+    branch.git("commit", "-q", "-m", "in another encoding")
+    branch.git("switch", "-q", "main")
+    with branch.start("diff", "1", stdout=subprocess.PIPE) as shown:
+        patch = shown.communicate()[0]
+    subprocess.run(["git", "apply", "--exclude=b.bin"], cwd=branch.path, input=patch, check=True)
+    assert (branch.path / "dos.txt").read_bytes() == b"caf\xe9\r\n\x0c\r\n"
+
+
 def test_diff_at_a_terminal_goes_through_the_persons_pager(branch: Repo, tmp_path: Path) -> None:
     pager = {"GIT_PAGER": f"tee {tmp_path / 'paged'}"}
     assert "\x1b[32m" in on_terminal(branch, "diff", "1", env=pager)

@@ -5,7 +5,7 @@ from typing import Any
 
 from kin import git
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, clean, indent
+from kin.cli.screen import clean, indent
 from kin.cli.show import proposals
 from kin.runner.steps.changed import BUT_KIN, files_between, range_of
 from kin.store.records import live
@@ -13,36 +13,25 @@ from kin.store.tasks import resolve
 
 
 def diff_(call: Call) -> Result:
-    """Print the difference: through the person's own pager at a terminal, plainly into a pipe."""
+    """Print the difference: through the person's own pager at a terminal, byte for byte into a pipe."""
     project, task = call.project, resolve(call.project, call["id"])
     between = range_of(project, task)
     form = "--stat" if call["stat"] else "--name-only" if call["name_only"] else "--patch"
-    words = ("diff", form, "--end-of-options", between.old, between.new, *BUT_KIN)
+    words = (form, "--end-of-options", between.old, between.new, *BUT_KIN)
     proposed = [] if call["name_only"] else proposals(live(project, task))
-    if call.screen.terminal and not call.screen.json:
-        color = "--color" if call.screen.color else "--no-color"
-        code = git.on_terminal(project.root, "diff", color, *words[1:])
+    if not call.screen.json:
+        code = git.show_diff(project.root, *words, terminal=call.screen.terminal, color=call.screen.color)
         return Result("", lines=list(_proposed(proposed)), exit=code)
-
-    def text() -> str:
-        return git.git(project.root, "diff", "--no-color", "--no-ext-diff", *words[1:], magic=True).out.decode(
-            "utf-8", "replace"
-        )
-
-    def data() -> dict[str, Any]:
-        files = [change._asdict() for change in files_between(project, between)]
-        return {
-            "task": task,
-            **between._asdict(),
-            "files": files,
-            "patch": text() if form == "--patch" else None,
-            "proposals": proposed,
-        }
-
-    def lines(screen: Screen) -> list[str]:
-        return [*text().removesuffix("\n").split("\n"), *_proposed(proposed)]
-
-    return Result("diff", data, lines)
+    files = [change._asdict() for change in files_between(project, between)]
+    patch = git.git(project.root, "diff", "--no-color", "--no-ext-diff", *words, magic=True).out.decode("utf-8", "replace")
+    data = {
+        "task": task,
+        **between._asdict(),
+        "files": files,
+        "patch": patch if form == "--patch" else None,
+        "proposals": proposed,
+    }
+    return Result("diff", data)
 
 
 def _proposed(found: list[dict[str, Any]]) -> Iterator[str]:

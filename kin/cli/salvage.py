@@ -35,11 +35,13 @@ def salvage_show(call: Call) -> Result:
     """What one holds, as a diff."""
     one, project = _find(call, call["salvage"]), call.project
     base = base_of(project, one)
-    if call.screen.terminal and not call.screen.json:
-        color = "--color" if call.screen.color else "--no-color"
-        return Result("", exit=git.on_terminal(project.git_common, "diff", color, "--end-of-options", base, one.oid, "--"))
+    if not call.screen.json:
+        code = git.show_diff(
+            project.git_common, "--end-of-options", base, one.oid, "--", terminal=call.screen.terminal, color=call.screen.color
+        )
+        return Result("", exit=code)
     text = git.diff_text(project.git_common, base, one.oid)
-    return Result("salvage", _data(one, _files(call, one)) | {"base": base, "patch": text}, text.splitlines())
+    return Result("salvage", _data(one, _files(call, one)) | {"base": base, "patch": text})
 
 
 def salvage_apply(call: Call) -> Result:

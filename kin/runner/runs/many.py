@@ -281,8 +281,9 @@ def parts_of(project: Project, task_id: str) -> list[str]:
     if live is None or live.waits_for != WaitFor.tasks:
         return []
     view = see(project, bodies=False)
-    seen = (view.seen[one] for one in view.order)
-    return [one.task.id for one in seen if one.task.parent == task_id and (one.ready or one.task.status == TaskStatus.todo)]
+    parts = set(view.graph.children.get(task_id, ()))
+    seen = (view.seen[one] for one in view.order if one in parts)
+    return [one.task.id for one in seen if one.ready or one.task.status == TaskStatus.todo]
 
 
 def _take(crew: Crew, child: Child, answer: dict[str, object]) -> None:
