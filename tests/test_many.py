@@ -257,6 +257,8 @@ def test_a_detached_run_in_the_queue_is_seen_explained_and_taken_out(project: Re
     add(project, 2)
     first = started(project, "run", "KIN-1")
     wait_for((tmp_path / "up").exists)
+    (outcome,) = outcomes(project, "KIN-2", "--detach", exit=6)
+    assert (outcome["run"], outcome["status"]) == (None, "todo")
     (outcome,) = outcomes(project, "KIN-2", "--detach", "--wait")
     assert outcome["run"] is None and "kin stop KIN-2" in str(outcome["reason"])
     assert "KIN-2 is todo (queued)\n  it waits in the queue for a slot, behind KIN-1" in project.kin("why", "2").stdout

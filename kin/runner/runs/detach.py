@@ -137,4 +137,7 @@ def _run(
         try:
             say(run_task(project, task_id, asked, environ=environ, emit=emit, cancel=cancel))
         except KinError as error:
-            say(Outcome(task_id, None, "unknown", error.exit, reason=str(error)))
+            status = "unknown"
+            with suppress(KinError):  # it may be what cannot be read
+                status = load(project, task_id)[0].status.value
+            say(Outcome(task_id, None, status, error.exit, reason=str(error)))
