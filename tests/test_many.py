@@ -237,12 +237,18 @@ def test_more_tasks_than_slots_queue_behind_each_other(project: Repo) -> None:
     assert all((project.path / f"f{n}").exists() for n in range(1, 6)) and project.status() == ""
 
 
-def test_no_free_slot_is_busy_and_names_wait(project: Repo, tmp_path: Path) -> None:
+def run_in_the_only_slot(project: Repo, tmp_path: Path) -> subprocess.Popen[str]:
+    """A run of KIN-1 that goes on until it is stopped, beside a KIN-2 that is ready."""
     settings(project, "concurrency: 1")
     add(project, 1, waiting_for(tmp_path, "up"))
     add(project, 2)
-    first = started(project, "run", "KIN-1")
+    running = started(project, "run", "KIN-1")
     wait_for((tmp_path / "up").exists)
+    return running
+
+
+def test_no_free_slot_is_busy_and_names_wait(project: Repo, tmp_path: Path) -> None:
+    first = run_in_the_only_slot(project, tmp_path)
     assert "--wait" in project.kin("run", "KIN-2", exit=6).stderr
     second = started(project, "run", "KIN-2", "--wait")
     project.kin("stop", "KIN-1")
@@ -252,11 +258,7 @@ def test_no_free_slot_is_busy_and_names_wait(project: Repo, tmp_path: Path) -> N
 
 
 def test_a_detached_run_in_the_queue_is_seen_explained_and_taken_out(project: Repo, tmp_path: Path) -> None:
-    settings(project, "concurrency: 1")
-    add(project, 1, waiting_for(tmp_path, "up"))
-    add(project, 2)
-    first = started(project, "run", "KIN-1")
-    wait_for((tmp_path / "up").exists)
+    first = run_in_the_only_slot(project, tmp_path)
     (outcome,) = outcomes(project, "KIN-2", "--detach", exit=6)
     assert (outcome["run"], outcome["status"]) == (None, "todo")
     (outcome,) = outcomes(project, "KIN-2", "--detach", "--wait")

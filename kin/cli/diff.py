@@ -23,15 +23,10 @@ def diff_(call: Call) -> Result:
         code = git.show_diff(project.root, *words, terminal=call.screen.terminal, color=call.screen.color)
         return Result("", lines=list(_proposed(proposed)), exit=code)
     files = [change._asdict() for change in files_between(project, between)]
-    patch = git.git(project.root, "diff", "--no-color", "--no-ext-diff", *words, magic=True).out.decode("utf-8", "replace")
-    data = {
-        "task": task,
-        **between._asdict(),
-        "files": files,
-        "patch": patch if form == "--patch" else None,
-        "proposals": proposed,
-    }
-    return Result("diff", data)
+    patch = None
+    if form == "--patch":
+        patch = git.git(project.root, "diff", "--no-color", "--no-ext-diff", *words, magic=True).out.decode("utf-8", "replace")
+    return Result("diff", {"task": task, **between._asdict(), "files": files, "patch": patch, "proposals": proposed})
 
 
 def _proposed(found: list[dict[str, Any]]) -> Iterator[str]:
