@@ -442,19 +442,26 @@ def rename_file(project: Project, old: str, new: str) -> None:
             raise Invalid(f"cannot be renamed: {error.strerror}", where=Place(shown)) from error
 
 
-def write_own(path: str, text: str) -> None:
+def write_own(path: str, text: str, *, prepared: bool = False) -> None:
     """Write a file of kin's own below the git common dir, durable, mode 0600; its one writer holds the lock that it belongs to.
 
-    No comparing: nobody else writes there. Raises Invalid that names the file.
+    No comparing: nobody else writes there. `prepared`: `prepare_own` wrote this text, and nobody called for this path since.
+    Raises Invalid that names the file.
     """
     try:
-        make_folder(os.path.dirname(path), 0o700)
-        tmp = _write_temporary(path, text.encode(), None, os.path.basename(_own_temporary(path)))
-        os.replace(tmp, path)
+        if not prepared:
+            prepare_own(path, text)
+        os.replace(_own_temporary(path), path)
         sync_folder(path)
     except OSError as error:
         raise Invalid(f"cannot be written: {error.strerror}", where=Place(path)) from error
     faults.point("files.own")
+
+
+def prepare_own(path: str, text: str) -> None:
+    """The longer half of `write_own`: the text is durable, under another name. Raises OSError."""
+    make_folder(os.path.dirname(path), 0o700)
+    _write_temporary(path, text.encode(), None, os.path.basename(_own_temporary(path)))
 
 
 def _own_temporary(path: str) -> str:

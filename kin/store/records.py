@@ -74,9 +74,15 @@ def _step_text(step: StepRecord, tokens: tuple[tuple[str, Any], ...]) -> str:
     return emit.document({"steps": [data]}).removeprefix("steps:\n")
 
 
-def save_live(project: Project, run: Run) -> None:
-    """Write the live record, durable when this returns. The caller holds the task's lock."""
-    files.write_own(live_path(project, run.task, run.run), live_text(run))
+def save_live(project: Project, run: Run, *, prepared: bool = False) -> None:
+    """Write the live record, durable when this returns; `prepared`: `prepare_live` wrote this very run, and no other was saved
+    since. The caller holds the task's lock."""
+    files.write_own(live_path(project, run.task, run.run), "" if prepared else live_text(run), prepared=prepared)
+
+
+def prepare_live(project: Project, run: Run) -> None:
+    """Write all of the live record but its name: nobody reads it before `save_live`. Raises OSError."""
+    files.prepare_own(live_path(project, run.task, run.run), live_text(run))
 
 
 def stop_mark(project: Project, task: str) -> str:

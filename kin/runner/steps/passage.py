@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -90,6 +91,7 @@ class Passage:
     mask: Callable[[str], str] = str
     share: Share | None = None
     bundle: str | None = None
+    _foreseen: Run | None = field(default=None, repr=False)
     _supervisor: Supervisor | None = field(default=None, repr=False)
     _roles: dict[tuple[str, bool], Role] = field(default_factory=dict, repr=False)
 
@@ -167,9 +169,20 @@ class Passage:
 
     def save(self, **changes: Any) -> None:
         """Change the record and make it durable. Keys of `Live` and of `Run` may be mixed."""
-        live = {key: changes.pop(key) for key in list(changes) if key in Live._fields and key not in Run._fields}
-        self.run = self.run.holding(**live)._replace(**changes)
-        records.save_live(self.project, self.run)
+        self.run = self._changed(changes)
+        foreseen, self._foreseen = self._foreseen, None
+        records.save_live(self.project, self.run, prepared=foreseen == self.run)
+
+    def foresee(self, **changes: Any) -> None:
+        """Write beforehand what `save` would write for these changes. If it comes out otherwise, that is written then."""
+        self._foreseen, run = None, self._changed(changes)
+        with suppress(OSError):  # `save` tries again, and says what is wrong
+            records.prepare_live(self.project, run)
+            self._foreseen = run
+
+    def _changed(self, changes: Mapping[str, Any]) -> Run:
+        live = {key: value for key, value in changes.items() if key in Live._fields and key not in Run._fields}
+        return self.run.holding(**live)._replace(**{key: value for key, value in changes.items() if key not in live})
 
     def with_step(self, index: int, **changes: Any) -> tuple[StepRecord, ...]:
         """The steps with the one at `index` changed."""

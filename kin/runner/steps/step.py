@@ -5,6 +5,7 @@ started is gone; only then does its work become one commit on the branch.
 """
 
 import os
+from collections.abc import Callable
 
 from kin import git
 from kin.context import fence
@@ -82,11 +83,19 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     end = verdict.end
     if played.ended.why == "timeout" and left < limit:
         end = budgets.over(p, name, caps["minutes"])
-    end = _settle(p, turn, before, end)
+    at = written()
+
+    def foresee() -> None:
+        """Most steps that end well and leave nothing to commit: their record is written while git looks at the worktree."""
+        if end.status == "done":
+            p.foresee(**_changes(p, turn, end._replace(commit=before.head or p.target.oid), played, at))
+
+    settled = _settle(p, turn, before, end, foresee)
     point("step.settled")
-    _record(p, turn, end, played)
-    p.say("step_end", name, end.reason if end.status in ("failed", "waiting") else end.status, played.ended.seconds)
-    return end
+    p.save(**_changes(p, turn, settled, played, at))
+    said = settled.reason if settled.status in ("failed", "waiting") else settled.status
+    p.say("step_end", name, said, played.ended.seconds)
+    return settled
 
 
 def _rules(p: Passage) -> str:
@@ -105,11 +114,14 @@ def _command(p: Passage, turn: Turn, prompt: str, seconds: float) -> Played:
     return Played(judge_command(p, turn, ended, left), ended, {"agent": "command"})
 
 
-def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd) -> StepEnd:
-    """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed."""
+def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd, beside: Callable[[], None]) -> StepEnd:
+    """Commit what a step that ended well left, salvage what any other left; what it must not have done makes it failed.
+
+    `beside` is called while git looks.
+    """
     name = turn.name
     try:
-        after = commit.look(p.path, before)
+        after = commit.look(p.path, before, beside)
     except Failed as error:
         return StepEnd("failed", BlockedKind.failed, f"after step {name} {error.message}; {error.hint}")
     target = p.target.oid if after.head == before.head else git.tip(p.project.root, p.target.ref) or p.target.oid
@@ -165,7 +177,8 @@ def _salvage(p: Passage, name: str) -> str:
     return kept if saved.complete else "; ".join((kept, *saved.left(p.task.id)))
 
 
-def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:
+def _changes(p: Passage, turn: Turn, end: StepEnd, played: Played, at: str) -> dict[str, object]:
+    """How the step's end, at that time, changes the record."""
     index, name, spec, _ = turn
     done = end.status in ("done", "changes_requested")
     ended, facts, old = played.ended, dict(played.facts), p.run.steps[index]
@@ -176,7 +189,7 @@ def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:
         index,
         status=_STATUS.get(end.status, StepStatus.failed),
         commit=end.commit,
-        ended=written(),
+        ended=at,
         exit=ended.exit,
         seconds=round(old.seconds + ended.seconds, 1),
         reason="" if done else p.short(end.reason),
@@ -185,7 +198,7 @@ def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:
     )
     if end.status == "done" and index + 1 < len(steps) and not p.cancel.level:
         # One write serves the end of this step and the start of the next.
-        after = steps[index + 1]._replace(status=StepStatus.running, started=written(), ended=None, exit=None, reason="")
+        after = steps[index + 1]._replace(status=StepStatus.running, started=at, ended=None, exit=None, reason="")
         steps = (*steps[: index + 1], after, *steps[index + 2 :])
     changes: dict[str, object] = {"steps": steps, "specs": {**p.live.specs, name: spec_digest(spec)}, "reserved": {}}
     if done:
@@ -196,7 +209,7 @@ def _record(p: Passage, turn: Turn, end: StepEnd, played: Played) -> None:
         }
     if spec.run is None:
         changes |= _model_changes(p, turn, end, played)
-    p.save(**changes)
+    return changes
 
 
 def _model_changes(p: Passage, turn: Turn, end: StepEnd, played: Played) -> dict[str, object]:

@@ -6,7 +6,7 @@ An agent may commit as it likes; its commits are folded into one. What it must n
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from typing import NamedTuple
@@ -62,12 +62,13 @@ class State(NamedTuple):
         return not self.entries and not self.merging and not self.under_way
 
 
-def look(path: str, before: State | None = None) -> State:
+def look(path: str, before: State | None = None, beside: Callable[[], object] = bool) -> State:
     """The state of the worktree at `path`, with one git process. Raises Failed if the worktree is gone.
 
     `before` is what an earlier look saw. A git folder that a step put in the place of that one's is not even read: its settings
     could name programs, which would run outside of whatever kept the step in. And where git told at once, its index is not
-    written: a new file for each step would be worth more than what the next look saves by it.
+    written: a new file for each step would be worth more than what the next look saves by it. `beside` is called while git is
+    at work.
     """
     at = time.time()
     gitdir = git.linked_gitdir(path)
@@ -76,13 +77,13 @@ def look(path: str, before: State | None = None) -> State:
     if before is not None and gitdir != before.gitdir:
         raise Failed("the worktree's `.git` leads elsewhere", "`kin run` makes it again from the last finished step")
     seen: list[tuple[str | None, Mapping[str, Reflog]]] = []
+
+    def meanwhile() -> None:
+        seen.append((git.under_way(gitdir), dict(_reflogs(git.common_of(gitdir)))))
+        beside()
+
     start = time.monotonic()
-    found = read_status(
-        path,
-        gitdir,
-        refresh=before is None or before.slow,
-        beside=lambda: seen.append((git.under_way(gitdir), dict(_reflogs(git.common_of(gitdir))))),
-    )
+    found = read_status(path, gitdir, refresh=before is None or before.slow, beside=meanwhile)
     slow = time.monotonic() - start > SLOW
     under_way, reflogs = seen[-1]
     merging: tuple[str, ...] = ()
