@@ -13,6 +13,7 @@ import pytest
 from conftest import Repo, task_text, wait_for
 from test_cli_output import on_terminal
 from test_cli_tasks import data, here, put
+from test_streams import RECORDINGS
 
 from kin.model.record import Live, Run, StepRecord, Waiting
 from kin.model.status import RunStatus, StepStatus, WaitFor
@@ -111,6 +112,34 @@ def test_log_prints_each_steps_lines_in_order(project: Repo) -> None:
     lines = [json.loads(line) for line in here(project, "log", "1", "--jsonl", "--step", "tester")[0].splitlines()]
     assert lines == [{"time": "2026-11-18T11:06:41.000Z", "step": "2-tester", "stream": "stderr", "text": "three"}]
     assert [line["text"] for line in data(project, "log", "1")][:1] == ["one"]
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex", "gemini", "opencode", "qwen", "aider"])
+def test_what_an_agents_client_printed_for_programs_is_told_in_words(project: Repo, agent: str) -> None:
+    put(project, 1)
+    steps = (StepRecord("1-developer", "developer", StepStatus.running, started=STARTED),)
+    save_live(project_of(project), a_run(project)._replace(steps=steps))
+    log(project, "1-developer", f"played by {agent}", stream="kin")
+    with claimed(project):
+        assert f"KIN-1  Task 1\n  1-developer by {agent}, " in here(project, "status")[0]
+        for line in RECORDINGS[f"{agent}-done"][:-1]:
+            channel, _, text = line.partition(" ")
+            log(project, "1-developer", text, stream=f"std{channel}")
+        assert data(project, "status")["running"][0]["agent"] == agent
+        if agent != "aider":  # its last words are what it cost
+            assert data(project, "status")["running"][0]["last"] == "All is written."
+    said, raw = here(project, "log", "1")[0], here(project, "log", "1", "--raw")[0]
+    assert "All is written." in said and '{"type"' not in said
+    assert (agent == "aider") or ("out.txt" in said and '{"type"' in raw)
+
+
+def test_a_clients_line_that_is_too_long_for_one_record_is_told_whole(project: Repo) -> None:
+    put(project, 1)
+    a_run(project)
+    message = {"role": "assistant", "content": [{"type": "text", "text": "x" * 200_000}]}
+    log(project, "1-developer", "played by claude", stream="kin")
+    log(project, "1-developer", json.dumps({"type": "assistant", "message": message}))
+    assert here(project, "log", "1")[0].endswith(f"1-developer  {'x' * 200_000}\n")
 
 
 def test_log_says_what_there_is_if_it_is_not_what_was_asked_for(project: Repo) -> None:

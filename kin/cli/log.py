@@ -2,19 +2,24 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from json import loads
 from time import localtime, strftime
-from typing import Any
+from typing import NamedTuple
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
 from kin.errors import NotFound, Usage
 from kin.model.times import parse
+from kin.runner.process.hearing import Hearing
 from kin.runner.process.logs import LogLine, follow, plain, read_lines, steps_of
 from kin.store.locks import is_held, lock_path
 from kin.store.project import Project
 from kin.store.records import live, logs_folder
 from kin.store.tasks import resolve
+
+TAIL = 64 * 1024
+"""Bytes at the end of a log in which the last words are looked for."""
 
 
 def log_(call: Call) -> Result:
@@ -32,7 +37,7 @@ def log_(call: Call) -> Result:
         lines = read_lines(folder, step)
     if call.screen.json:
         return Result("log", lambda: [line._asdict() for line in lines])
-    _print(lines, _printer(call), call.screen, at_once=call["follow"])
+    _print(lines, _printer(call, project), call.screen, at_once=call["follow"])
     return Result("")
 
 
@@ -87,55 +92,69 @@ def _step(project: Project, task: str, run: str, folder: str, wanted: str | None
     return fitting[-1]
 
 
-def _printer(call: Call) -> Callable[[LogLine], str]:
+def _printer(call: Call, project: Project) -> Callable[[LogLine], Iterable[str]]:
     if call["jsonl"]:
         from json import dumps
 
-        return lambda line: dumps(line._asdict(), ensure_ascii=False)
+        return lambda line: (dumps(line._asdict(), ensure_ascii=False),)
     if call["raw"]:
-        return lambda line: line.text
-    return Pretty(call.screen)
+        return lambda line: (line.text,)
+    return Pretty(call.screen, Hearing(project))
 
 
 class Pretty:
-    """A line for a person: local time, step, text; what is not standard output is dimmed."""
+    """Lines for a person: local time, step, text; what is not standard output is dimmed."""
 
-    def __init__(self, screen: Screen) -> None:
-        self._screen = screen
+    def __init__(self, screen: Screen, hearing: Hearing) -> None:
+        self._screen, self._hearing = screen, hearing
         self._moments: dict[str, str] = {}
 
-    def __call__(self, line: LogLine) -> str:
+    def __call__(self, line: LogLine) -> Iterator[str]:
         second = line.time[:19]
         if second not in self._moments:
             self._moments = {second: strftime("%H:%M:%S", localtime(parse(second + "Z").timestamp()))}
-        text = clean(plain(line.text))
         head = self._screen.paint(f"{self._moments[second]} {line.step}", "dim")
-        return f"{head}  {self._screen.paint(text, '' if line.stream == 'stdout' else 'dim')}"
+        for text in self._hearing.hear(line):
+            yield f"{head}  {self._screen.paint(clean(plain(text)), '' if line.stream == 'stdout' else 'dim')}"
 
 
-def _print(lines: Iterable[LogLine], text_of: Callable[[LogLine], str], screen: Screen, *, at_once: bool) -> None:
+def _print(lines: Iterable[LogLine], texts_of: Callable[[LogLine], Iterable[str]], screen: Screen, *, at_once: bool) -> None:
     """Print lines as they come; a log may be 64 MiB, and one that is followed must not wait for a full buffer."""
     for line in lines:
-        screen.out.write(text_of(line) + "\n")
+        screen.out.writelines(f"{text}\n" for text in texts_of(line))
         if at_once:
             screen.out.flush()
     screen.out.flush()
 
 
-def last_line(folder: str) -> str:
-    """What a run said last on its own account, from the end of its newest log; empty if it said nothing."""
-    for path in _newest_first(folder):
-        with open(path, "rb") as file:
-            file.seek(max(0, os.path.getsize(path) - 16384))
-            for raw in reversed(file.read().splitlines()):
-                record: Any = None
-                try:
-                    record = loads(raw)
-                except ValueError:  # the first of these lines is cut, the last one may be half written
-                    continue
-                if isinstance(record, dict) and str(record.get("text", "")).strip():
-                    return clean(plain(str(record["text"]).strip()))
-    return ""
+class Last(NamedTuple):
+    """What was said last on a run's own account, and the agent that plays that step, if one does."""
+
+    text: str
+    agent: str | None
+
+
+def last_said(project: Project, task: str, run: str) -> Last:
+    """From the end of the run's newest log that says something; Last("", None) if none does."""
+    for path in _newest_first(logs_folder(project, task, run)):
+        hearing, said, step = Hearing(project), "", ""
+        for line in (*_records(path, 0, 4096)[:1], *_records(path, max(0, os.path.getsize(path) - TAIL), TAIL)):
+            said = next((text for text in reversed(hearing.hear(line)) if text.strip()), said)
+            step = line.step
+        if said:
+            return Last(clean(plain(said.strip())), hearing.players.get(step))
+    return Last("", None)
+
+
+def _records(path: str, offset: int, size: int) -> list[LogLine]:
+    """The whole records in that part of a log; the first line of it may be cut, the last one half written."""
+    found = []
+    with open(path, "rb") as file:
+        file.seek(offset)
+        for raw in file.read(size).splitlines():
+            with suppress(ValueError, TypeError):
+                found.append(LogLine(**loads(raw)))
+    return [line for line in found if all(isinstance(word, str) for word in line)]
 
 
 def _newest_first(folder: str) -> Iterator[str]:

@@ -56,15 +56,15 @@ def _row(run: "Run", view: "View") -> dict[str, Any]:
 
 
 def _running(project: "Project", run: "Run", view: "View") -> dict[str, Any]:
-    from kin.cli.log import last_line
-    from kin.store.records import logs_folder
+    from kin.cli.log import last_said
 
     step = next((s for s in run.steps if s.status == StepStatus.running), None)
+    last = last_said(project, run.task, run.run)
     return _row(run, view) | {
         "step": step.id if step else None,
         "step_started": step.started if step else None,
-        "agent": step.agent if step else None,
-        "last": last_line(logs_folder(project, run.task, run.run)) or None,
+        "agent": step.agent or last.agent if step else None,
+        "last": last.text or None,
     }
 
 
@@ -100,7 +100,8 @@ def _status(data: Mapping[str, list[dict[str, Any]]], ready: int, screen: Screen
     lines: list[str] = []
     for row in data["running"]:
         lines.append(_head(row, screen))
-        step = f"{row['step'] or 'between steps'}, {ago(row['step_started'] or row['started'], moment)}"
+        by = f" by {row['agent']}" if row["agent"] not in (None, "command") else ""
+        step = f"{row['step'] or 'between steps'}{by}, {ago(row['step_started'] or row['started'], moment)}"
         lines.append(f"  {screen.paint(step, 'cyan')}")
         if row["last"]:
             lines.append(f"  {screen.paint(fit(row['last'], (screen.width or 200) - 2), 'dim')}")

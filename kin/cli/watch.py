@@ -95,8 +95,8 @@ def _as_data(one: "Happening") -> dict[str, Any]:
 
 def _shower(call: Call, display: Display) -> Any:
     """Draws what runs, at a terminal; when it wants to be called again, in seconds."""
-    from kin.cli.log import last_line
-    from kin.store.records import live, logs_folder
+    from kin.cli.log import last_said
+    from kin.store.records import live
 
     def show(running: dict[str, str]) -> float | None:
         if not display.live:
@@ -107,7 +107,7 @@ def _shower(call: Call, display: Display) -> Any:
             step = next((s.id for s in found.steps if s.status == "running"), "between steps") if found else "ending"
             since = display.rows.get(task, ("", 0.0, ""))
             began = since[1] if since[0] == step else monotonic()
-            rows[task] = (step, began, last_line(logs_folder(call.project, task, run)))
+            rows[task] = (step, began, last_said(call.project, task, run).text)
         display.rows = rows
         display.tick()
         return 1.0 if rows else None

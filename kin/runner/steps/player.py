@@ -8,23 +8,19 @@ from functools import partial
 from typing import Any
 
 from kin import agents
-from kin.errors import KinError
 from kin.model.record import Run
 from kin.model.spending import Cap, added
 from kin.model.status import StepStatus
 from kin.model.times import parse
 from kin.runner.process.client import let_run
+from kin.runner.process.hearing import PLAYED_BY, Hearing
 from kin.runner.process.logs import read_lines
 from kin.runner.process.supervise import Limits
 from kin.runner.steps import budgets
 from kin.runner.steps.judge import Played, judge_model
 from kin.runner.steps.passage import Passage, Turn
-from kin.store import config, records
+from kin.store import records
 from kin.store.project import Project
-from kin.streams import StreamReader
-
-PLAYED_BY = "played by "
-"""With an agent's name, what kin notes in a step's log where that agent begins."""
 
 
 def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Cap], seconds: float) -> Played:
@@ -75,27 +71,15 @@ def with_spent(project: Project, dead: Run) -> Run:
     if step is None:
         return dead
     begun = last = str(step.started)[:19]
-    stream: StreamReader | None = None
+    hearing = Hearing(project)
     for line in read_lines(records.logs_folder(project, dead.task, dead.run), step.id):
         if line.time[:19] < begun:  # an earlier passage, which is counted
             continue
         last = line.time[:19]
-        if line.stream == "kin" and line.text.startswith(PLAYED_BY):
-            stream = _reader(project, line.text.removeprefix(PLAYED_BY))
-        elif line.stream != "kin" and stream is not None:
-            stream.feed(line.stream, line.text)
+        hearing.hear(line)
     seconds = (parse(f"{last}Z") - parse(f"{begun}Z")).total_seconds()
     step = step._replace(ended=f"{last}Z", seconds=step.seconds + seconds)
-    if stream is not None:
+    if (stream := hearing.streams.get(step.id)) is not None:
         cost = step.cost_usd if stream.cost_usd is None else stream.cost_usd + (step.cost_usd or 0.0)
         step = step._replace(tokens=added(step.tokens, stream.tokens), cost_usd=cost)
     return dead._replace(steps=(*dead.steps[:at], step, *dead.steps[at + 1 :]))
-
-
-def _reader(project: Project, name: str) -> StreamReader | None:
-    """What reads the output of the agent called so; None if there is none of that name any more."""
-    try:
-        known = agents.known(config.load_settings(project))
-    except KinError:  # settings that are broken say nothing
-        known = agents.built_in()
-    return agents.reader(known[name]) if name in known else None
