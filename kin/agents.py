@@ -123,12 +123,14 @@ def start(
         if os.path.lexists(os.path.join(cwd or os.curdir, name)):
             words = f"{os.path.basename(program)} would start programs, or send its key, as {name} in the worktree says"
             raise Invalid(words, "use another agent, or set the agent's `unsafe: []` in kin.yaml if you trust that file")
-    told = {"home": home, "prompt": _escaped(agent, prompt, home), "model": model, "session": session}
+    house = instructions(cwd) if cwd else ""
+    before = house if agent.instructions == "prompt" and session is None else ""
+    told = {"home": home, "prompt": _adapted(agent, prompt, home, before), "model": model, "session": session}
     told |= {"usd": None if usd is None else f"{usd:.4f}", "instructions": os.path.join(home, "instructions.md")}
     parts = [*agent.argv[1:], *agent.extra, *(agent.read if access == "read" else agent.write)]
     for flags, value in ((agent.model, model), (agent.budget, usd), (agent.resume, session)):
         parts += flags if value is not None else ()
-    _write_files(agent, told, cwd)
+    _write_files(agent, told, house)
     return Start(
         [program, *(_filled(part, told) for part in parts)],
         environment(agent, environ) | {name: _filled(value, told) for name, value in agent.set.items()},
@@ -147,19 +149,19 @@ def _filled(text: str, told: Mapping[str, str | None]) -> str:
     return text
 
 
-def _escaped(agent: Agent, prompt: str, home: str) -> str:
-    """The prompt's file, or a copy of it for a client to which some characters are commands."""
-    if not agent.escape:
+def _adapted(agent: Agent, prompt: str, home: str, before: str) -> str:
+    """The prompt's file; or a copy with `before` in front, and without the characters that are commands to this client."""
+    if not agent.escape and not before:
         return prompt
     with open(prompt, encoding="utf-8") as file:
-        text = file.read()
+        text = f"{before}\n\n{file.read()}".lstrip()
     for plain, written in agent.escape.items():
         text = text.replace(plain, written)
     return _write(os.path.join(home, "prompt.md"), text)
 
 
-def _write_files(agent: Agent, told: Mapping[str, str | None], cwd: str) -> None:
-    _write(str(told["instructions"]), instructions(cwd) if cwd else "")
+def _write_files(agent: Agent, told: Mapping[str, str | None], house: str) -> None:
+    _write(str(told["instructions"]), house)
     for name, text in agent.files.items():
         _write(os.path.join(str(told["home"]), name), _filled(text, told))
 

@@ -16,7 +16,14 @@ from kin.agents import built_in
 
 __all__ = ["MODELS", "Firm"]
 
-MODELS = {"claude": "claude-sonnet-4-5", "codex": "gpt-5.5"}
+MODELS = {
+    "claude": "claude-sonnet-4-5",
+    "codex": "gpt-5.5",
+    "gemini": "gemini-2.5-pro",
+    "opencode": "scripted/m",
+    "qwen": "qwen3-coder",
+    "aider": "openai/gpt-4o",
+}
 """Models whose price (claude) and tools (codex) the pinned clients know."""
 
 
@@ -33,23 +40,42 @@ class Firm:
         """The person's own settings: where the model is, as one points clients at a gateway."""
         self.agents: dict[str, Any] = {}
         folders = []
-        for name in clients.CLIENTS:
+        for name in clients.CLIENTS if self.client in clients.CLIENTS else [self.client]:
             try:
                 program = clients.client(name)
             except clients.Missing as error:
                 pytest.skip(f"nothing was tried with the real {name}: {error}")
             folders.append(str(program.parent))
-            gateway = self._gateway() if name == "codex" else []
+            gateway = self._gateway() if name == "codex" else ["--auth-type", "openai"] if name == "qwen" else []
             self.agents[name] = {"argv": [*built_in()[name].argv, *gateway, "--model", MODELS[name]]}
         self.env["PATH"] = os.pathsep.join([*folders, os.environ["PATH"]])
         self.env |= {
             "ANTHROPIC_BASE_URL": self.server.url,
             "CLAUDE_CODE_OAUTH_TOKEN": "token-of-a-person",
             "OPENAI_API_KEY": "key",
+            "OPENAI_BASE_URL": f"{self.server.url}/v1",
+            "OPENAI_API_BASE": f"{self.server.url}/v1",
+            "GEMINI_API_KEY": "key",
+            "GOOGLE_GEMINI_BASE_URL": self.server.url,
         }
+        self._own_settings()
         config = Path(os.environ["XDG_CONFIG_HOME"], "kin/config.yaml")
         config.parent.mkdir(parents=True, exist_ok=True)
         config.write_text(json.dumps({"agent": self.client, "agents": self.agents}))
+
+    def _own_settings(self) -> None:
+        """What the person has told their clients of the last two kinds: how they log in, and where a model is."""
+        options = {"baseURL": f"{self.server.url}/v1", "apiKey": "key"}
+        model = {"cost": {"input": 1, "output": 2}, "limit": {"context": 200_000, "output": 8000}}
+        own = {
+            Path(os.environ["HOME"], ".gemini/settings.json"): {"security": {"auth": {"selectedType": "gemini-api-key"}}},
+            Path(os.environ["XDG_CONFIG_HOME"], "opencode/opencode.json"): {
+                "provider": {"scripted": {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {"m": model}}}
+            },
+        }
+        for path, settings in own.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(settings))
 
     def _gateway(self) -> list[str]:
         """One try more than none: with codex's own five, each fault costs ten seconds."""

@@ -1,8 +1,9 @@
 """A scripted model on loopback that speaks the vendors' wire protocols with streaming, so that real clients can be driven.
 
-Anthropic Messages (claude) and OpenAI Responses (codex), as their clients of the pinned versions ask for them. A script is a
-function from what was asked to an `Answer`; the server keeps all that was asked, in order, so that a test can prove what was
-sent, how often, and what never was.
+Anthropic Messages (claude), OpenAI Responses (codex), OpenAI Chat Completions (opencode, qwen, aider) and Gemini's
+generateContent (gemini), as their clients of the pinned versions ask for them. A script is a function from what was asked to
+an `Answer`; the server keeps all that was asked, in order, so that a test can prove what was sent, how often, and what never
+was.
 """
 
 import json
@@ -95,7 +96,7 @@ class Asked(NamedTuple):
     """One request for an answer."""
 
     protocol: str
-    """`messages` or `responses`."""
+    """`messages`, `responses`, `chat` or `gemini`."""
     prompt: str
     """The words of the last turn that came from a person, that is, from kin."""
     results: tuple[str, ...]
@@ -113,7 +114,8 @@ class Asked(NamedTuple):
     @property
     def tools(self) -> list[str]:
         """The tools that the client offers."""
-        return [str(t.get("name") or t.get("type")) for t in self.body.get("tools") or []]
+        flat = [f for t in self.body.get("tools") or [] for f in t.get("functionDeclarations") or [t.get("function") or t]]
+        return [str(t.get("name") or t.get("type")) for t in flat]
 
 
 Script = Callable[[Asked], Answer]
@@ -204,6 +206,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer("messages", body)
         elif path.endswith("/responses"):
             self._answer("responses", body)
+        elif path.endswith("/chat/completions"):
+            self._answer("chat", body)
+        elif path.endswith(":streamGenerateContent"):
+            self._answer("gemini", body | {"stream": True, "model": path.rpartition("/")[2].partition(":")[0]})
         else:
             self._others({"input_tokens": len(json.dumps(body)) // 4})  # /v1/messages/count_tokens
 
@@ -231,7 +237,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(answer.status, *refuse(answer))
             return
         if not body.get("stream"):
-            self.close_connection = True  # claude asks so once after a stream that was dropped
+            if protocol == "chat":
+                self._json(200, _chat_whole(asked, answer))
+            else:
+                self.close_connection = True  # claude asks so once after a stream that was dropped
             return
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
@@ -247,11 +256,14 @@ class _Handler(BaseHTTPRequestHandler):
             if answer.cut and n == 3:
                 self.close_connection = True
                 return
-            raw = f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+            head = f"event: {event['type']}\n" if "type" in event else ""
+            raw = f"{head}data: {json.dumps(event)}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(raw), raw))
             self.wfile.flush()
             if n == 2 and answer.held is not None:
                 answer.held.wait(60)
+        if "object" in event:
+            self.wfile.write(b"e\r\ndata: [DONE]\n\n\r\n")
         self.wfile.write(b"0\r\n\r\n")
 
 
@@ -401,7 +413,124 @@ def _responses_refuse(answer: Answer) -> tuple[dict[str, Any], dict[str, str]]:
     return {"error": error}, {}
 
 
+# --- OpenAI Chat Completions: https://platform.openai.com/docs/api-reference/chat-streaming
+
+
+def _chat_read(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:
+    said: list[tuple[str, str]] = []
+    for message in body.get("messages", []):
+        content = message.get("content") or ""
+        text = content if isinstance(content, str) else "\n".join(part.get("text", "") for part in content)
+        if message["role"] in ("tool", "user"):
+            said.append(("result" if message["role"] == "tool" else "prompt", text))
+    return _turn(said)
+
+
+_NAMES = {
+    "shell": ("bash", "run_shell_command"),
+    "write": ("write", "write_file"),
+}
+"""What clients of the last two protocols call their tools."""
+
+
+def _named_call(call: Call, tools: Sequence[str]) -> tuple[str, dict[str, str]]:
+    name = next((name for name in _NAMES[call.action] if name in tools), _NAMES[call.action][0])
+    if call.action == "shell":
+        return name, {"command": call.command, "description": "as asked"}
+    path = "filePath" if name == "write" else "file_path"
+    return name, {path: call.path, "content": call.text}
+
+
+def _chat_message(asked: Asked, answer: Answer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The whole message, and its usage."""
+    calls = []
+    for n, call in enumerate(answer.calls):
+        name, arguments = _named_call(call, asked.tools)
+        function = {"name": name, "arguments": json.dumps(arguments)}
+        calls.append(
+            {"index": n, "id": f"call_{asked.turns}_{len(asked.results)}_{n}", "type": "function", "function": function}
+        )
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text or None}
+    tokens_in, out, cached = answer.tokens
+    usage = {"prompt_tokens": tokens_in + cached, "completion_tokens": out, "total_tokens": tokens_in + cached + out}
+    usage |= {"prompt_tokens_details": {"cached_tokens": cached}}
+    return message | ({"tool_calls": calls} if calls else {}), usage
+
+
+def _chat_frame(asked: Asked, kind: str, choice: Mapping[str, Any] | None) -> dict[str, Any]:
+    frame: dict[str, Any] = {"id": f"chatcmpl-{asked.turns}-{len(asked.results)}", "object": kind, "created": int(time.time())}
+    return frame | {"model": asked.body["model"], "choices": [{"index": 0, **choice}] if choice else []}
+
+
+def _chat_whole(asked: Asked, answer: Answer) -> dict[str, Any]:
+    message, usage = _chat_message(asked, answer)
+    choice = {"message": message, "finish_reason": "tool_calls" if answer.calls else "stop"}
+    return _chat_frame(asked, "chat.completion", choice) | {"usage": usage}
+
+
+def _chat_stream(asked: Asked, answer: Answer) -> Iterator[dict[str, Any]]:
+    message, usage = _chat_message(asked, answer)
+    for delta in ({"role": "assistant", "content": ""}, {"content": message["content"] or ""}):
+        yield _chat_frame(asked, "chat.completion.chunk", {"delta": delta, "finish_reason": None})
+    if answer.calls:
+        delta = {"tool_calls": message["tool_calls"]}
+        yield _chat_frame(asked, "chat.completion.chunk", {"delta": delta, "finish_reason": None})
+    reason = "tool_calls" if answer.calls else "stop"
+    yield _chat_frame(asked, "chat.completion.chunk", {"delta": {}, "finish_reason": reason})
+    yield _chat_frame(asked, "chat.completion.chunk", None) | {"usage": usage}
+
+
+def _chat_refuse(answer: Answer) -> tuple[dict[str, Any], dict[str, str]]:
+    error, headers = _responses_refuse(answer._replace(subscription=False))
+    return error, headers
+
+
+# --- Gemini: https://ai.google.dev/api/generate-content#method:-models.streamgeneratecontent
+
+
+def _gemini_read(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:
+    said: list[tuple[str, str]] = []
+    for content in body.get("contents", []):
+        parts = content.get("parts") or []
+        if content.get("role") != "user":
+            continue
+        said += [("result", json.dumps(part["functionResponse"])) for part in parts if "functionResponse" in part]
+        words = [part["text"] for part in parts if "text" in part and not part["text"].startswith("<session_context>")]
+        if words and not any("functionResponse" in part for part in parts):
+            said.append(("prompt", "\n".join(words)))
+    return _turn(said)
+
+
+def _gemini_stream(asked: Asked, answer: Answer) -> Iterator[dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"text": answer.text}] if answer.text else []
+    for n, call in enumerate(answer.calls):
+        name, arguments = _named_call(call, asked.tools)
+        identity = f"call_{asked.turns}_{len(asked.results)}_{n}"
+        parts.append({"functionCall": {"name": name, "args": arguments, "id": identity}})
+    tokens_in, out, cached = answer.tokens
+    usage = {"promptTokenCount": tokens_in + cached, "candidatesTokenCount": out, "totalTokenCount": tokens_in + cached + out}
+    usage |= {"cachedContentTokenCount": cached}
+    for n, part in enumerate(parts):
+        last = {"finishReason": "STOP"} if n == len(parts) - 1 else {}
+        candidate = {"index": 0, "content": {"role": "model", "parts": [part]}, **last}
+        yield {"candidates": [candidate], "usageMetadata": usage, "modelVersion": asked.body["model"]}
+
+
+def _gemini_refuse(answer: Answer) -> tuple[dict[str, Any], dict[str, str]]:
+    status = {"limit": "RESOURCE_EXHAUSTED", "overload": "UNAVAILABLE", "login": "UNAUTHENTICATED"}[answer.kind]
+    error: dict[str, Any] = {"code": answer.status, "message": "The model is overloaded.", "status": status}
+    if answer.kind == "login":
+        error["message"] = "API key not valid. Please pass a valid API key."
+    if answer.kind == "limit":
+        error["message"] = "You have exhausted your daily quota on this model."
+        violation = {"quotaId": "GenerateRequestsPerDayPerProjectPerModel"}
+        error["details"] = [{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]}]
+    return {"error": error}, {}
+
+
 _PROTOCOLS: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {
     "messages": (_messages_read, _messages_stream, _messages_refuse),
     "responses": (_responses_read, _responses_stream, _responses_refuse),
+    "chat": (_chat_read, _chat_stream, _chat_refuse),
+    "gemini": (_gemini_read, _gemini_stream, _gemini_refuse),
 }

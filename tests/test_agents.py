@@ -103,12 +103,25 @@ def test_a_repositorys_words_to_agents_reach_a_client_that_reads_no_settings(pro
     assert "PRIVATE" not in told.read_text()
 
 
-def test_a_client_that_would_start_what_a_repository_names_is_not_started(programs: Path, tmp_path: Path) -> None:
+def test_they_stand_before_the_prompt_of_a_client_that_has_no_place_for_them(programs: Path, tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
-    (tmp_path / "work/opencode.json").write_text("{}")
-    with pytest.raises(Invalid, match=r"opencode\.json"):
-        begin(built_in()["opencode"], programs, tmp_path)
-    trusting = known(settings(agents={"opencode": {"unsafe": []}}))["opencode"]
+    (tmp_path / "work/AGENTS.md").write_text("Use tabs.")
+    gemini = built_in()["gemini"]
+    resumed = begin(gemini, programs, tmp_path, session="s-1").stdin
+    assert resumed and Path(resumed).read_text().startswith("Write to me")
+    first = begin(gemini, programs, tmp_path).stdin
+    assert first and Path(first).read_text().startswith("AGENTS.md of this repository says:\n\nUse tabs.\n\nWrite to me")
+
+
+@pytest.mark.parametrize(("agent", "file"), [("opencode", "opencode.json"), ("gemini", ".gemini/settings.json")])
+def test_a_client_that_would_start_what_a_repository_names_is_not_started(
+    programs: Path, tmp_path: Path, agent: str, file: str
+) -> None:
+    (tmp_path / "work" / file).parent.mkdir(parents=True)
+    (tmp_path / "work" / file).write_text("{}")
+    with pytest.raises(Invalid, match=re.escape(file)):
+        begin(built_in()[agent], programs, tmp_path)
+    trusting = known(settings(agents={agent: {"unsafe": []}}))[agent]
     assert begin(trusting, programs, tmp_path).argv
 
 

@@ -65,6 +65,9 @@ class Agent(Model):
     env: Words = Field(default=(), description="Environment variables it sees beside the common ones; `NAME_*` is a prefix")
     set: dict[str, str] = Field(default_factory=dict, description="Environment variables set for it")
     files: dict[str, str] = Field(default_factory=dict, description="Files written below `{home}`: path and text")
+    instructions: Literal["", "prompt"] = Field(
+        default="", description="`prompt`: AGENTS.md and CLAUDE.md stand before the prompt, for a client that reads neither"
+    )
     unsafe: Words = Field(
         default=(), description="Files of a repository that would make it start programs, or send its key, as they say"
     )
