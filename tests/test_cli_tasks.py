@@ -393,12 +393,25 @@ def test_edit_of_the_same_key_by_two_is_busy_and_loses_neither(project: Repo, tm
     assert "title: Theirs" in project.read(name) and "title: Mine" in Path(error["kept"]).read_text()
 
 
-def test_an_editor_that_fails_changes_nothing(project: Repo, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["edit", "note"])
+def test_an_editor_that_fails_changes_nothing_and_leaves_what_was_written(project: Repo, tmp_path: Path, command: str) -> None:
     name = put(project, 1)
     before = project.read(name)
-    assert "exit 3" in project.kin("edit", "1", exit=1, env=editor(tmp_path, """echo x >> "$1"; exit 3""")).stderr
-    assert "set EDITOR" in project.kin("edit", "1", exit=2).stderr
-    assert project.read(name) == before
+    texts = project.path / ".git/kin/edit"
+    for failing in ({}, editor(tmp_path, "exit 3")):
+        assert "what it left" not in project.kin(command, "1", exit=1 if failing else 2, env=failing).stderr
+        assert not list(texts.glob("[0-9]*"))
+    said = project.kin(command, "1", exit=1, env=editor(tmp_path, """echo mine >> "$1"; exit 3""")).stderr
+    assert "exit 3" in said and Path(said.rpartition(" in ")[2].strip()).read_text().endswith("mine\n")
+    assert project.read(name) == before and not (project.path / ".kin/notes").exists()
+    assert len(json.loads(project.kin("init", "--remove", "--json").stdout)["data"]["texts"]) == 1
+
+
+def test_ctrl_c_in_an_editor_is_the_editors(project: Repo, tmp_path: Path) -> None:
+    name = put(project, 1)
+    script = """trap '' INT; kill -INT "$(basename "$(dirname "$1")")"; sed -i 's/Task 1/Mine/' "$1" """
+    project.kin("edit", "1", env=editor(tmp_path, script))
+    assert "title: Mine" in project.read(name)
 
 
 # note, rm

@@ -1,9 +1,8 @@
 """`kin edit`: a task in the person's editor, checked on leaving; whatever happens, nothing that they wrote is lost."""
 
 import os
-from contextlib import suppress
 
-from kin.cli.editor import edit_file
+from kin.cli.editor import edit_copy, forget
 from kin.cli.listing import entry
 from kin.cli.lookup import find_task
 from kin.cli.output import Call, Result
@@ -12,9 +11,7 @@ from kin.model.fields import Plain
 from kin.model.status import check_hand_move
 from kin.model.task import Task
 from kin.store.config import refuse_newer_format
-from kin.store.files import edit_file as change_file
-from kin.store.files import read_text
-from kin.store.project import Project
+from kin.store.files import edit_file, read_text
 from kin.store.tasks import parse, resolve, task_path
 from kin.store.text.reader import read
 from kin.store.text.splice import Remove, Set, edit
@@ -28,37 +25,18 @@ def edit_(call: Call) -> Result:
     path = task_path(project, task_id)
     shown = os.path.relpath(path, project.root)
     before = read_text(path, shown)
-    copy = _copy(project, task_id, before)
-    edit_file(copy, call.environ)
+    copy = edit_copy(project, f"{task_id}.yaml", before, call.environ)
     after = read_text(copy, copy)
     if after == before:
-        _forget(copy)
+        forget(copy)
         return Result("task", lambda: entry(find_task(call, task_id)[0]), [f"{task_id}: nothing changed"], brief=())
     try:
         _check(copy, before, after, task_id)
-        change_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
+        edit_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
     except KinError as error:
         raise _kept(error, copy) from None
-    _forget(copy)
+    forget(copy)
     return Result("task", lambda: entry(find_task(call, task_id)[0]), [f"{task_id}  {shown}"], brief=())
-
-
-def _forget(copy: str) -> None:
-    os.unlink(copy)
-    with suppress(OSError):  # an editor's own backup file beside it is the person's
-        os.rmdir(os.path.dirname(copy))
-
-
-def _copy(project: Project, task_id: str, text: str) -> str:
-    """A file of the person's own to write in, with a name that tells an editor what it is."""
-    folder = os.path.join(project.common, "edit", str(os.getpid()))
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    with suppress(OSError):  # the text names its schema as seen from tasks/, so there is one here too; made before is fine
-        os.symlink(os.path.join(project.store, "schema"), os.path.join(project.common, "edit", "schema"))
-    path = os.path.join(folder, f"{task_id}.yaml")
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
-    return path
 
 
 def _kept(error: KinError, copy: str) -> KinError:

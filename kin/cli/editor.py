@@ -3,9 +3,14 @@
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from kin.cli.output import Call
 from kin.errors import Failed, Usage
+
+if TYPE_CHECKING:
+    from kin.store.project import Project
 
 
 def written(value: str | None) -> str | None:
@@ -24,12 +29,13 @@ def said(call: Call, needed: str = "") -> str:
     return text
 
 
-def edit_file(path: str, environ: Mapping[str, str]) -> None:
-    """Open `path` in the person's editor and wait until it is closed.
+def edit_copy(project: "Project", name: str, text: str, environ: Mapping[str, str]) -> str:
+    """Where the person has edited `text`: a file of their own, whose `name` tells an editor what it is, to `forget` when used.
 
     The editor is run as git runs its own: by a shell, so that it may have arguments. Raises Usage if there is none, Failed
-    if it fails: what it saved until then is not a decision.
+    if it fails: what it saved until then is not a decision, and stays.
     """
+    import signal
     import subprocess
 
     editor = environ.get("VISUAL") or environ.get("EDITOR") or ""
@@ -37,10 +43,35 @@ def edit_file(path: str, environ: Mapping[str, str]) -> None:
         if sys.stdin is None or not sys.stdin.isatty():
             raise Usage("there is no editor to write in", "set EDITOR, or say it with an option")
         editor = "vi"
-    # The editor must see a terminal, whatever our standard output is: `kin note 12 --json | jq` edits too.
-    done = subprocess.run(["/bin/sh", "-c", f'{editor} "$@"', editor, path], env=dict(environ), stdout=_terminal(), check=False)
+    path = os.path.join(project.common, "edit", str(os.getpid()), name)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with suppress(OSError):  # a task names its schema as seen from tasks/, so there is one here too; made before is fine
+        os.symlink(os.path.join(project.store, "schema"), os.path.join(project.common, "edit", "schema"))
+    with open(path, "wb") as file:
+        file.write(text.encode())
+    # Ctrl-C is the editor's, vim ends its own commands with it: heard here, it would kill the editor with what was written.
+    heard = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        # It must see a terminal, whatever our standard output is: `kin note 12 --json | jq` edits too.
+        argv = ["/bin/sh", "-c", f'{editor} "$@"', editor, path]
+        done = subprocess.run(argv, env=dict(environ), stdout=_terminal(), check=False)
+    finally:
+        signal.signal(signal.SIGINT, heard)
     if done.returncode:
-        raise Failed(f"the editor ended with exit {done.returncode}; nothing was changed", f"what it left is in {path}")
+        hint = f"what it left is in {path}"
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            if file.read() == text.encode():
+                forget(path)
+                hint = ""
+        raise Failed(f"the editor ended with exit {done.returncode}; nothing was changed", hint)
+    return path
+
+
+def forget(copy: str) -> None:
+    """Remove what `edit_copy` made."""
+    os.unlink(copy)
+    with suppress(OSError):  # an editor's own backup file beside it is the person's
+        os.rmdir(os.path.dirname(copy))
 
 
 def _terminal() -> int | None:

@@ -221,7 +221,7 @@ def _remove(project: Project, environ: Mapping[str, str]) -> Result:
         git.git(project.root, "config", "--local", "--unset-all", key, "^kin/worktree\\.gitconfig$", ok=(0, 5))
     git.git(project.root, "config", "--local", "--remove-section", "merge.kin", ok=(0, 128))
     forget(project, environ)
-    texts = sorted(map(str, Path(project.common).glob("edit/*/*.yaml")))
+    texts = sorted(map(str, Path(project.common).glob("edit/[0-9]*/*")))
     removed = _clear(project.common, ("locks", "edit") if texts else ("locks",))
     branches = [ref.removeprefix("refs/heads/") for ref in git.refs(project.root, "refs/heads/kin/")]
     trees = [tree.path for tree in git.worktrees(project.root) if tree.reason.startswith("kin ")]

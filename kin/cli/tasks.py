@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kin.cli.editor import edit_file, written
+from kin.cli.editor import edit_copy, forget, written
 from kin.cli.listing import entry
 from kin.cli.output import Call, Result
 from kin.cli.screen import clean
@@ -210,13 +210,9 @@ def note_(call: Call) -> Result:
 
 def _composed(project: "Project", task_id: str, environ: Mapping[str, str]) -> str:
     """What the person writes in their editor; lines that begin with # are kin's, as in a commit message."""
-    folder = os.path.join(project.common, "edit")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    path = os.path.join(folder, f"NOTE-{task_id}.{os.getpid()}.txt")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"\n# A note on {task_id}. Lines that begin with # are left out; an empty note is not written.\n")
-    edit_file(path, environ)
+    asked = f"\n# A note on {task_id}. Lines that begin with # are left out; an empty note is not written.\n"
+    path = edit_copy(project, f"{task_id}.txt", asked, environ)
     with open(path, encoding="utf-8", errors="replace") as file:
         text = "".join(line for line in file if not line.startswith("#"))
-    os.unlink(path)
+    forget(path)
     return text
