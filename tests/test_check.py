@@ -184,6 +184,7 @@ def test_every_code_is_found_by_some_test() -> None:
             "assignee:",
             "mode: Auto",
             "plan: approve",
+            "plan: True",
             "pipeline: [{run: 'test -e x && (make; true)'}]",
         ),
     ],

@@ -183,6 +183,11 @@ def test_set_moves_status_as_the_table_says(project: Repo) -> None:
         ("depends_on=KIN-99", 8, "KIN-99"),
         ("depends_on+=1", 2, "leads back to it"),
         ("parent=2", 2, "leads back to it"),
+        ("plan=maybe", 2, "plan: expected true, false or approve"),
+        ("pipeline=nosuch", 2, "no pipeline is called 'nosuch'; one of default, plan, quick"),
+        ("budget.usd=-1", 2, "usd: Input should be greater than or equal to 0"),
+        ("budget.step.euro=1", 2, "step.euro: there is no such key"),
+        ("budget.usd+=1", 2, "is no list"),
         ("nothing", 2, "which task, and what"),
     ],
 )
@@ -192,6 +197,13 @@ def test_set_refuses_and_changes_nothing(project: Repo, word: str, exit: int, sa
     before = project.read(name)
     assert says in here(project, "set", "1", word, exit=exit)[1]
     assert project.read(name) == before
+
+
+def test_set_takes_what_check_only_warns_of(project: Repo) -> None:
+    put(project, 1)
+    project.kin("set", "1", "agent=nosuch", "plan=Yes", "budget.step.usd=1")
+    assert data(project, "show", "1")["plan"] == "true"
+    assert "warning: no agent is called 'nosuch'" in project.kin("check").stdout
 
 
 def test_set_says_when_quotes_were_forgotten(project: Repo) -> None:
@@ -425,6 +437,7 @@ def test_a_note_is_a_file_of_its_own(project: Repo, tmp_path: Path) -> None:
     script = """echo "# a comment of kin's" >> "$1"; echo "from an editor" >> "$1" """
     assert data(project, "note", "1", env=editor(tmp_path, script))["text"] == "from an editor"
     assert "the note is empty" in project.kin("note", "1", exit=2, env=editor(tmp_path, "true")).stderr
+    assert "no role is called 'nosuch'" in project.kin("note", "1", "-m", "x", "--to", "nosuch", exit=8).stderr
     assert len(data(project, "show", "1")["notes"]) == 2
 
 

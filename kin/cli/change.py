@@ -9,7 +9,7 @@ from kin.cli import many
 from kin.cli.output import Call, Result
 from kin.cli.progress import Progress
 from kin.errors import KinError, Usage
-from kin.model.fields import Declared, KeyPath, dotted, fields_of
+from kin.model.fields import Declared, KeyPath, dotted, fields_of, value_at
 from kin.model.spelling import spellings
 from kin.model.task import Task
 
@@ -26,7 +26,7 @@ _SPELLED = spellings(Task)
 LISTS = ("labels", "depends_on", "touches", "acceptance")
 PROSE = ("acceptance",)
 """Lists whose items may hold commas: `acceptance+=...` adds one item."""
-MAPPINGS = ("blocked", "budget", "plan")
+MAPPINGS = ("blocked", "budget")
 
 
 class Wish(NamedTuple):
@@ -50,7 +50,7 @@ def set_(call: Call) -> Result:
     ids = list(dict.fromkeys(resolve(project, word) for word in words if word not in filters))
     if filters:
         ids = list(dict.fromkeys([*ids, *many.select(call, filters)]))
-    wanted = [_prepared(wish, project) for wish in wishes]
+    wanted = [_prepared(wish, call) for wish in wishes]
     changes = [change for wish in wanted for change in _changes(wish)]
     _refuse_cycles(project, ids, wanted)
     if filters or call["dry_run"] or len(ids) > many.MANY:
@@ -105,7 +105,7 @@ def _said(wish: Wish) -> str:
     return f"{dotted(wish.path)}{wish.what}{wish.value}"
 
 
-def _prepared(wish: Wish, project: "Project") -> Wish:
+def _prepared(wish: Wish, call: Call) -> Wish:
     """The wish with its field's own name and its value as files hold it. Raises Usage, or NotFound for a task's id."""
     name = _SPELLED.get(str(wish.path[0]), str(wish.path[0]))
     wish = wish._replace(path=(name, *wish.path[1:]))
@@ -126,7 +126,7 @@ def _prepared(wish: Wish, project: "Project") -> Wish:
         if field.required:
             raise Usage(f"{name} cannot be removed: every task has one")
         return wish
-    return wish._replace(value=_checked(field, wish, project))
+    return wish._replace(value=_checked(field, wish, call))
 
 
 def _unknown(name: str) -> Usage:
@@ -137,11 +137,12 @@ def _unknown(name: str) -> Usage:
     return Usage(f"no field is called '{name}'", f"{guess}fields of your own begin with x-")
 
 
-def _checked(field: Declared, wish: Wish, project: "Project") -> str:
+def _checked(field: Declared, wish: Wish, call: Call) -> str:
     """The value as the file shall hold it: `high` becomes 1, `open` todo, `12` KIN-12."""
     from kin.store.tasks import resolve
 
-    if field.name in MAPPINGS and field.name != "plan":
+    project = call.project
+    if field.name in MAPPINGS:
         raise Usage(f"{field.name} is a mapping", f"`kin set ID {field.name}.KEY=...` sets one of its fields")
     if field.name == "parent":
         return resolve(project, wish.value)
@@ -149,11 +150,15 @@ def _checked(field: Declared, wish: Wish, project: "Project") -> str:
         if ":" in wish.value:
             from kin.store.linked import needed as resolve
         return ",".join(resolve(project, word) if wish.what != "-=" else _known(project, word) for word in _items(wish))
+    if field.name == "pipeline":
+        from kin.cli.tasks import refuse_pipeline
+
+        refuse_pipeline(call, wish.value)
     try:
         typed = field.field.read(_items(wish) if field.name in LISTS else wish.value)
     except ValueError as error:
         raise Usage(f"{field.name}: {error}") from None
-    return str(typed) if field.name in ("status", "priority", "mode") else wish.value
+    return str(typed) if field.name in ("status", "priority", "mode", "plan") else wish.value
 
 
 def _known(project: "Project", word: str) -> str:
@@ -177,6 +182,14 @@ def _checked_inside(wish: Wish, field: Declared) -> Wish:
             inner.field.read(wish.value)
         except ValueError as error:
             raise Usage(f"blocked.{inner.name}: {error}") from None
+    if wish.what != "=":
+        raise Usage(f"{dotted(wish.path)} is no list", f"`kin set ID {dotted(wish.path)}=...` sets it")
+    if field.name == "budget" and wish.value:
+        from kin.model.settings import Budget, problems_in
+        from kin.store.text.splice import Set, meant
+
+        if problems := problems_in(Budget, value_at(meant({}, Set(wish.path, wish.value)), ("budget",))):
+            raise Usage(f"budget.{problems[0].message}")
     return wish
 
 

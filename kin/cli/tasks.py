@@ -146,14 +146,16 @@ def _pipeline(call: Call, usual: str | None) -> Any:
             raise Usage("--run needs a command")
         return [{"run": command}]
     if name is not None:
-        from kin.model.settings import plan_steps
-        from kin.store.config import load_settings
-
-        try:
-            plan_steps(name, load_settings(call.project, call.environ))
-        except ValueError as error:
-            raise Usage(str(error), "pipelines stand in .kin/kin.yaml") from None
+        refuse_pipeline(call, name)
     return name or usual
+
+
+def refuse_pipeline(call: Call, name: str) -> None:
+    """Raise Usage if no pipeline is called so."""
+    from kin.store.config import fault_of_pipeline
+
+    if fault := fault_of_pipeline(call.project, name, call.environ):
+        raise Usage(fault, "pipelines stand in .kin/kin.yaml")
 
 
 def rm_(call: Call) -> Result:
@@ -193,10 +195,13 @@ def note_(call: Call) -> Result:
     from kin.model import times
     from kin.model.task import Note
     from kin.store.notes import add
+    from kin.store.roles import find_role
     from kin.store.tasks import resolve
 
     project = call.project
     task_id = resolve(project, call["id"])
+    if call["to"] not in (None, "command"):
+        find_role(project.store, call["to"])
     text = written(call["message"])
     if text is None:
         text = _composed(project, task_id, call.environ)

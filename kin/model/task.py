@@ -61,6 +61,14 @@ class Blocked(NamedTuple):
     reason: Annotated[str, Field("Which step, what it said last, what to type next", text)] = ""
 
 
+def _plan(plain: Any) -> str:
+    word = text(plain).strip().lower()
+    word = {"yes": "true", "no": "false"}.get(word, word)
+    if word not in ("true", "false", "approve"):
+        raise ValueError("expected true, false or approve")
+    return word
+
+
 class Task(NamedTuple):
     """A task. Fields stand in the canonical order of keys; `extra` holds keys that kin does not know, as plain data."""
 
@@ -84,7 +92,8 @@ class Task(NamedTuple):
     agent: Annotated[str | None, Field("Who plays roles that name nobody", at_most_one_line(60))] = None
     budget: Annotated[dict[str, Any] | None, Field("usd, minutes", mapping)] = None
     plan: Annotated[
-        Any, Field("true: the PM plans it; approve: and a person agrees", raw, schema={"enum": [True, False, "approve"]})
+        str | None,
+        Field("true: the PM plans it; approve: and a person agrees", _plan, schema={"enum": [True, False, "approve"]}),
     ] = None
     pipeline: Annotated[Any, Field("A pipeline's name, or a list of steps", raw)] = None
     created: Annotated[str | None, Field("The day it was added, YYYY-MM-DD", at_most_one_line(40))] = None

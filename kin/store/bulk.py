@@ -7,7 +7,7 @@ import filecmp
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from kin import faults
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
@@ -138,21 +138,16 @@ class _Batch:
             yield Problem(("status",), "only a run sets the status review; make it todo")
         if len(repr(data)) > LARGEST // 6 and _is_too_large(emit.document(data_of(task), TASK_KEYS)):
             yield Problem((), _TOO_LARGE)
+        if task.budget is not None:
+            from kin.model.settings import Budget, problems_in
+
+            yield from (p._replace(path=("budget", *p.path)) for p in problems_in(Budget, task.budget))
         if task.pipeline is not None:
             key = repr(task.pipeline)
             if key not in self.pipelines:
-                self.pipelines[key] = self.fault_of_pipeline(task.pipeline)
+                self.pipelines[key] = config.fault_of_pipeline(self.project, task.pipeline, self.environ)
             if said := self.pipelines[key]:
                 yield Problem(("pipeline",), said)
-
-    def fault_of_pipeline(self, pipeline: Any) -> str:
-        from kin.model.settings import plan_steps
-
-        try:
-            plan_steps(pipeline, config.load_settings(self.project, self.environ))
-        except ValueError as error:
-            return str(error)
-        return ""
 
     def name(self, names: Sequence[str], task: Task, insists: bool, line: int) -> Iterator[Problem]:
         """Learn what a task is called."""

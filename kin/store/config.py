@@ -69,6 +69,24 @@ def settings_from_text(source: str, path: str, environ: Mapping[str, str] = os.e
     return checked.settings
 
 
+def fault_of_pipeline(project: Project, pipeline: Any, environ: Mapping[str, str]) -> str:
+    """What is wrong with a task's `pipeline`, a name or a list of steps; "" for nothing. Raises as `load_settings` does."""
+    from kin.model.settings import plan_steps
+    from kin.store.roles import role_names
+
+    try:
+        steps = plan_steps(pipeline, load_settings(project, environ))
+    except ValueError as error:
+        return str(error)
+    known = sorted(("command", *role_names(project.store)))
+    for number, step in enumerate(() if isinstance(pipeline, str) else steps):
+        if step.role not in known:
+            return f"no role is called '{step.role}'; one of {', '.join(known)}"
+        if step.back_to and step.back_to not in [earlier.role for earlier in steps[:number]]:
+            return f"no earlier step is played by `{step.back_to}`, which work would be sent back to"
+    return ""
+
+
 def _over(personal: Mapping[str, Any], data: Mapping[str, Plain]) -> dict[str, Any]:
     """kin.yaml over a person's own settings: the nearer one wins, agents by name, notifications side by side."""
     merged: dict[str, Any] = dict(data)

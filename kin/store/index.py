@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 Row = tuple[Any, ...]
 """A part of a parsed file as plain tuples, lists, dicts and texts: whatever marshal holds."""
 
-FORMAT = 7
+FORMAT = 8
 PART = 5000
 """Bodies in one part of the index: all at once would be in memory twice while they are written."""
 RACY_NS = 2_000_000_000

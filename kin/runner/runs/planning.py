@@ -46,7 +46,7 @@ class Course(NamedTuple):
 
 def is_wanted(task: Task, settings: Settings) -> str:
     """Whether a task is to be planned: "", "true", or "approve" if a person must agree. One with a pipeline is not."""
-    said = str(settings.plan if task.plan is None else task.plan).lower()
+    said = task.plan or str(settings.plan).lower()
     return said if task.pipeline is None and said in ("true", "approve") else ""
 
 

@@ -28,7 +28,7 @@ from kin.store.roles import parse_role
 from kin.store.text import reader
 from kin.store.text.nodes import Bounds
 
-VERSION = "5"
+VERSION = "6"
 """Of what is looked for: another one makes kept findings worthless."""
 
 SINGLE = {"kin.yaml": "settings", **{kind.file: kind.stem for kind in KINDS}}
@@ -215,8 +215,6 @@ def _task(file: _File) -> None:
     if not TASK_ID.fullmatch(file.stem) and file.claims is None:
         file.find("file-name", ("id",), f"'{file.stem}' is no id of a task", "KEY-<number>, or KEY-<CATEGORY>-<number>")
     file.refer("agent", file.data.get("agent"), "agent")
-    if file.data.get("plan") not in (None, "true", "false", "yes", "no", "approve"):
-        file.find("schema", ("plan",), "plan: expected true, false or approve")
     if isinstance(budget := file.data.get("budget"), dict):
         from kin.model.settings import Budget, problems_in
 
