@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Repo, wait_for
 from test_run import add, outcomes, settings, status_of
 
+from kin.runner.runs.outcome import Outcome
 from kin.store.locks import lock_path, try_lock
 
 
@@ -247,6 +249,13 @@ def run_in_the_only_slot(project: Repo, tmp_path: Path) -> subprocess.Popen[str]
     return running
 
 
+def stop(project: Repo, *ids: str) -> list[dict[str, Any]]:
+    """What `kin stop` says of runs: all that `kin run` says, and more."""
+    found: list[dict[str, Any]] = json.loads(project.kin("stop", *ids, "--json").stdout)["data"]
+    assert all(set(Outcome._fields) <= set(one) for one in found)
+    return found
+
+
 def test_no_free_slot_is_busy_and_names_wait(project: Repo, tmp_path: Path) -> None:
     first = run_in_the_only_slot(project, tmp_path)
     assert "--wait" in project.kin("run", "KIN-2", exit=6).stderr
@@ -268,7 +277,11 @@ def test_a_detached_run_in_the_queue_is_seen_explained_and_taken_out(project: Re
     assert "in the queue already" in project.kin("run", "KIN-2", "--wait", exit=6).stderr
     assert project.kin("stop", "KIN-2").stdout == "KIN-2  taken out of the queue\n"
     assert "KIN-2 is todo\n  all 1 slots are taken" in project.kin("why", "2").stdout
-    project.kin("stop", "KIN-1")
+    outcomes(project, "KIN-2", "--detach", "--wait")
+    queued, stopped = stop(project, "KIN-2", "KIN-1")
+    assert (queued["run"], queued["status"], queued["exit"], queued["queued"]) == (None, "todo", 0, True)
+    assert stopped["run"] and (stopped["status"], stopped["blocked"], stopped["exit"]) == ("blocked", "manual", 3)
+    assert stopped["step"] == "1-developer" and stopped["branch"] == "kin/KIN-1" and stopped["pid"] == first.pid
     first.communicate(timeout=20)
     (outcome,) = outcomes(project, "KIN-2", "--detach", "--wait")
     assert outcome["run"]  # it had a slot at once

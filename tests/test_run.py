@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import AS_A_PERSON, Repo, task_text
@@ -341,6 +342,26 @@ def test_rejected_work_is_kept_aside(project: Repo) -> None:
     project.kin("run", "KIN-1", exit=2)
     project.kin("reopen", "KIN-1")
     assert status_of(project) == "todo"
+
+
+def test_a_tasks_json_has_the_same_keys_whatever_was_done_to_it(project: Repo) -> None:
+    settings(project, mode="review")
+    add(project)
+
+    def done(*words: str) -> dict[str, Any]:
+        found = json.loads(project.kin(*words, "KIN-1", "--json").stdout)["data"]
+        one: dict[str, Any] = found[0] if isinstance(found, list) else found
+        assert set(listed) <= set(one) and one["title"] == listed["title"]
+        return one
+
+    (listed,) = json.loads(project.kin("list", "--json").stdout)["data"]
+    outcomes(project, "KIN-1", exit=3)
+    assert done("reject")["status"] == "cancelled"
+    assert done("reopen")["stored_status"] == "todo"
+    outcomes(project, "KIN-1", exit=3)
+    project.kin("approve", "KIN-1")
+    assert done("undo")["commit"] == project.tip()
+    assert done("rm")["acceptance"] == listed["acceptance"]
 
 
 def test_undo_takes_code_and_state_back(project: Repo) -> None:

@@ -44,21 +44,13 @@ def log_(call: Call) -> Result:
 def attach_(call: Call) -> Result:
     """Follow a run to its end, and end as `kin run` would have ended."""
     from kin.cli.lookup import find_task
-    from kin.model.status import BLOCKED_EXIT, RunStatus, TaskStatus
-    from kin.runner.runs.ending import WAIT_EXIT
+    from kin.runner.runs.ending import exit_now
 
     log_(Call({**call.values, "follow": True, "step": None, "run": None, "raw": False}, call.environ, call.screen))
     seen, view = find_task(call, call["id"])
-    run, blocked = view.runs.get(seen.task.id), seen.task.blocked
-    if run is not None and run.status == RunStatus.waiting and run.waiting:
-        code = WAIT_EXIT[run.waiting.for_]
-    elif seen.task.status == TaskStatus.blocked:
-        code = BLOCKED_EXIT[blocked.kind] if blocked else 3
-    else:
-        code = 130 if run is not None and run.status == RunStatus.cancelled else 0
     if not call["jsonl"]:
         call.screen.say(f"{seen.task.id}  {call.screen.status(seen.status, seen.shown)}")
-    return Result("", exit=code)
+    return Result("", exit=exit_now(seen.task, view.runs.get(seen.task.id)))
 
 
 def _run(project: Project, task: str, wanted: str | None) -> str:

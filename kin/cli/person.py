@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.editor import said
-from kin.cli.lookup import who
+from kin.cli.listing import entry
+from kin.cli.lookup import find_task, who
 from kin.cli.output import Call, Result
 from kin.cli.show_run import Display
 from kin.errors import KinError
@@ -119,20 +120,24 @@ def reject_(call: Call) -> Result:
     (task_id,) = _ids(call)
     kept = reject(call.project, task_id, message=said(call), by=who(call))
     lines = [f"{task_id}  cancelled" + (f"; its work is kept: {how_to_see(kept)}" if kept else "")]
-    return Result("task", {"id": task_id, "status": "cancelled", "kept": kept}, lines, brief=())
+    return Result("task", lambda: entry(find_task(call, task_id)[0]) | {"kept": kept}, lines, brief=())
 
 
 def reopen_(call: Call) -> Result:
     """Put tasks back to todo."""
     from kin.runner.people.person import reopen
     from kin.runner.tree.aside import how_to_see
+    from kin.store.view import see
 
-    data: list[dict[str, Any]] = []
-    lines = []
-    for task_id in _ids(call):
-        kept = reopen(call.project, task_id)
-        data.append({"id": task_id, "status": "todo", "kept": kept})
-        lines.append(f"{task_id}  todo" + (f"; earlier work is kept: {how_to_see(kept)}" if kept else ""))
+    done = {task_id: reopen(call.project, task_id) for task_id in _ids(call)}
+    lines = [
+        f"{task_id}  todo" + (f"; earlier work is kept: {how_to_see(kept)}" if kept else "") for task_id, kept in done.items()
+    ]
+
+    def data() -> list[dict[str, Any]]:
+        view = see(call.project)
+        return [entry(view.seen[task_id]) | {"kept": kept} for task_id, kept in done.items()]
+
     return Result("task.list", data, lines, brief=())
 
 
@@ -145,5 +150,5 @@ def undo_(call: Call) -> Result:
     recovered = recover(call.project)
     done, target = undo(call.project, task_id, base=call["base"], environ=call.environ)
     lines = [f"{task_id}  todo; reverted on {target} as {done.oid[:12]}; gates did not run on it"]
-    data = {"id": task_id, "status": "todo", "commit": done.oid}
-    return Result("task", data, lines, brief=(), warnings=[*recovered, *done.warnings])
+    warnings = [*recovered, *done.warnings]
+    return Result("task", lambda: entry(find_task(call, task_id)[0]) | {"commit": done.oid}, lines, (), warnings)

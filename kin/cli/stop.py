@@ -17,5 +17,6 @@ def stop_(call: Call) -> Result:
         "at its end when it was stopped",
         "stopped; `kin run {0}` goes on from the last finished step",
     )
-    lines = [f"{s.task}  {words[0 if s.queued else 1 if s.run is None else 2].format(s.task)}" for s in stopped]
-    return Result("pipeline.list", [s._asdict() for s in stopped], lines, brief=())
+    lines = [f"{s.end.task}  {words[0 if s.queued else 1 if s.end.run is None else 2].format(s.end.task)}" for s in stopped]
+    data = [{**s.end._asdict(), "pid": s.pid, "queued": s.queued} for s in stopped]
+    return Result("pipeline.list", data, lines, brief=())

@@ -168,7 +168,7 @@ def rm_(call: Call) -> Result:
     project = call.project
     refuse_newer_format(project)
     ids = list(dict.fromkeys(resolve(project, word) for word in call["ids"]))
-    view = see(project, bodies=False)
+    view = see(project, bodies=call.screen.json)
     for task_id in ids:
         if task_id in view.seen and view.seen[task_id].run and view.seen[task_id].status == "in_progress":
             raise Busy(f"{task_id} is being run", f"`kin stop {task_id}` ends it")
@@ -178,7 +178,9 @@ def rm_(call: Call) -> Result:
         _refuse_needed(ids, view.graph)
     for task_id in ids:
         remove_file(project, task_path(project, task_id))
-    return Result("task.list", [{"id": task_id} for task_id in ids], [f"{task_id}  removed" for task_id in ids], brief=())
+    # What cannot be read has its id alone.
+    data = [entry(view.seen[task_id]) if task_id in view.seen else {"id": task_id} for task_id in ids]
+    return Result("task.list", data, [f"{task_id}  removed" for task_id in ids], brief=())
 
 
 def _refuse_needed(ids: list[str], graph: "Graph") -> None:

@@ -6,22 +6,26 @@ So the run is asked to end by what reading commands import, too; what records it
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kin.errors import Busy, Usage
 from kin.model.status import BlockedKind, TaskStatus
 from kin.store import files, locks, records, tasks
 from kin.store.project import Project
 
+if TYPE_CHECKING:
+    from kin.runner.runs.outcome import Outcome
+
 STOP_WAIT, KILL_WAIT = 30.0, 10.0
 """Seconds that `kin stop` gives a run to end by itself, of which agents get 5, and a killed one to be gone."""
 
 
 class Stopped(NamedTuple):
-    """What `kin stop` ended: the run, if it had not got to its end, and the pid it had; `queued`: it waited for a slot."""
+    """How a task stands after `kin stop`, `end.run` None if there was none or it had got to its end; the pid that was asked to
+    end; `queued`: it waited for a slot.
+    """
 
-    task: str
-    run: str | None
+    end: "Outcome"
     pid: int
     queued: bool = False
 
@@ -50,7 +54,7 @@ def stop(project: Project, task_id: str, *, by: Callable[[], str]) -> Stopped:
         sweep(project)
         queued = path == paths[0]
         run = _record(project, task_id, by(), who.pid if queued else None)
-        return Stopped(task_id, run, who.pid, queued and run is None)
+        return Stopped(_end(project, task_id, run), who.pid, queued and run is None)
     finally:
         files.remove_own(records.stop_mark(project, task_id))
 
@@ -78,6 +82,19 @@ def _record(project: Project, task_id: str, by: str, pid: int | None) -> str | N
             else:
                 owe(project, live, {"status": TaskStatus.blocked.value, "blocked": block})
         return live.run
+
+
+def _end(project: Project, task_id: str, run: str | None) -> "Outcome":
+    from kin.model.ready import as_owed
+    from kin.runner.runs.ending import exit_now, outcome
+    from kin.runner.runs.outcome import Outcome
+
+    live = records.live(project, task_id)
+    task = as_owed(tasks.load(project, task_id)[0], live)
+    code = exit_now(task, live)
+    if live is None or live.run != run:
+        return Outcome(task_id, None, task.status.value, code)
+    return outcome(live, task.status.value, code, blocked=task.blocked and task.blocked.kind.value)
 
 
 def _ends(paths: Sequence[str], seconds: float) -> bool:

@@ -13,6 +13,7 @@ from kin.errors import Busy, Invalid, KinError, NotFound
 from kin.faults import point
 from kin.model.record import Run, Waiting
 from kin.model.status import BLOCKED_EXIT, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, may_move
+from kin.model.task import Task
 from kin.model.times import written
 from kin.runner.merge import build
 from kin.runner.merge.checkout import Pending
@@ -35,6 +36,15 @@ def outcome(run: Run, status: str, exit: int, **more: Any) -> Outcome:
     step = next((s.id for s in run.steps if s.status not in ("done", "skipped")), None)
     more.setdefault("reason", run.reason)
     return Outcome(run.task, run.run, status, exit, step=step, merge=run.merge, branch=run.branch, **more)
+
+
+def exit_now(task: Task, run: Run | None) -> int:
+    """What `kin run` would have ended with, of a task and its live run as they stand now."""
+    if run is not None and run.status == RunStatus.waiting and run.waiting:
+        return WAIT_EXIT[run.waiting.for_]
+    if task.status == TaskStatus.blocked:
+        return BLOCKED_EXIT[task.blocked.kind] if task.blocked else 3
+    return 130 if run is not None and run.status == RunStatus.cancelled else 0
 
 
 def block(p: Passage, kind: BlockedKind, reason: str) -> Outcome:
