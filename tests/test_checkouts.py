@@ -4,6 +4,7 @@ every error says what to do next and leaves everything as it was."""
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 from collections.abc import Callable
@@ -339,6 +340,27 @@ def test_a_post_merge_hook_that_hangs_holds_up_no_other_merge(ready: Repo, tmp_p
     assert ready.read("two.txt") == "two\n" and first.poll() is None
     (tmp_path / "hangs").write_text("")
     assert first.wait(20) == 0
+
+
+def test_what_a_post_merge_hook_leaves_in_the_background_is_not_waited_for(ready: Repo, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hangs")
+    hook(ready, "post-merge", f"echo $$; cat {tmp_path}/hangs & exit 3")
+    assert "post-merge hook failed: " in ready.kin("run", "KIN-1").stdout
+    assert "post-merge hook failed: " in ready.kin("undo", "KIN-1").stderr
+    (tmp_path / "hangs").write_text("")
+
+
+def test_ctrl_c_ends_a_post_merge_hook_and_the_merge_stays(ready: Repo, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "hangs")
+    hook(ready, "post-merge", f"touch {tmp_path}/hooked; cat {tmp_path}/hangs")
+    for words in (("run", "KIN-1"), ("undo", "KIN-1")):
+        first = ready.start(*words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        wait_for((tmp_path / "hooked").exists)
+        (tmp_path / "hooked").unlink()
+        first.send_signal(signal.SIGINT)
+        said, _ = first.communicate(timeout=20)
+        assert first.returncode == 0 and "the post-merge hook was ended: interrupted" in said
+        assert status_of(ready) == ("done" if words[0] == "run" else "todo")
 
 
 def test_a_reference_transaction_hook_has_its_veto(ready: Repo) -> None:

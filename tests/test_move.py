@@ -17,6 +17,7 @@ from kin.runner.merge.move import Moved, Pending, move, post_merge
 from kin.runner.merge.recover import recover_moves
 from kin.runner.merge.taskfile import Standing
 from kin.runner.merge.undo import undo
+from kin.runner.process.signals import Cancel
 from tests.conftest import Repo, task_text
 from tests.moving import DECISION, MAIN, RECORD, RUN, TASK, build, litter, prepare, project_of, snapshot
 
@@ -371,7 +372,8 @@ def test_post_merge_hook_runs_after_and_its_failure_is_a_warning(ready: Repo) ->
     hook = ready.write(".git/hooks/post-merge", "#!/bin/sh\ngit rev-parse HEAD > hooked\necho no >&2\nexit 3\n")
     hook.chmod(0o755)
     made = build(ready)
-    assert post_merge(moved(ready, made, ready.path)) == "the post-merge hook failed: no"
+    cancel = Cancel()
+    assert post_merge(moved(ready, made, ready.path), cancel.fd) == "the post-merge hook failed: no"
     assert ready.read("hooked").strip() == made.new
 
 

@@ -8,7 +8,11 @@ prepared before files change, so a hook's veto or a moved target is seen while n
 
 import os
 import re
+import select
+import signal
+import tempfile
 import uuid
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from kin import git
@@ -233,18 +237,29 @@ def _submodules(diff: tuple[git.Change, ...]) -> tuple[str, ...]:
     )
 
 
-def post_merge(done: Moved) -> str:
-    """Offer the hook of this name, which plumbing does not run (rule 19); words if it failed.
+def post_merge(done: Moved, cancelled: int) -> str:
+    """Offer the hook of this name, which plumbing does not run (rule 19); words if it failed, or was ended when `cancelled`, a
+    descriptor, could be read: the merge is there all the same.
 
     For when everything is over and no lock is held that others queue for: it may hang for its whole limit.
     """
     if not done.checkout:
         return ""
-    words = ("hook", "run", "--ignore-missing", "post-merge", "--", "0")
-    try:
-        out = git.git(done.checkout, *words, ok=range(256), timeout=HOOK_LIMIT)
-    except (Invalid, OSError) as error:
-        said = str(error)
-    else:
-        said = "" if out.code == 0 else (out.err.strip() or f"exit {out.code}")[:300]
-    return said and f"the post-merge hook failed: {said}"
+    with tempfile.TemporaryFile() as told:
+        try:
+            process = git.start(done.checkout, "hook", "run", "--ignore-missing", "post-merge", "--", "0", errors=told)
+        except OSError as error:
+            return f"the post-merge hook failed: {error}"
+        with process:
+            assert process.stdout
+            # git alone has this; the hook, and what it leaves in the background, writes where the errors go
+            end = process.stdout.fileno()
+            heard = select.select([end, cancelled], [], [], HOOK_LIMIT)[0]
+            if end not in heard:
+                with suppress(OSError):  # it has just ended
+                    os.killpg(process.pid, signal.SIGTERM if heard else signal.SIGKILL)
+        told.seek(0)
+        said = told.read(1000).decode("utf-8", "replace").strip()[:300] or f"exit {process.returncode}"
+    if end in heard:
+        return f"the post-merge hook failed: {said}" if process.returncode else ""
+    return "the post-merge hook was ended: " + ("interrupted" if heard else f"it took longer than {HOOK_LIMIT:g} s")

@@ -14,7 +14,7 @@ from kin.runner.merge.build import Built, Clash, code_key, home, merge_ref, merg
 from kin.runner.merge.checkout import Pending
 from kin.runner.merge.compose import CannotSign, NewCommit, sign_again, write_commits
 from kin.runner.merge.diffs import is_kin, object_at
-from kin.runner.merge.move import Moved, move, post_merge
+from kin.runner.merge.move import Moved, move
 from kin.runner.merge.taskfile import Standing, standing, task_path, with_standing
 from kin.store.project import Project
 
@@ -53,8 +53,6 @@ def undo(project: Project, task_id: str, target: str) -> Moved | Pending | Clash
     done = move(project, built, message=f"kin: undo {task_id}")
     if isinstance(done, Pending):
         git.delete_ref(cwd, merge_ref(task_id), built.new)
-    elif said := post_merge(done):
-        return done._replace(warnings=(*done.warnings, said))
     return done
 
 

@@ -16,7 +16,7 @@ from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, Wai
 from kin.model.task import Note, NoteFor
 from kin.runner.merge.build import Clash, merge_ref
 from kin.runner.merge.landed import reopened
-from kin.runner.merge.move import Moved
+from kin.runner.merge.move import Moved, post_merge
 from kin.runner.merge.undo import undo as revert
 from kin.runner.process.events import Emit, Event
 from kin.runner.process.signals import Cancel
@@ -221,7 +221,9 @@ def undo(project: Project, task_id: str, *, base: str | None, environ: Mapping[s
         target = find_target(project, task.base or base or config.quick(project).base)
         done = revert(project, task_id, target.ref)
         if isinstance(done, Moved):
-            return done, target.name
+            with Cancel() as cancel:
+                said = post_merge(done, cancel.fd)
+            return done._replace(warnings=(*done.warnings, *filter(None, (said,)))), target.name
         if isinstance(done, Clash):
             why, way = "conflicts with later work in:", "revert it by hand with git"
         else:

@@ -116,7 +116,7 @@ def _landed(p: Passage, moved: Moved) -> Outcome:
     for warning in moved.warnings:
         p.say("note", text=warning)
     ended = complete(p, moved.oid)
-    if said := post_merge(moved):
+    if said := post_merge(moved, p.cancel.fd):
         p.say("note", text=said)
     return ended
 
