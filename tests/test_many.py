@@ -100,6 +100,17 @@ def test_a_file_whose_name_is_no_utf_8_stops_no_pipeline_when_it_is_named(projec
     assert [o["waiting"]["for"] for o in found] == ["merge", "merge"]  # type: ignore[index]
 
 
+def test_a_branch_whose_name_is_no_utf_8_gets_its_merge_after_a_review(project: Repo) -> None:
+    settings(project, mode="review")
+    add(project)
+    odd = os.fsdecode(b"caf\xe9")
+    project.git("checkout", "-q", "-b", odd)
+    outcomes(project, "KIN-1", exit=3)
+    project.kin("approve", "KIN-1")
+    assert project.read("hello.txt") == "hello\n" and project.tip() == project.tip(odd) != project.tip("main")
+    project.kin("undo", "KIN-1")
+
+
 def test_tasks_that_touch_the_same_files_do_not_run_together(project: Repo, tmp_path: Path) -> None:
     probe = f"mkdir {tmp_path}/alone && echo x >> all.txt && rmdir {tmp_path}/alone"
     for number in (1, 2, 3):

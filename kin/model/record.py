@@ -3,6 +3,7 @@
 What lives (`Live`) holds paths, pids and sessions and never leaves the clone; `committed` is the part that is history.
 """
 
+import re
 from typing import Annotated, Any, NamedTuple
 
 from kin.model.fields import Field, build, choice, integer, list_of, mapping, nested, number, raw, text, words
@@ -18,6 +19,11 @@ def _counts(plain: Any) -> dict[str, int]:
     """Counts by name; what somebody made no number counts as nothing."""
     words = {name: str(value) for name, value in mapping(plain).items()}
     return {name: int(word) if word.isdecimal() and len(word) < 19 else 0 for name, word in words.items()}
+
+
+def _branch(plain: Any) -> str:
+    """A branch's name. Bytes of it that are no UTF-8 stand as `\\udce9`: in git no name holds a backslash."""
+    return re.sub(r"\\(udc[89a-f][0-9a-f])", lambda match: chr(int(match[1][1:], 16)), text(plain))
 
 
 _COUNT = integer(-(10**11), 10**12 - 1)
@@ -110,7 +116,7 @@ class Run(NamedTuple):
     started: Annotated[str, Field("When it started, RFC 3339 in UTC", text)]
     ended: Annotated[str | None, Field("When it ended", text)] = None
     started_by: Annotated[str, Field("person, watch, phase, env, chat, ci or schedule", text)] = "person"
-    base: Annotated[str, Field("The target branch's short name", text)] = ""
+    base: Annotated[str, Field("The target branch's short name", _branch)] = ""
     branch: Annotated[str, Field("The work branch's short name", text)] = ""
     merge: Annotated[str | None, Field("The merge commit", text)] = None
     reason: Annotated[str, Field("Why it ended as it did", text)] = ""

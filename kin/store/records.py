@@ -53,7 +53,8 @@ def live_text(run: Run) -> str:
     """The record's file. Of a hundred steps one changes at a time, so the others' lines are kept from the last writing."""
     from kin.store.text import emit  # views read records and never write one
 
-    data = data_of(run._replace(steps=()))
+    base = run.base.encode("utf-8", "backslashreplace").decode()
+    data = data_of(run._replace(steps=(), base=base))
     at = ORDER.index("steps")
     before = {key: data[key] for key in ORDER[:at] if key in data}
     after = {key: data[key] for key in ORDER[at:] if key in data}

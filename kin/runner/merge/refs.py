@@ -66,7 +66,7 @@ class RefUpdate:
     def _say(self, words: str, answer: str) -> str | None:
         assert self._process.stdin and self._process.stdout
         try:
-            self._process.stdin.write(words.encode())
+            self._process.stdin.write(os.fsencode(words))
         except BrokenPipeError:
             return self._said()
         if not select.select([self._process.stdout], [], [], HOOK_PATIENCE)[0]:
