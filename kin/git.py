@@ -559,10 +559,10 @@ def raw_changes(out: bytes) -> list[Change]:
     return found
 
 
-def diff_text(cwd: str, base: str, tip: str, *paths: str) -> str:
-    """The difference of two commits as a person reads it, of `paths` if any are given."""
-    out = git(cwd, "diff", "--no-ext-diff", "--no-textconv", "--color=never", "--end-of-options", base, tip, "--", *paths)
-    return out.out.decode("utf-8", "replace")
+def diff_text(cwd: str, base: str, tip: str, *paths: str, magic: bool = False) -> str:
+    """The difference of two commits as a person reads it, of `paths` if any are given; `magic` as in `git`."""
+    words = ("diff", "--no-ext-diff", "--no-textconv", "--color=never", "--end-of-options", base, tip, "--", *paths)
+    return git(cwd, *words, magic=magic).out.decode("utf-8", "replace")
 
 
 def log_trailers(

@@ -17,15 +17,13 @@ def diff_(call: Call) -> Result:
     project, task = call.project, resolve(call.project, call["id"])
     between = range_of(project, task)
     form = "--stat" if call["stat"] else "--name-only" if call["name_only"] else "--patch"
-    words = (form, "--end-of-options", between.old, between.new, *BUT_KIN)
+    words = (form, "--end-of-options", between.old, between.new, "--", *BUT_KIN)
     proposed = [] if call["name_only"] else proposals(live(project, task))
     if not call.screen.json:
         code = git.show_diff(project.root, *words, terminal=call.screen.terminal, color=call.screen.color)
         return Result("", lines=list(_proposed(proposed)), exit=code)
     files = [change._asdict() for change in files_between(project, between)]
-    patch = None
-    if form == "--patch":
-        patch = git.git(project.root, "diff", "--no-color", "--no-ext-diff", *words, magic=True).out.decode("utf-8", "replace")
+    patch = git.diff_text(project.root, between.old, between.new, *BUT_KIN, magic=True) if form == "--patch" else None
     return Result("diff", {"task": task, **between._asdict(), "files": files, "patch": patch, "proposals": proposed})
 
 

@@ -60,20 +60,23 @@ def see(
     """
     with index.no_gc():
         found = tasks.scan(project, bodies=bodies)
-        running, live, warnings = _running(project)
+        settings = config.quick(project)
+        slots = [f"slot-{n}" for n in range(1, settings.concurrency + 1)]
+        running, live, warnings = _running(project, slots)
         live = {i: run for i, run in live.items() if i not in found.tasks or not is_closed(found.tasks[i], run)}
         graph = graph_of(found.tasks)
-        done_on = _done_on_target(project, found.tasks, base)
+        done_on = _done_on_target(project, found.tasks, base or settings.base)
         queued = locks.queued(running)
         facts = Facts(running, live, done_on, now or _clock(), _linked(project, graph), queued)
         explained: Collection[str] = found.tasks if with_reasons is True else with_reasons or ()
-        slots = _slot_reason(project, running) if explained else []
+        taken = Reason("slot", f"all {len(slots)} slots are taken; `kin run --wait` waits for one")
+        full = [taken] if running.issuperset(slots) else []
         ready = ready_ids(graph, facts)
         seen = {i: _plain(Seen, (t, t.status, t.status, i in ready, None, ())) for i, t in found.tasks.items()}
         for task_id in {*explained, *running, *queued, *live, *facts.done_on}.intersection(seen):
             task, known = found.tasks[task_id], ()
             if task_id in explained:
-                more = _more_reasons(project, task, graph, facts, slots) if task_id in ready else ()
+                more = _more_reasons(project, task, graph, facts, full) if task_id in ready else ()
                 known = (*reasons(task, graph, facts), *more)
             seen[task_id] = _seen(task, facts, task_id in ready, known)
         order = list(seen) if found.in_order else in_order(graph)
@@ -100,13 +103,12 @@ def _clock() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _running(project: Project) -> tuple[frozenset[str], "dict[str, Run]", list[str]]:
+def _running(project: Project, slots: list[str]) -> tuple[frozenset[str], "dict[str, Run]", list[str]]:
     """The tasks whose lock is held, the live runs by task, and what could not be read.
 
     A record is read before the lock is asked. One that says `running` beside a free lock may have ended in between, so it is
     read again; if it still says so, its process is dead, and what it did is the watchdog's to put right.
     """
-    slots = [f"slot-{n}" for n in range(1, config.quick(project).concurrency + 1)]
     if not os.path.isdir(os.path.join(project.common, "run")):
         return locks.held_names(project.common, slots), {}, []
     from kin.store import records  # with its model 2 ms, which a clone that never ran anything need not pay
@@ -161,12 +163,6 @@ def _beyond(task: Task, run: "Run | None") -> str:
     return _BEYOND[run.waiting.for_]
 
 
-def _slot_reason(project: Project, held: frozenset[str]) -> list[Reason]:
-    slots = config.quick(project).concurrency
-    taken = sum(f"slot-{n}" in held for n in range(1, slots + 1))
-    return [Reason("slot", f"all {slots} slots are taken; `kin run --wait` waits for one")] if taken >= slots else []
-
-
 def _more_reasons(project: Project, task: Task, graph: Graph, facts: Facts, slots: list[Reason]) -> list[Reason]:
     """What holds up a task that is ready in itself: it runs with the next `kin run` after that."""
     others = [graph.tasks[i] for i in facts.runs if i in facts.running and i in graph.tasks]
@@ -185,7 +181,7 @@ def _done_on_target(project: Project, found: Mapping[str, Task], base: str | Non
     Asked only where a target is not the branch that is checked out here: one `git grep` finds the few candidates.
     """
     here = branch_here(project)
-    base = base or config.quick(project).base or here
+    base = base or here
     wanted: dict[str, set[str]] = {}
     for task in found.values():
         target = task.base or base

@@ -11,7 +11,7 @@ from kin.store.project import Project
 from kin.store.records import ended, live
 from kin.store.tasks import load
 
-BUT_KIN = ("--", ":(top)", ":(top,exclude).kin")
+BUT_KIN = (":(top)", ":(top,exclude).kin")
 
 
 class Range(NamedTuple):
@@ -23,7 +23,7 @@ class Range(NamedTuple):
     branch: str
 
 
-class Change(NamedTuple):
+class ChangedFile(NamedTuple):
     """A changed file; the counts are None for a binary one, `old` is the earlier name of a renamed one."""
 
     path: str
@@ -54,9 +54,10 @@ def _target(project: Project, task: str) -> tuple[str, str]:
     return found.name, found.oid
 
 
-def files_between(project: Project, between: Range) -> list[Change]:
+def files_between(project: Project, between: Range) -> list[ChangedFile]:
     """The files that differ, with how many lines came and went."""
-    out = git.git(project.root, "diff", "--numstat", "-z", "--no-ext-diff", between.old, between.new, *BUT_KIN, magic=True)
+    words = ("diff", "--numstat", "-z", "--no-ext-diff", between.old, between.new, "--", *BUT_KIN)
+    out = git.git(project.root, *words, magic=True)
     fields = iter(out.out.decode("utf-8", "surrogateescape").split("\0"))
     found = []
     for head in fields:
@@ -64,5 +65,5 @@ def files_between(project: Project, between: Range) -> list[Change]:
             added, removed, path = head.split("\t")
             old, path = (None, path) if path else (next(fields), next(fields))
             binary = added == "-"
-            found.append(Change(path, None if binary else int(added), None if binary else int(removed), old))
+            found.append(ChangedFile(path, None if binary else int(added), None if binary else int(removed), old))
     return found

@@ -98,24 +98,12 @@ def _steps(change: Change, tree: Pairs) -> list[Change]:
     """A mapping that is set over a mapping is changed key by key, so that comments and order stay."""
     if not isinstance(change, Set) or not isinstance(change.value, Mapping) or not change.value:
         return [change]
-    node = _follow(tree, change.path)
-    if not isinstance(node, Pairs):
+    trail = _trail(tree, change.path)
+    if len(trail) < len(change.path) or not isinstance(node := trail[-1].node, Pairs):
         return [change]
     steps: list[Change] = [Set((*change.path, key), value) for key, value in change.value.items()]
     steps = [step for one in steps for step in _steps(one, tree)]
     return steps + [Remove((*change.path, key.value)) for key, _ in node.pairs if key.value not in change.value]
-
-
-def _follow(node: Node, path: KeyPath) -> Node | None:
-    """The node that `path` leads to."""
-    for key in path:
-        if isinstance(node, Pairs) and (pair := node.pair(key)):
-            node = pair[1]
-        elif isinstance(node, Items) and isinstance(key, int) and 0 <= key < len(node.items):
-            node = node.items[key]
-        else:
-            return None
-    return node
 
 
 # What is meant
