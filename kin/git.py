@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from kin.errors import Invalid, Usage
 
@@ -111,28 +111,8 @@ def git(
     Paths are taken literally unless `magic` lets pathspecs such as `:(exclude)` mean what git's manual says. `beside` is called
     while git is at work.
     """
-    argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd, env or {}), *arguments]
-    full = clean_env(os.environ) | dict(env or {})
-    if magic:
-        del full["GIT_LITERAL_PATHSPECS"]
-    try:
-        process = _Process(
-            argv,
-            cwd=cwd,
-            env=full,
-            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            pass_fds=tuple(fds),
-            start_new_session=True,
-        )
-    except FileNotFoundError:
-        if not os.path.isdir(cwd):
-            raise Invalid(f"the folder {cwd} is gone") from None
-        raise Invalid("git is not installed", "install git 2.38 or newer") from None
-    except NotADirectoryError:
-        raise Invalid(f"{cwd} is not a folder") from None
-    with process:
+    stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
+    with _begin(cwd, arguments, env or {}, fds, magic, stdin=stdin, stderr=subprocess.PIPE) as process:
         try:
             if beside:
                 beside()
@@ -147,6 +127,24 @@ def git(
     if out.code not in ok:
         raise GitError(arguments, out)
     return out
+
+
+def _begin(
+    cwd: str, arguments: Sequence[str], env: Mapping[str, str], fds: Collection[int], magic: bool = False, **pipes: Any
+) -> _Process:
+    full = clean_env(os.environ) | dict(env)
+    if magic:
+        del full["GIT_LITERAL_PATHSPECS"]
+    argv = [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd, env), *arguments]
+    how = {"stdout": subprocess.PIPE, "pass_fds": tuple(fds), "start_new_session": True, **pipes}
+    try:
+        return _Process(argv, cwd=cwd, env=full, **how)
+    except FileNotFoundError:
+        if not os.path.isdir(cwd):
+            raise Invalid(f"the folder {cwd} is gone") from None
+        raise Invalid("git is not installed", "install git 2.38 or newer") from None
+    except NotADirectoryError:
+        raise Invalid(f"{cwd} is not a folder") from None
 
 
 def _communicate(
@@ -219,18 +217,10 @@ def _hooks_path(common: str, _changed: int) -> str:
 
 
 def start(cwd: str, *arguments: str, errors: IO[bytes], fds: Collection[int] = ()) -> "subprocess.Popen[bytes]":
-    """Start a git that is talked to over its standard input and output, unbuffered; its complaints go into `errors`."""
-    return subprocess.Popen(
-        [_program(os.environ.get("PATH", os.defpath)), *QUIET, *_hooks(cwd, {}), *arguments],
-        cwd=cwd,
-        env=clean_env(os.environ),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        pass_fds=tuple(fds),
-        bufsize=0,  # what is said must arrive before its answer is waited for
-        start_new_session=True,
-    )
+    """Start a git that is talked to over its standard input and output, unbuffered; its complaints go into `errors`. Raises
+    Invalid as `git` does."""
+    # without a buffer: what is said must arrive before its answer is waited for
+    return _begin(cwd, arguments, {}, fds, stdin=subprocess.PIPE, stderr=errors, bufsize=0)
 
 
 def show_diff(cwd: str, *arguments: str, terminal: bool, color: bool) -> int:

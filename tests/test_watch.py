@@ -244,18 +244,19 @@ def test_reverted_and_stopped_ones_need_a_persons_word(project: Repo, watch: Wat
 
 
 def test_what_landed_is_told_for_the_history_that_is_checked_out(project: Repo) -> None:
-    from kin.runner.merge.landed import reverted_runs
+    from kin.runner.merge.landed import History, reverted_runs
     from kin.store.project import find
 
     save(project, 1)
     project.commit("a task")
     project.kin("run", "KIN-1")
     here, (record,) = find(str(project.path), os.environ), (project.path / ".kin/pipelines/KIN-1").iterdir()
-    assert reverted_runs(here, ["KIN-1"]) == {}
+    history = History()
+    assert reverted_runs(here, ["KIN-1"], history) == {}
     project.git("revert", "--no-edit", "-m", "1", "HEAD")
-    assert reverted_runs(here, ["KIN-1"]) == {"KIN-1": record.stem}
+    assert reverted_runs(here, ["KIN-1"], history) == {"KIN-1": record.stem}
     project.git("reset", "-q", "--hard", "HEAD^^")  # a history that is not a longer one of what was read
-    assert reverted_runs(here, ["KIN-1"]) == {}
+    assert reverted_runs(here, ["KIN-1"], history) == {}
 
 
 def test_while_git_is_in_the_middle_of_something_nothing_is_started(project: Repo, watch: Watch) -> None:

@@ -44,6 +44,7 @@ def watch_(call: Call) -> Result:
 
 def _agree(call: Call, may: "May") -> None:
     """The first watcher of a clone shows what it would start and asks; the yes is remembered. Raises Waits without one."""
+    from kin.runner.merge.landed import History
     from kin.runner.watch.reconcile import choose, wanted
     from kin.store import trust
     from kin.store.config import load_settings
@@ -55,7 +56,7 @@ def _agree(call: Call, may: "May") -> None:
         return
     if not call["yes"]:
         view = see(project, bodies=False)
-        choice = choose(project, view, wanted(view), settings, leave=may.write)
+        choice = choose(project, view, wanted(view), settings, History(), leave=may.write)
         for line in _preview(choice, call.screen):
             call.screen.err.write(line + "\n")
         if not call.screen.ask("May `kin watch` start tasks in this clone by itself? (remembered)"):

@@ -23,14 +23,38 @@ def landed_run(cwd: str, target: str, run_id: str, start: str | None) -> str | N
     return None
 
 
-def reverted_runs(project: Project, ids: Iterable[str]) -> dict[str, str]:
+class History:
+    """By task the run whose work came last, as far as a clone's history was read: only what came since is read then."""
+
+    def __init__(self) -> None:
+        self._head, self._landings = "", dict[str, str]()
+
+    def landings(self, project: Project) -> dict[str, str]:
+        """Those of what HEAD holds now."""
+        head = git.tip(project.root, "HEAD") or ""
+        old = self._head
+        if head == old:
+            return self._landings
+        grown = bool(old and head) and git.tip(project.root, old) and git.is_ancestor(project.root, old, head)
+        since = (f"^{old}",) if grown else ()
+        found: dict[str, str] = {}
+        wanted = ("Kin-Run", "Kin-Task", "Kin-State")
+        for _, trailers in git.log_trailers(project.root, wanted, head, *since, grep="^Kin-(Task|State): ") if head else ():
+            task = trailers.get("Kin-Task") or trailers.get("Kin-State", "").removesuffix(" done")
+            if "Kin-Run" in trailers and " " not in task:
+                found.setdefault(task, trailers["Kin-Run"])
+        self._head, self._landings = head, {**self._landings, **found} if since else found
+        return self._landings
+
+
+def reverted_runs(project: Project, ids: Iterable[str], history: History) -> dict[str, str]:
     """Those of the tasks whose last landing on HEAD was taken back, with the run that it was: its record went with it.
 
     One that a person reopened since (`reopened`) is not among them.
     """
     if not (ids := list(ids)):
         return {}
-    landed = _landings(project, git.tip(project.root, "HEAD"))
+    landed = history.landings(project)
     pardoned = {task: run for task, (_, run) in recall(project).reopened.items()}
 
     def is_gone(task_id: str, run: str) -> bool:
@@ -42,28 +66,5 @@ def reverted_runs(project: Project, ids: Iterable[str]) -> dict[str, str]:
 
 def reopened(project: Project, task: Task) -> None:
     """Remember that a person wants the task as it is now, in spite of a revert: nothing of it keeps the watcher off."""
-    run = reverted_runs(project, (task.id,)).get(task.id, "")
+    run = reverted_runs(project, (task.id,), History()).get(task.id, "")
     remember(project, lambda held: held._replace(reopened={**held.reopened, task.id: (asked_for(task), run)}))
-
-
-_READ: dict[Project, tuple[str, dict[str, str]]] = {}
-"""The head up to which a clone's history was read, and what was found: only what came since is read then."""
-
-
-def _landings(project: Project, head: str | None) -> dict[str, str]:
-    """By task the run whose work came last into the history of `head`."""
-    if head is None:
-        return {}
-    old, known = _READ.get(project, ("", {}))
-    if head == old:
-        return known
-    grown = bool(old) and git.tip(project.root, old) and git.is_ancestor(project.root, old, head)
-    since = (f"^{old}",) if grown else ()
-    found: dict[str, str] = {}
-    wanted = ("Kin-Run", "Kin-Task", "Kin-State")
-    for _, trailers in git.log_trailers(project.root, wanted, head, *since, grep="^Kin-(Task|State): "):
-        task = trailers.get("Kin-Task") or trailers.get("Kin-State", "").removesuffix(" done")
-        if "Kin-Run" in trailers and " " not in task:
-            found.setdefault(task, trailers["Kin-Run"])
-    _READ[project] = (head, {**known, **found} if since else found)
-    return _READ[project][1]

@@ -248,7 +248,7 @@ def post_merge(done: Moved, cancelled: int) -> str:
     with tempfile.TemporaryFile() as told:
         try:
             process = git.start(done.checkout, "hook", "run", "--ignore-missing", "post-merge", "--", "0", errors=told)
-        except OSError as error:
+        except (Invalid, OSError) as error:
             return f"the post-merge hook failed: {error}"
         with process:
             assert process.stdout

@@ -17,7 +17,7 @@ from kin.model.settings import Settings, Watch, plan_steps
 from kin.model.status import RunStatus, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner.merge.checkout import Pending, find_checkout
-from kin.runner.merge.landed import reverted_runs
+from kin.runner.merge.landed import History, reverted_runs
 from kin.runner.runs import claim
 from kin.runner.steps.casting import access_of, role_of
 from kin.store import config, entries, locks, records
@@ -157,10 +157,12 @@ def _kept(task_id: str, run: Run | None, known: Known, rules: Watch) -> Reason |
     return Reason("invalid", access) if access not in ("read", "write") else None
 
 
-def choose(project: Project, view: View, asking: Mapping[str, str], settings: Settings, *, leave: bool) -> Choice:
+def choose(
+    project: Project, view: View, asking: Mapping[str, str], settings: Settings, history: History, *, leave: bool
+) -> Choice:
     """What a watcher with leave to write, or without, would start of `asking` now."""
     rules = settings.watch.model_copy(update={"allow_write": settings.watch.allow_write or leave})
-    return decide(view, asking, look_into(project, view, asking.keys(), settings), rules)
+    return decide(view, asking, look_into(project, view, asking.keys(), settings, history), rules)
 
 
 def why_not(project: Project, view: View, task_id: str, environ: Mapping[str, str]) -> list[Reason]:
@@ -174,7 +176,7 @@ def why_not(project: Project, view: View, task_id: str, environ: Mapping[str, st
         settings = config.load_settings(project, environ)
     except KinError as error:
         return [Reason("watch", f"`kin watch` starts nothing: {error}")]
-    choice = choose(project, view, {task_id: why}, settings, leave=bool(who and who.run == HAS_LEAVE))
+    choice = choose(project, view, {task_id: why}, settings, History(), leave=bool(who and who.run == HAS_LEAVE))
     if task_id in choice.kept:
         return [Reason("watch", f"`kin watch` does not start it: {choice.kept[task_id].text}")]
     now = f"`kin watch` (pid {who.pid}) starts it" if who else "`kin watch` would start it, but does not run here"
@@ -186,7 +188,7 @@ def lately(held: Remembered) -> list[float]:
     return [at for at in held.starts if at > time.time() - HOUR]
 
 
-def look_into(project: Project, view: View, asking: Collection[str], settings: Settings) -> Known:
+def look_into(project: Project, view: View, asking: Collection[str], settings: Settings, history: History) -> Known:
     """What is known of the tasks that ask to be started."""
     runs = {i: run for i in asking if (run := view.runs.get(i)) is not None}
     merging = {i for i, run in runs.items() if run.waits_for == WaitFor.merge}
@@ -195,7 +197,7 @@ def look_into(project: Project, view: View, asking: Collection[str], settings: S
     landed = [i for i in asking if i not in runs and i in arrived and arrived[i].committed]  # a revert leaves it at HEAD
     return Known(
         arrived,
-        reverted_runs(project, landed),
+        reverted_runs(project, landed, history),
         _access(project, [view.seen[i].task for i in asking if i not in merging], settings),
         {i: _obstacle(project, runs[i]) for i in merging},
         {task_id: asked for task_id, (asked, _) in held.reopened.items()},

@@ -19,6 +19,7 @@ from kin.errors import Busy, Invalid, KinError
 from kin.model import times
 from kin.model.settings import Settings
 from kin.model.status import RunStatus, TaskStatus, WaitFor
+from kin.runner.merge.landed import History
 from kin.runner.process.signals import Cancel
 from kin.runner.runs import leave
 from kin.runner.runs.begin import Asked, Plan
@@ -82,6 +83,7 @@ class Watcher:
     earlier: set[Happening] = field(default_factory=set)
     failed: dict[str, Any] = field(default_factory=dict)
     quiet_since: float | None = None
+    history: History = field(default_factory=History)
 
     def look(self) -> float:
         """Look at everything once and act on it. Seconds after which to look again, whether or not something changes."""
@@ -111,7 +113,7 @@ class Watcher:
             self._say("offer", f"nobody had {name} looked at since its entry changed; `kin env scan {name}`")
         refused = {i for i, state in self.failed.items() if state == self._state(i, view)}
         asking = {i: why for i, why in wanted(view).items() if i not in refused}
-        choice = choose(self.project, view, asking, settings, leave=self.may.write)
+        choice = choose(self.project, view, asking, settings, self.history, leave=self.may.write)
         if self._disturbed(began):
             return 0.0
         busy = self._act(choice, view)
