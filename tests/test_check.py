@@ -86,6 +86,8 @@ CASES = [
     (RECORDED, RECORD.replace("completed", "walking"), "schema :5:9", "unknown value 'walking'"),
     (".kin/roles/mine.md", "---\naccess: all\n---\nbody\n", "schema :2:9", "expected read or write"),
     (".kin/roles/mine.md", "---\nname: x\n", "schema :1:1", "no end"),
+    (".kin/roles/mine.md", "\ufeff---\naccess: all\n---\nbody\n", "schema :2:9", "expected read or write"),
+    (".kin/roles/mine.md", "---\nname: mine\nacess: read\n---\nbody\n", "near-miss :3", "did you mean `access`?"),
     (".kin/kin.yaml", f"{SETTINGS}limits: {{stepp: 5m}}\n", "schema :2:17", "no such key; did you mean `step`?"),
     (".kin/kin.yaml", "mode: auto\n", "schema :1:1", "key"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}deps: [1]\ndepends_on: []\n", "two-spellings :7:13", "`deps` are two spellings"),

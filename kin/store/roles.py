@@ -78,6 +78,7 @@ def parse_role(content: str, name: str, path: str) -> Role:
 
 
 def _split(content: str, path: str) -> tuple[str, str]:
+    content = content.removeprefix("\ufeff")  # an editor's mark: with it, `access: read` would not be seen
     lines = content.splitlines(keepends=True)
     if not lines or lines[0].strip() != "---":
         return "", content

@@ -24,7 +24,7 @@ from kin.store.checking import conflicts
 from kin.store.checking.findings import Finding, of_error
 from kin.store.project import STORE, Project
 from kin.store.roles import BOUNDS as ROLE_BOUNDS
-from kin.store.roles import parse_role
+from kin.store.roles import Role, parse_role
 from kin.store.text import reader
 from kin.store.text.nodes import Bounds
 
@@ -181,6 +181,11 @@ def place_in(text: str, shown: str, keys: KeyPath, bounds: Bounds = reader.RECOR
     return reader.place_of(text, shown, keys, bounds) if keys else Place(shown, 1)
 
 
+def _in_role(text: str, shown: str, keys: KeyPath) -> Place:
+    lines = enumerate(text.splitlines(), 1)
+    return Place(shown, next((number for number, line in lines if keys and line.startswith(f"{keys[0]}:")), 1))
+
+
 def place_at(project: Project, name: str, keys: KeyPath) -> Place:
     """Where the file `name` says something, whatever the spelling of the first key. Reads the file again."""
     shown = f"{STORE}/{name}"
@@ -189,8 +194,7 @@ def place_at(project: Project, name: str, keys: KeyPath) -> Place:
     except (NotFound, Invalid):
         return Place(shown)
     if kind_of(name) == "role":  # only its front matter is YAML
-        lines = enumerate(text.splitlines(), 1)
-        return Place(shown, next((number for number, line in lines if keys and line.startswith(f"{keys[0]}:")), 1))
+        return _in_role(text, shown, keys)
     places = [place_in(text, shown, keys)]
     if keys and (model := MODELS.get(kind_of(name) or "")):
         also = [alias for alias, canonical in spellings(model).items() if canonical == keys[0] != alias]
@@ -308,7 +312,11 @@ def _role(text: str, shown: str) -> Look:
         return Look("role", (of_error("schema", error, shown),))
     heard = role.reads.get("roles")
     refs = [Ref("role", name, ("reads",)) for name in (heard if isinstance(heard, list) else ()) if isinstance(name, str)]
-    return Look("role", (), (*refs, *([Ref("agent", role.agent, ("agent",))] if role.agent else [])))
+    slips = [
+        Finding("near-miss", _in_role(text, shown, path), f"`{dotted(path)}` is no key of a role", f"did you mean `{meant}`?")
+        for path, meant in near_misses(Role, role.extra)
+    ]
+    return Look("role", tuple(slips), (*refs, *([Ref("agent", role.agent, ("agent",))] if role.agent else [])))
 
 
 def _settings(file: _File) -> None:
