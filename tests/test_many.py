@@ -166,6 +166,17 @@ def test_stop_ends_all_processes_keeps_the_work_and_the_run_goes_on(project: Rep
     assert status_of(project) == "done"
 
 
+def test_one_of_several_that_a_person_stops_waits_for_a_person_and_does_not_hide_a_failure(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, waiting_for(tmp_path, "up"))
+    add(project, 2, "exit 3")
+    command = started(project, "run", "--ready", "--json")
+    wait_for(lambda: (tmp_path / "up").exists() and status_of(project, "KIN-2") == "blocked")
+    project.kin("stop", "KIN-1")
+    out, _ = command.communicate(timeout=20)
+    assert {o["task"]: o["exit"] for o in json.loads(out)["data"]} == {"KIN-1": 3, "KIN-2": 1}
+    assert command.returncode == 1
+
+
 def test_ctrl_c_cancels_and_leaves_the_task_as_it_was(project: Repo, tmp_path: Path) -> None:
     add(project, 1, waiting_for(tmp_path, "up"))
     first = started(project, "run", "KIN-1")

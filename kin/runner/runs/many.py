@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from kin.errors import Bug, KinError
 from kin.model.module import MODULES, meeting
-from kin.model.status import TaskStatus, WaitFor
+from kin.model.status import BLOCKED_EXIT, BlockedKind, TaskStatus, WaitFor
 from kin.model.task import Task
 from kin.runner.process.events import Emit, Event
 from kin.runner.process.signals import ASKING, Cancel, taking_signals
@@ -266,6 +266,8 @@ def _hear(crew: Crew, selector: selectors.BaseSelector, child: Child) -> None:
 
 def _put_down(crew: Crew, outcome: Outcome) -> None:
     """Note how a task ended. One that waits for its parts, which a plan has just made, goes on in this command, after them."""
+    if outcome.exit > 128 and not crew.stopped:
+        outcome = outcome._replace(exit=BLOCKED_EXIT[BlockedKind.manual])  # `kin stop` ended this one, no signal the command
     known = {*crew.waiting, *crew.ended, *(child.task.id for child in crew.running.values())}
     parts = parts_of(crew.project, outcome.task) if (outcome.waiting or {}).get("for") == WaitFor.tasks else []
     if new := [part for part in parts if part not in known]:
