@@ -309,6 +309,14 @@ def test_a_broken_file_is_a_warning_in_a_list(many: Repo) -> None:
     assert any("KIN-7.yaml" in w for w in json.loads(many.kin("list", "--json").stdout)["warnings"])
 
 
+@pytest.mark.parametrize("fault", ["gates: [pytest\n", "mode: auto\n", "\tbase: main\n", "# \udcff\n"])
+def test_a_fault_in_the_settings_gives_no_task_another_key(many: Repo, fault: str) -> None:
+    (many.path / ".kin/kin.yaml").write_bytes(f'\ufeffkey: "KIN"  # ours\nmode: auto\n{fault}'.encode("utf-8", "surrogateescape"))
+    assert many.kin("run", "1", exit=7).stderr.startswith("error: .kin/kin.yaml:")
+    assert many.kin("add", "One more").stdout.startswith("KIN-")
+    assert "KIN-1" in many.kin("show", "1").stdout
+
+
 def test_show_tells_all_of_a_task(many: Repo) -> None:
     many.kin("note", "3", "-m", "Look at\nthe docs", "--to", "tester")
     said = many.kin("show", "3").stdout

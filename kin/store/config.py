@@ -6,6 +6,7 @@ fails: with a broken kin.yaml `list` still works.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.errors import Invalid, NotFound, Place
@@ -148,7 +149,16 @@ def quick(project: Project) -> Quick:
     try:
         return quick_from_data(reader.read(files.read_text(settings_path(project), KIN_YAML), KIN_YAML), guess)
     except (Invalid, NotFound) as error:
-        return guess._replace(warnings=(str(error),))
+        return guess._replace(key=_key_line(project) or guess.key, warnings=(str(error),))
+
+
+def _key_line(project: Project) -> str | None:
+    """The key, as a line says it of a kin.yaml that cannot be read: a fault elsewhere gives no task another key."""
+    with suppress(OSError):
+        lines = files.read_stamped(settings_path(project))[0].decode("utf-8-sig", "replace").splitlines()
+        words = (line.removeprefix("key:").split("#")[0].strip(" \"'") for line in lines if line.startswith("key:"))
+        return next(filter(is_key, words), None)
+    return None
 
 
 def quick_from_data(data: Mapping[str, Plain], guess: Quick) -> Quick:
