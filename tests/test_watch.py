@@ -295,6 +295,23 @@ def test_a_merge_of_kins_own_is_not_taken_for_git_at_work(project: Repo) -> None
     eyes.close()
 
 
+def test_a_run_that_dropped_its_record_and_still_holds_its_lock_has_not_ended(project: Repo) -> None:
+    from kin.runner.process.signals import Cancel
+    from kin.runner.watch.watcher import Happening, May, Watcher
+    from kin.store.locks import lock_path, try_lock
+    from kin.store.project import find
+    from kin.store.view import see
+
+    here, told = find(str(project.path), os.environ), list[Happening]()
+    save(project, 1, status="done")
+    watcher = Watcher(here, os.environ, May(), told.append, Cancel(), running={"KIN-1": "20261124T093200Z-7f3k"})
+    with try_lock(lock_path(here.common, "KIN-1")) or pytest.fail("free"):
+        watcher._tell_changes(see(here, bodies=False))
+    assert told == []
+    watcher._tell_changes(see(here, bodies=False))
+    assert [(one.kind, one.text) for one in told] == [("end", "done")]
+
+
 def test_killed_at_any_moment_it_goes_on_and_each_task_is_merged_once(project: Repo, watch: Watch) -> None:
     for number in range(1, 5):
         save(project, number, f"echo {number} > file-{number}.txt; echo {number} >> {project.path.parent}/ran")

@@ -203,6 +203,10 @@ class Watcher:
         held = {i: run for i, run in view.runs.items() if i in view.seen and view.seen[i].status == TaskStatus.in_progress}
         # a command such as `kin reopen` holds the lock for a moment, too; a run that is ending holds it a moment longer
         now = {i: run.run for i, run in held.items() if run.status == RunStatus.running or i in self.running}
+        for task_id, run_id in self.running.items():  # ... also after its record, which a merge drops, is gone
+            seen = None if task_id in view.runs else view.seen.get(task_id)
+            if seen and seen.status == TaskStatus.in_progress != seen.task.status:
+                now[task_id] = run_id
         for task_id in self.running.keys() - now.keys() & view.seen.keys():
             left = view.runs.get(task_id)
             shown, why = view.seen[task_id].shown, left.reason.splitlines()[:1] if left else []
