@@ -311,7 +311,8 @@ def test_a_broken_file_is_a_warning_in_a_list(many: Repo) -> None:
 
 @pytest.mark.parametrize("fault", ["gates: [pytest\n", "mode: auto\n", "\tbase: main\n", "# \udcff\n"])
 def test_a_fault_in_the_settings_gives_no_task_another_key(many: Repo, fault: str) -> None:
-    (many.path / ".kin/kin.yaml").write_bytes(f'\ufeffkey: "KIN"  # ours\nmode: auto\n{fault}'.encode("utf-8", "surrogateescape"))
+    text = f'\ufeffkey: "KIN"  # ours\nmode: auto\n{fault}'
+    (many.path / ".kin/kin.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
     assert many.kin("run", "1", exit=7).stderr.startswith("error: .kin/kin.yaml:")
     assert many.kin("add", "One more").stdout.startswith("KIN-")
     assert "KIN-1" in many.kin("show", "1").stdout

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -134,6 +135,18 @@ def test_a_task_that_is_being_run_is_refused_with_who_runs_it(project: Repo, tmp
     assert first.returncode == 143
 
 
+def test_a_copy_of_the_clone_runs_its_task_without_ending_what_the_original_runs(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, f"test -e {tmp_path}/up || {{ {waiting_for(tmp_path, 'up')}; }}; echo 1 > one.txt")
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    copy = Repo(tmp_path / "copy")
+    shutil.copytree(project.path, copy.path, symlinks=True)
+    copy.kin("run", "KIN-1")
+    assert copy.read("one.txt") == "1\n" and "in_progress" in project.kin("list").stdout and first.poll() is None
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+
+
 def test_a_runner_that_stands_still_is_nobodys_to_take_over(project: Repo, tmp_path: Path) -> None:
     add(project, 1, waiting_for(tmp_path, "up"))
     first = started(project, "run", "KIN-1")
@@ -166,7 +179,7 @@ def test_stop_ends_all_processes_keeps_the_work_and_the_run_goes_on(project: Rep
     assert status_of(project) == "done"
 
 
-def test_one_of_several_that_a_person_stops_waits_for_a_person_and_does_not_hide_a_failure(project: Repo, tmp_path: Path) -> None:
+def test_one_of_several_that_a_person_stops_hides_no_failure(project: Repo, tmp_path: Path) -> None:
     add(project, 1, waiting_for(tmp_path, "up"))
     add(project, 2, "exit 3")
     command = started(project, "run", "--ready", "--json")

@@ -60,7 +60,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_found_by_its_environment(kids: Held, start: Start) -> None:
-    marked = start(env={"KIN_RUN": RUN})
+    marked = start(env={"KIN_RUN": RUN, "KIN_DIR": "/where/the/clone/was/.kin"})
     start(env={"KIN_RUN": RUN + "0"})
     start(env={"NOT_KIN_RUN": RUN})
     assert find_leftovers(kids.path, RUN) == {marked}

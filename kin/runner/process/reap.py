@@ -15,7 +15,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
+
+from kin.errors import KinError
+from kin.store.locks import lock_path
+from kin.store.project import find_repository
 
 LINUX = sys.platform == "linux"
 PATIENCE = 1.0
@@ -148,7 +153,7 @@ def look(kids_path: str, run: str) -> dict[int, Seen]:
             try:
                 with open(f"/proc/{name}/stat", "rb") as stat:
                     state, parent, _, session = stat.read().rpartition(b")")[2].split()[:4]
-                marked = is_marked(name, run) or holds(name, lock)
+                marked = is_marked(name, run, kids_path) or holds(name, lock)
             except (FileNotFoundError, ProcessLookupError):  # gone since it was listed
                 continue
             if state not in b"ZX":
@@ -156,13 +161,23 @@ def look(kids_path: str, run: str) -> dict[int, Seen]:
     return seen
 
 
-def is_marked(pid: str, run: str) -> bool:
+def is_marked(pid: str, run: str, kids_path: str) -> bool:
     """Whether a process's environment has KIN_RUN=<run>; a lock whose owner never wrote its run gives us an empty one."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as environ:
-            return bool(run) and f"KIN_RUN={run}".encode() in environ.read().split(b"\0")
+            words = environ.read().split(b"\0")
     except PermissionError:
         return False
+    return bool(run) and f"KIN_RUN={run}".encode() in words and not _is_anothers(words, kids_path)
+
+
+def _is_anothers(words: list[bytes], kids_path: str) -> bool:
+    """Whether a process with our run in its environment works for another clone: a copy (`cp -a`) has our records, too."""
+    store = next((os.fsdecode(word[8:]) for word in words if word.startswith(b"KIN_DIR=")), "")
+    with suppress(KinError, OSError):  # nothing is there any more: this clone was moved
+        theirs = lock_path(find_repository(os.path.dirname(store), {}).common, os.path.basename(kids_path))
+        return bool(store) and not os.path.samefile(theirs, kids_path)
+    return False
 
 
 def holds(pid: str, lock: tuple[int, int]) -> bool:
@@ -195,5 +210,6 @@ def look_by_ps(kids_path: str, run: str) -> dict[int, Seen]:
     seen = {}
     for line in listed.stdout.splitlines():
         pid, parent, group, *words = line.split()
-        seen[int(pid)] = Seen(int(parent), int(group), pid in holders or (bool(run) and f"KIN_RUN={run}" in words))
+        ours = bool(run) and f"KIN_RUN={run}" in words and not _is_anothers([os.fsencode(word) for word in words], kids_path)
+        seen[int(pid)] = Seen(int(parent), int(group), pid in holders or ours)
     return seen
