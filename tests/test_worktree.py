@@ -447,6 +447,14 @@ def test_a_merged_worktree_and_branch_are_removed(desk: Desk) -> None:
     assert worktree.remove(desk.project, desk.made.path, BRANCH, target) is None
 
 
+def test_a_merged_worktree_of_a_clone_that_was_moved_is_removed(desk: Desk, tmp_path: Path) -> None:
+    target = merged(desk)
+    desk.repo.path.rename(tmp_path / "moved")
+    moved = Repo(tmp_path / "moved")
+    assert worktree.remove(find_repository(str(moved.path), {}), desk.made.path, BRANCH, target) is None
+    assert not desk.path.exists() and listed(moved) == []
+
+
 def test_nothing_is_removed_while_something_would_be_lost(desk: Desk) -> None:
     target = merged(desk)
     remove = lambda: worktree.remove(desk.project, desk.made.path, BRANCH, target)  # noqa: E731

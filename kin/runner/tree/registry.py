@@ -80,6 +80,14 @@ def is_registered(project: Project, path: str) -> bool:
     return gitdir is not None and git.linked_gitdir(path) == os.path.realpath(gitdir)
 
 
+def lead_back(path: str, gitdir: str) -> None:
+    """Let a worktree's `.git` lead to its git folder again, where it is gone or leads nowhere: the clone was moved."""
+    linked = git.linked_gitdir(path)
+    if not os.path.lexists(os.path.join(path, ".git")) or (linked and not os.path.exists(linked)):
+        with open(os.path.join(path, ".git"), "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"gitdir: {gitdir}\n")
+
+
 def clear_locks(path: str) -> None:
     """Unlink the locks that a killed git left on a task's worktree and branch. The caller knows that no process of it lives."""
     gitdir = git.linked_gitdir(path)

@@ -12,7 +12,16 @@ from kin import git
 from kin.errors import Conflict, Invalid
 from kin.faults import point
 from kin.model.ids import TASK_ID
-from kin.runner.tree.registry import REMOVING, admin_of, clear_locks, git_lock, is_anothers, is_lived_in, is_registered
+from kin.runner.tree.registry import (
+    REMOVING,
+    admin_of,
+    clear_locks,
+    git_lock,
+    is_anothers,
+    is_lived_in,
+    is_registered,
+    lead_back,
+)
 from kin.runner.tree.salvage import open_folders, save_stray
 from kin.store.project import Project
 
@@ -109,6 +118,7 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
 def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds: Collection[int]) -> str | None:
     begun = os.path.join(gitdir, REMOVING)
     if os.path.isdir(path) and not os.path.exists(begun) and not is_anothers(path, gitdir):
+        lead_back(path, gitdir)
         if not is_registered(project, path):
             return "the worktree's `.git` is gone, or leads elsewhere"
         clear_locks(path)

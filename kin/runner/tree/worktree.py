@@ -18,7 +18,17 @@ from kin.faults import point
 from kin.model.settings import Settings
 from kin.runner.tree import salvage
 from kin.runner.tree.includes import copy_included
-from kin.runner.tree.registry import READY, REMOVING, admin_of, clear_locks, git_lock, has_index, is_anothers, is_lived_in
+from kin.runner.tree.registry import (
+    READY,
+    REMOVING,
+    admin_of,
+    clear_locks,
+    git_lock,
+    has_index,
+    is_anothers,
+    is_lived_in,
+    lead_back,
+)
 from kin.runner.tree.removal import clear, clear_if_known, remove_folder
 from kin.runner.tree.removal import discard as discard
 from kin.runner.tree.removal import remove as remove
@@ -142,10 +152,7 @@ def _is_whole(path: str, gitdir: str) -> bool:
     if not ready and not indexed:
         return False
     # From here on the files may be hours of work, so they stay as they are.
-    linked = git.linked_gitdir(path)
-    if not os.path.lexists(os.path.join(path, ".git")) or (linked and not os.path.exists(linked)):  # the clone was moved
-        with open(os.path.join(path, ".git"), "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(f"gitdir: {gitdir}\n")
+    lead_back(path, gitdir)
     if git.linked_gitdir(path) != os.path.realpath(gitdir):
         return False
     if not indexed:
