@@ -158,6 +158,15 @@ def test_a_worktree_that_no_run_owns_is_removed_only_if_the_target_holds_it(proj
     assert project.git("branch", "--list", "kin/*").split() == ["+", "kin/KIN-2", "+", "kin/KIN-3"]
 
 
+def test_a_worktree_that_a_person_moved_is_still_its_tasks_and_a_persons_own_is_theirs(project: Repo) -> None:
+    path, moved = worktree(project, "KIN-1", "-b", "kin/KIN-1"), project.path.parent / "elsewhere-1"
+    project.git("worktree", "move", "-f", "-f", str(path), str(moved))
+    mine = project.path.parent / "mine"
+    project.git("worktree", "add", "-q", "--lock", "--reason", "kin of-mine is away", "--detach", str(mine))
+    assert "KIN-1: worktree and branch removed" in words_of(doctor(project, "--fix"), "mended")
+    assert not moved.exists() and mine.exists() and findings(doctor(project)) == []
+
+
 def test_worktrees_and_branches_with_a_run_are_nobodys_leftovers(project: Repo) -> None:
     path = worktree(project, "KIN-1", "-b", "kin/KIN-1")
     task(project)

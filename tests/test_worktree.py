@@ -140,6 +140,19 @@ def test_the_clone_can_be_moved(desk: Desk, tmp_path: Path) -> None:
     assert moved.tree.git("config", "--bool", "core.sparseCheckout") == "true"
 
 
+@pytest.mark.parametrize("made_again", [False, True])
+def test_a_worktree_that_a_person_moved_comes_back_with_what_is_in_it(desk: Desk, tmp_path: Path, made_again: bool) -> None:
+    desk.tree.write("src/a", "work\n")
+    desk.repo.git("worktree", "move", "-f", "-f", str(desk.path), str(tmp_path / "moved"))
+    if made_again:
+        desk.path.mkdir()
+    desk.sit()
+    assert desk.path == desk.folder and not (tmp_path / "moved").exists()
+    assert desk.tree.git("status", "--porcelain") == " M src/a"
+    desk.reset(desk.base)
+    assert desk.look().clean and desk.tree.git("symbolic-ref", "HEAD") == BRANCH
+
+
 def test_a_copy_of_the_clone_leaves_the_worktrees_of_the_original_alone(desk: Desk, tmp_path: Path) -> None:
     desk.tree.write("src/a", "work\n")
     shutil.copytree(desk.repo.path, tmp_path / "copy", symlinks=True)

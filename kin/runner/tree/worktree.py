@@ -101,6 +101,8 @@ def ensure(
     wanted, ref = folder(project, settings, task_id, environ), branch_ref(task_id)
     with git_lock(project, run_id) as fds:
         path, listed = _look_up(project, wanted, ref, task_id)
+        if os.path.basename(path) != task_id and os.path.isdir(path):
+            path = _move_back(project, path, wanted, task_id, run_id, fds)
         gitdir = admin_of(project, path)
         new = not gitdir or not _is_whole(path, gitdir)
         if gitdir and not new:
@@ -142,6 +144,15 @@ def _look_up(project: Project, path: str, ref: str, task_id: str) -> tuple[str, 
         name = ref.removeprefix("refs/heads/")
         raise Busy(f"branch {name} is checked out in {elsewhere.path}", "switch that worktree to another branch")
     return os.path.realpath(elsewhere.path), elsewhere
+
+
+def _move_back(project: Project, path: str, wanted: str, task_id: str, run_id: str, fds: Collection[int]) -> str:
+    """Undo a person's `git worktree move`: the folder's name is the task's wherever it is needed."""
+    _free_folder(project, wanted, task_id, run_id)
+    with suppress(FileNotFoundError):
+        os.rmdir(wanted)  # git would move into it
+    git.git(project.git_common, "worktree", "move", "-f", "-f", path, wanted, fds=fds)
+    return wanted
 
 
 def _is_whole(path: str, gitdir: str) -> bool:

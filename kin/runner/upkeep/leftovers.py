@@ -19,10 +19,9 @@ from kin.store import journal, records
 def check_worktrees(case: Case) -> Iterator[Row]:
     """Worktrees without a run or a folder, what a killed run left of throw-away ones, and folders that git forgot."""
     for found in case.worktrees:
-        path = os.path.realpath(found.path)
-        name = os.path.basename(path)
+        path, name = os.path.realpath(found.path), found.reason.split(" ")[1]  # a person may have moved the folder
         task = name if TASK_ID.fullmatch(name) else name.rpartition("-")[0]
-        if task in case.held:
+        if task in case.held or not TASK_ID.fullmatch(task):
             continue
         if task != name:
             words = f"{name} is a throw-away worktree that a killed run left"
@@ -89,7 +88,7 @@ def _remove(case: Case, task: str, path: str) -> str:
 
 def check_branches(case: Case) -> Iterator[Row]:
     """Tasks' branches that neither a run nor a worktree holds, and merges that nobody is about to make."""
-    owned = {os.path.basename(w.path) for w in case.worktrees} | set(case.live[0]) | case.held
+    owned = {w.reason.split(" ")[1] for w in case.worktrees} | set(case.live[0]) | case.held
     for task, oid in case.branches.items():
         if task not in owned:
             yield _left(case, task, None, f"the branch kin/{task} is left", oid)
