@@ -205,6 +205,16 @@ def test_inbox_lists_what_waits_for_a_person_and_what_to_type(
     assert (f"`{command}`" in said) if kind else said == "Nothing waits for you.\n"
 
 
+def test_a_review_whose_run_is_elsewhere_is_explained_by_what_can_be_typed_here(project: Repo) -> None:
+    put(project, 1, status="review", pipeline="\n  - run: echo x > x")
+    way = "kin set KIN-1 status=todo"
+    assert data(project, "inbox")[0]["commands"][1] == way
+    said = here(project, "why", "1")[0]
+    assert f"`{way}`" in said and "approve" not in said
+    project.kin(*way.split()[1:])
+    project.kin("run", "1")
+
+
 # diff
 
 

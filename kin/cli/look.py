@@ -222,7 +222,8 @@ def _item(seen: "Seen", run: "Run | None") -> Item | None:
         reason = task.blocked.reason if task.blocked else ""
         return _made(task.id, task.title, kind, reason, _MENDS.get(kind, ("kin log {0}", "kin run {0}")))
     if task.status == TaskStatus.review:
-        return _made(task.id, task.title, "review", "its run is not in this clone", ("kin show {0}", "kin run {0}"))
+        why, way = ("its run was interrupted", "run {0}") if run else ("its run is not in this clone", "set {0} status=todo")
+        return _made(task.id, task.title, "review", why, ("kin show {0}", f"kin {way}"))
     return None
 
 

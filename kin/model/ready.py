@@ -172,7 +172,9 @@ _HOW_ON = {
 
 def _status(task: Task, run: "Run | None") -> Iterator[Reason]:
     if task.status != TaskStatus.blocked:
-        yield Reason("status", f"it is {task.status}; {_HOW_ON[task.status].replace('{}', task.id)}")
+        lost = task.status == TaskStatus.review and run is None
+        how = "no run of it waits in this clone; `kin set {} status=todo` lets it begin" if lost else _HOW_ON[task.status]
+        yield Reason("status", f"it is {task.status}; {how.replace('{}', task.id)}")
         return
     crashes = run.live.crashes if run is not None else 0
     if task.blocked is not None and task.blocked.kind == BlockedKind.crash and crashes <= MAX_CRASHES:
