@@ -81,6 +81,24 @@ def test_named_tasks_run_in_the_order_of_their_dependencies(project: Repo) -> No
     assert [o["task"] for o in found] == ["KIN-1", "KIN-2"] and project.read("two.txt") == "one\n"
 
 
+@pytest.mark.parametrize(
+    ("status", "way"),
+    [
+        ("draft", "kin run KIN-1 KIN-2"),
+        ("blocked", "kin run KIN-1 KIN-2"),
+        ("review", "kin why KIN-1"),
+        ("cancelled", "kin why KIN-1"),
+        (None, "kin set KIN-2 depends_on-=KIN-1"),
+    ],
+)
+def test_what_a_task_needs_is_named_with_a_command_that_helps(project: Repo, status: str | None, way: str) -> None:
+    if status:
+        add(project, 1, status=status)
+    add(project, 2, depends_on=listed("KIN-1"))
+    assert f"`{way}`" in project.kin("run", "KIN-2", exit=6).stderr
+    project.kin(*way.split()[1:])
+
+
 def test_one_failure_stays_one_pipelines(project: Repo) -> None:
     add(project, 1, "exit 3")
     add(project, 2, "echo two > two.txt")

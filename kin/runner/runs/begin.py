@@ -4,7 +4,7 @@ Finished steps are paid work and never run again. What is unfinished, gates, set
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ from kin.runner.tree.aside import how_to_see, set_aside
 from kin.store import config, records, tasks
 from kin.store.arrivals import asked_for
 from kin.store.project import Project, branch_here
-from kin.store.view import see
+from kin.store.view import Seen, see
 
 INTEGRATOR = StepSpec(role="integrator", access="write")
 """The step that kin adds to a run whose work conflicts with its target."""
@@ -148,15 +148,23 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
     # A run that was interrupted, or killed between its record and the task's file, may leave `review`: it goes on.
     if task.status == TaskStatus.review and (live is None or live.status == RunStatus.completed):
         raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")
-    seen = see(project, with_reasons=(task.id,), bodies=False, base=plan.target.name).seen[task.id]
+    view = see(project, with_reasons=(task.id,), bodies=False, base=plan.target.name)
     half_split = plan.plan is not None and plan.plan.files  # killed while it wrote its parts: the rest must be written first
-    held_up = [r for r in seen.reasons if r.kind in HOLDS_UP and not (half_split and r.kind == "child")]
+    held_up = [r for r in view.seen[task.id].reasons if r.kind in HOLDS_UP and not (half_split and r.kind == "child")]
     if held_up:
         words = "; ".join(r.text for r in held_up)
-        raise Busy(
-            f"{task.id} cannot run yet: {words}", f"`kin run {' '.join(r.ref for r in held_up)} {task.id}` runs them first"
-        )
+        raise Busy(f"{task.id} cannot run yet: {words}", _before(task.id, [r.ref for r in held_up], view.seen))
     return None
+
+
+def _before(task_id: str, refs: Sequence[str], seen: Mapping[str, Seen]) -> str:
+    """What to type for the tasks that hold this one up."""
+    for ref in refs:
+        if ref not in seen:
+            return f"`kin deps {task_id}` shows it" if ":" in ref else f"`kin set {task_id} depends_on-={ref}` takes that out"
+        if seen[ref].task.status not in (TaskStatus.todo, TaskStatus.draft, TaskStatus.blocked):
+            return f"`kin why {ref}` tells what that waits for"
+    return f"`kin run {' '.join(refs)} {task_id}` runs them first"
 
 
 def begin_record(plan: Plan, live: Run | None, asked: Asked) -> tuple[Run, str | None]:
