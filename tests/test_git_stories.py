@@ -247,6 +247,26 @@ def test_a_target_that_was_renamed_while_a_review_waits(project: Repo) -> None:
     agree(project, "done", code=True)
 
 
+def test_a_target_that_was_renamed_while_a_step_worked(project: Repo) -> None:
+    settings(project)
+    add(project, run='echo hello > hello.txt; git -C "$KIN_DIR/.." branch -m trunk; git reflog expire --all --expire=now')
+    (blocked,) = outcomes(project, "KIN-1", exit=1)
+    assert str(blocked["reason"]).startswith("there is no branch main; bring it back, or `kin run KIN-1 --restart`")
+    project.git("branch", "main")
+    outcomes(project, "KIN-1")
+
+
+def test_a_branch_that_is_named_and_missing_is_not_recommended(project: Repo) -> None:
+    settings(project, "base: nope")
+    add(project)
+    said = project.kin("run", "KIN-1", exit=7).stderr
+    assert said == "error: there is no branch nope; `--base BRANCH` names another\n"
+    project.kin("set", "KIN-1", "base=nope", "-q")
+    assert "mend `base:` in .kin/tasks/KIN-1.yaml" in project.kin("run", "KIN-1", "--base", "main", exit=7).stderr
+    project.git("remote", "add", "origin", "../nowhere")
+    assert "`git fetch" in project.kin("run", "KIN-1", exit=7).stderr
+
+
 def test_a_branch_that_a_person_merged_by_hand_becomes_done_with_its_record(project: Repo) -> None:
     settings(project, mode="review")
     add(project)

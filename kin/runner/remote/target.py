@@ -17,6 +17,11 @@ BY_OPTION = "name one: `--base main`"
 """What helps if there is no target, where the command has that option."""
 
 
+def way_back(task_id: str) -> str:
+    """What helps if the target of a run that has begun is gone."""
+    return f"bring it back, or `kin run {task_id} --restart` starts over on another one"
+
+
 class Target(NamedTuple):
     """A branch: full ref, short name, tip; `here`: checked out in the store's checkout, at that tip; `remote`: the ref it is
     taken from; `there`: what the remote has of it, asked for only with `--push`."""
@@ -56,8 +61,11 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
         remote = origin.tracking(name)
         oid = git.tip(project.root, remote)
     if oid is None:
+        other = "`--base BRANCH` names another" if way is BY_OPTION else way  # `main` may be the one that is missing
+        if not git.git(project.root, "config", f"remote.{origin.REMOTE}.url", ok=(0, 1)).out:
+            raise Invalid(f"there is no branch {name}", other)
         fetch = f"`git fetch --depth=1 {origin.REMOTE} +{ref}:{remote}` brings it here"
-        raise Invalid(f"there is no branch {name}, here or on {origin.REMOTE}", f"{fetch}, if it is there; else {way}")
+        raise Invalid(f"there is no branch {name}, here or on {origin.REMOTE}", f"{fetch}, if it is there; else {other}")
     return Target(ref, name, oid, checked_out, remote, there)
 
 

@@ -22,7 +22,7 @@ from kin.runner.merge.compose import CannotSign
 from kin.runner.merge.landed import landed_run
 from kin.runner.merge.move import Moved, post_merge
 from kin.runner.remote import origin
-from kin.runner.remote.target import find_target
+from kin.runner.remote.target import find_target, way_back
 from kin.runner.runs.ending import block, cancel, complete, wait
 from kin.runner.runs.landing import Refused, land
 from kin.runner.runs.offer import in_a_file, offer
@@ -61,7 +61,7 @@ def finish(p: Passage) -> Outcome:
 
 def _finish(p: Passage) -> Outcome:
     while True:
-        p.target = find_target(p.project, p.run.base, push=p.share is not None)
+        p.target = find_target(p.project, p.run.base, way=way_back(p.task.id), push=p.share is not None)
         if (done := landed_run(p.project.root, p.target.oid, p.run.run, p.live.start)) is not None:
             return complete(p, done)
         if p.live.head is not None and git.tip(p.project.root, p.branch_ref) is None:
