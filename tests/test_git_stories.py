@@ -2,7 +2,9 @@
 refuses nothing because of kin."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pytest
 from conftest import Repo
@@ -265,6 +267,45 @@ def test_a_branch_that_is_named_and_missing_is_not_recommended(project: Repo) ->
     assert "mend `base:` in .kin/tasks/KIN-1.yaml" in project.kin("run", "KIN-1", "--base", "main", exit=7).stderr
     project.git("remote", "add", "origin", "../nowhere")
     assert "`git fetch" in project.kin("run", "KIN-1", exit=7).stderr
+
+
+AS_A_PERSON = 'cd "$KIN_DIR/.." && env -u GIT_COMMITTER_NAME -u GIT_COMMITTER_EMAIL git'
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "exit"),
+    [("reset -q --hard HEAD~1", 3), ("commit -q --amend -m other", 0)],
+    ids=["dropped", "the same change in another commit"],
+)
+def test_what_a_target_dropped_while_a_step_worked_is_not_brought_back_unasked(
+    project: Repo, meanwhile: str, exit: int
+) -> None:
+    settings(project)
+    add(project, run=f"echo hello > hello.txt; {AS_A_PERSON} {meanwhile}")
+    project.commit("a secret", **{"secret.txt": "hunter2\n"})
+    (found,) = outcomes(project, "KIN-1", exit=exit)
+    if exit:
+        assert "would bring back what main has dropped" in str(found["reason"]) and " a secret; " in str(found["reason"])
+        assert "secret.txt" not in project.git("ls-tree", "-r", "--name-only", "main")
+
+
+@pytest.mark.parametrize("way", ["rebased", "wanted"])
+def test_a_target_that_was_rewritten_while_a_review_waits_is_told_before_the_merge(project: Repo, way: str) -> None:
+    settings(project, mode="review")
+    add(project)
+    project.commit("a secret", **{"secret.txt": "hunter2\n"})
+    outcomes(project, "KIN-1", exit=3)
+    project.git("reset", "-q", "--hard", "HEAD~1")
+    project.commit("better", **{"other.txt": "x\n"})
+    said = project.kin("approve", "KIN-1", exit=3).stdout
+    assert project.git("log", "-1", "--format=%s") == "better"
+    if way == "rebased":
+        command = re.findall("`git (rebase .*?)`", said)[0]
+        _, path = re.findall("^worktree (.*)$", project.git("worktree", "list", "--porcelain"), re.M)
+        project.git(*command.split(), cwd=Path(path))
+    project.kin("approve", "KIN-1")
+    agree(project, "done", code=True)
+    assert ("a secret" in project.git("log", "--format=%s")) == (way == "wanted")
 
 
 def test_a_branch_that_a_person_merged_by_hand_becomes_done_with_its_record(project: Repo) -> None:

@@ -25,6 +25,20 @@ def entry_at(cwd: str, commit: str, path: str) -> TreeEntry | None:
     return TreeEntry(mode, oid.partition(" ")[2]) if out else None
 
 
+def brought_back(cwd: str, target: str, start: str | None, branch: str, run_id: str) -> list[str]:
+    """Commits, as `<id> <subject>`, that a merge of `branch` would bring back: commit `target` was rewritten without them
+    (a reset, an amend, a rebase, a forced pull) since the branch began at `start`, and holds the same change in no other.
+    """
+    if start is None or git.tip(cwd, start) is None or git.is_ancestor(cwd, start, target):
+        return []
+    base = git.merge_base(cwd, start, branch)
+    if base is None or git.merge_base(cwd, base, target) is None:
+        return []
+    # what the run itself began with, to restore what a revert took away, was never the target's
+    words = ("--no-merges", "--cherry-pick", "--right-only", "--invert-grep", f"--grep=^Kin-Run: {run_id}$", "--format=%h %s")
+    return git.git(cwd, "log", *words, f"{target}...{base}", "--").text.splitlines()
+
+
 def index_changes(cwd: str, commit: str, env: Mapping[str, str]) -> dict[str, TreeEntry]:
     """Every path whose index entry differs from `commit`, with that entry, which is not `there` if it has none or several."""
     out = git.git(cwd, "diff-index", "--cached", "-z", "--raw", "--no-renames", "--no-abbrev", commit, env=env).out

@@ -19,6 +19,7 @@ from kin.runner.merge import build
 from kin.runner.merge.build import Built, Clash
 from kin.runner.merge.checkout import Pending
 from kin.runner.merge.compose import CannotSign
+from kin.runner.merge.diffs import brought_back
 from kin.runner.merge.landed import landed_run
 from kin.runner.merge.move import Moved, post_merge
 from kin.runner.remote import origin
@@ -219,6 +220,8 @@ def review_reasons(p: Passage, built: Built) -> list[str]:
         reasons.append("ready for review")
     if p.live.unruly:
         reasons.append(f"its file, .kin/kin.yaml or .kin/roles/ changed while {p.live.unruly} worked; look at them")
+    if back := _back_words(p, built.old, built.branch_tip):
+        reasons.append(back)
     # the merged tree, against what the target holds now: what the merge would change, deleted and renamed paths too
     changed = [c.path for c in git.changes(p.project.root, built.old, built.new) if not c.path.startswith(".kin/")]
     touched = [path for path in changed if any(covers(glob, path) for glob in p.settings.protect)]
@@ -227,9 +230,23 @@ def review_reasons(p: Passage, built: Built) -> list[str]:
     return reasons
 
 
+def _back_words(p: Passage, target: str, branch: str | None) -> str:
+    """What the merge would bring back that is not the task's work, and how to leave it out; "" for nothing."""
+    back = brought_back(p.project.root, target, p.live.start, branch, p.run.run) if branch else []
+    if not back:
+        return ""
+    more = f" and {len(back) - 3} more" if len(back) > 3 else ""
+    return p.short(
+        f"it would bring back what {p.target.name} has dropped since it began: {', '.join(back[:3])}{more}; in the task's "
+        f"worktree (`kin show {p.task.id}` names it) `git rebase --onto {p.target.name} {str(p.live.start)[:12]}` leaves it out"
+    )
+
+
 def _approved(p: Passage, built: Built) -> bool:
-    """Whether a person approved just this work: an approval is bound to the branch's tip (for none, to the target's code)."""
-    return p.live.approved is not None and p.live.approved == (built.branch_tip or "no code")
+    """Whether a person approved just this work: an approval is bound to the branch's tip (for none, to the target's code),
+    and to what they were told of a target that was rewritten."""
+    approved = p.live.approved is not None and p.live.approved == (built.branch_tip or "no code")
+    return approved and _back_words(p, built.old, built.branch_tip) in p.run.reason
 
 
 def _here(p: Passage) -> tuple[Task, str] | None:
@@ -255,10 +272,10 @@ def _stopped_by_hand(p: Passage) -> Outcome | None:
 
 def _clash_words(p: Passage, clash: Clash) -> str:
     listed = "".join(f"\n  {path}" for path in clash.paths)
+    way = f"in the task's worktree (`kin show {p.task.id}` names it): `git merge {p.target.name}`, mend, commit"
+    back = _back_words(p, p.target.oid, git.tip(p.project.root, p.branch_ref))
     return (
-        f"the work conflicts with {p.target.name} in:{listed}\n"
-        f"in the task's worktree (`kin show {p.task.id}` names it): `git merge {p.target.name}`, mend, commit; "
-        f"then `kin run {p.task.id}` goes on at the gates"
+        f"the work conflicts with {p.target.name} in:{listed}\n{back or way}; then `kin run {p.task.id}` goes on at the gates"
     )
 
 
