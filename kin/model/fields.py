@@ -190,7 +190,7 @@ def text(plain: Any) -> str:
     """Any text, several lines too."""
     if isinstance(plain, str):
         return plain
-    raise ValueError(f"expected text, found {_kind(plain)}")
+    raise ValueError(f"expected text, found {kind_of(plain)}")
 
 
 def _any_of(spelled: Iterable[str]) -> str:
@@ -223,7 +223,7 @@ def words(plain: Any) -> tuple[str, ...]:
         return (plain,)
     if isinstance(plain, list):
         return tuple(text(item) for item in plain if item is not None)
-    raise ValueError(f"expected a list, found {_kind(plain)}")
+    raise ValueError(f"expected a list, found {kind_of(plain)}")
 
 
 def choice(enum: type[StrEnum], aliases: Mapping[str, str] | None = None) -> Callable[[Any], StrEnum]:
@@ -295,7 +295,7 @@ def mapping(plain: Any) -> dict[str, Any]:
     """A mapping, its values as they are."""
     if isinstance(plain, dict):
         return plain
-    raise ValueError(f"expected a mapping, found {_kind(plain)}")
+    raise ValueError(f"expected a mapping, found {kind_of(plain)}")
 
 
 def nested(model: type[T]) -> Callable[[Any], T]:
@@ -318,7 +318,7 @@ def list_of(model: type[T]) -> Callable[[Any], tuple[T, ...]]:
     @_takes(lambda ref: {"type": "array", "items": ref(model)})
     def read(plain: Any) -> tuple[T, ...]:
         if not isinstance(plain, list):
-            raise ValueError(f"expected a list, found {_kind(plain)}")
+            raise ValueError(f"expected a list, found {kind_of(plain)}")
         values = []
         for index, item in enumerate(plain):
             try:
@@ -330,5 +330,6 @@ def list_of(model: type[T]) -> Callable[[Any], tuple[T, ...]]:
     return read
 
 
-def _kind(plain: Any) -> str:
+def kind_of(plain: Any) -> str:
+    """What YAML calls a plain value."""
     return {dict: "a mapping", list: "a list", str: "text", type(None): "nothing"}.get(type(plain), "something else")

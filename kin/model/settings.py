@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kin.model.agent import Agent, Model, Words, as_list
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
-from kin.model.fields import Problem, seconds
+from kin.model.fields import Problem, kind_of, seconds
 from kin.model.ids import is_key, is_name
 from kin.model.task import FORMAT, Mode, build_task
 
@@ -271,12 +271,26 @@ class Checked(NamedTuple):
     problems: list[Problem]
 
 
+_EXPECTED = {
+    **dict.fromkeys(("tuple_type", "list_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type"), "a mapping"),
+    **dict.fromkeys(("int_type", "int_parsing"), "a whole number"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "string_type": "text",
+}
+"""What pydantic says in Python's words, in those of a file."""
+
+
 def problems_of(error: ValidationError) -> list[Problem]:
     """pydantic's findings as problems with the path of keys in the file."""
     found = []
     for detail in error.errors(include_url=False):
         path = tuple(p for p in detail["loc"] if isinstance(p, int) or not p.startswith(("function-", "literal[")))
         message = "there is no such key" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
+        if expected := _EXPECTED.get(detail["type"]):
+            plain = detail["input"]
+            message = f"expected {expected}, found {repr(plain[:40]) if isinstance(plain, str) else kind_of(plain)}"
         label = ".".join(str(p) for p in path)
         found.append(Problem(path, f"{label}: {message}" if label else message))
     return found
