@@ -91,6 +91,8 @@ CASES = [
     (".kin/kin.yaml", f"{SETTINGS}limits: {{stepp: 5m}}\n", "schema :2:17", "no such key; did you mean `step`?"),
     (".kin/kin.yaml", f"{SETTINGS}notify: 5\n", "schema :2:9", "notify: expected a list, found '5'"),
     (".kin/kin.yaml", f"{SETTINGS}roles: {{tester: codex}}\n", "schema :2:17", "roles.tester: expected a mapping"),
+    (".kin/kin.yaml", f"{SETTINGS}budget: {{usd: 1e999}}\n", "schema :2:15", "expected a finite number, found '1e999'"),
+    (".kin/tasks/KIN-1.yaml", f"{TASK}budget: {{tokens: inf}}\n", "schema :6:18", "expected a finite number"),
     (".kin/kin.yaml", f"{SETTINGS}concurrency: 2.5\n", "schema :2:14", "expected a whole number, found '2.5'"),
     (".kin/kin.yaml", "mode: auto\n", "schema :1:1", "key"),
     (".kin/tasks/KIN-1.yaml", f"{TASK}deps: [1]\ndepends_on: []\n", "two-spellings :7:13", "`deps` are two spellings"),

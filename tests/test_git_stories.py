@@ -265,6 +265,7 @@ def test_a_branch_that_is_named_and_missing_is_not_recommended(project: Repo) ->
     assert said == "error: there is no branch nope; `--base BRANCH` names another\n"
     project.kin("set", "KIN-1", "base=nope", "-q")
     assert "mend `base:` in .kin/tasks/KIN-1.yaml" in project.kin("run", "KIN-1", "--base", "main", exit=7).stderr
+    assert "mend `base:` in .kin/tasks/KIN-1.yaml" in project.kin("undo", "KIN-1", exit=7).stderr
     project.git("remote", "add", "origin", "../nowhere")
     assert "`git fetch" in project.kin("run", "KIN-1", exit=7).stderr
 

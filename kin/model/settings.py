@@ -100,9 +100,9 @@ class Limits(Model):
 class Amount(Model):
     """A budget, in money, time or tokens."""
 
-    usd: float | None = Field(default=None, ge=0)
-    minutes: float | None = Field(default=None, gt=0)
-    tokens: float | None = Field(default=None, gt=0)
+    usd: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    minutes: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    tokens: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
 
 class Budget(Amount):
@@ -277,6 +277,7 @@ _EXPECTED = {
     **dict.fromkeys(("int_type", "int_parsing"), "a whole number"),
     **dict.fromkeys(("float_type", "float_parsing"), "a number"),
     **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    "finite_number": "a finite number",
     "string_type": "text",
 }
 """What pydantic says in Python's words, in those of a file."""

@@ -20,7 +20,7 @@ from kin.runner.merge.move import Moved, post_merge
 from kin.runner.merge.undo import undo as revert
 from kin.runner.process.events import Emit, Event
 from kin.runner.process.signals import Cancel
-from kin.runner.remote.target import find_target
+from kin.runner.remote.target import find_target, way_of
 from kin.runner.runs import claim
 from kin.runner.runs.begin import Asked, plan_for
 from kin.runner.runs.finish import finish
@@ -218,7 +218,7 @@ def undo(project: Project, task_id: str, *, base: str | None, environ: Mapping[s
     git.require(project.root, environ)
     with claim.claim_task(project, task_id):
         task, _ = tasks.load(project, task_id)
-        target = find_target(project, task.base or base or config.quick(project).base)
+        target = find_target(project, task.base or base or config.quick(project).base, way=way_of(task))
         done = revert(project, task_id, target.ref)
         if isinstance(done, Moved):
             with Cancel() as cancel:

@@ -9,12 +9,18 @@ from typing import NamedTuple
 from kin import git
 from kin.errors import Conflict, Invalid, Usage
 from kin.model.settings import Settings
+from kin.model.task import Task
 from kin.runner.remote import origin
 from kin.store import config
 from kin.store.project import Project, branch_here
 
 BY_OPTION = "name one: `--base main`"
 """What helps if there is no target, where the command has that option."""
+
+
+def way_of(task: Task) -> str:
+    """What helps if the target of a run that has not begun is not there: a task's own `base` goes before the option."""
+    return f"mend `base:` in .kin/tasks/{task.id}.yaml" if task.base else BY_OPTION
 
 
 def way_back(task_id: str) -> str:

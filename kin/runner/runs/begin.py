@@ -22,7 +22,7 @@ from kin.runner.merge.build import Clash
 from kin.runner.merge.taskfile import standing, task_path
 from kin.runner.merge.undo import restored
 from kin.runner.remote.host import FILES, job_of
-from kin.runner.remote.target import BY_OPTION, Target, find_target, settings_for, way_back
+from kin.runner.remote.target import Target, find_target, settings_for, way_back, way_of
 from kin.runner.runs.ending import outcome, put_status
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.planning import course_of, is_wanted, must_agree
@@ -98,8 +98,7 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     name = fixed or task.base or asked.base or config.quick(project).base
     if name is None and branch_here(project) is None:
         name = job_of(environ).branch  # a CI job's checkout is detached; its host says what it is about
-    way = f"mend `base:` in .kin/tasks/{task_id}.yaml" if task.base else BY_OPTION
-    target = find_target(project, name, way=way_back(task_id) if fixed else way, push=asked.push)
+    target = find_target(project, name, way=way_back(task_id) if fixed else way_of(task), push=asked.push)
     settings = settings_for(project, target)
     there = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
     if not target.here and there is None:
