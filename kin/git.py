@@ -10,6 +10,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -89,7 +90,7 @@ def own(environ: Mapping[str, str]) -> dict[str, str]:
 
 @lru_cache(maxsize=4)
 def _program(path: str) -> str:
-    """git's place on `path`, looked up once: else each of some fifty calls a run tries every folder before it."""
+    """git's place on `path`, looked up once: else each of some forty calls a run tries every folder before it."""
     return shutil.which("git", path=path) or "git"
 
 
@@ -258,8 +259,55 @@ def require(cwd: str, environ: Mapping[str, str]) -> None:
 
 def tip(cwd: str, revision: str) -> str | None:
     """The full id of the commit that `revision` names, or None."""
+    plain = _plain_tip(cwd, revision)
+    if plain is not None:
+        return plain or None
     out = git(cwd, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}", ok=(0, 1, 128))
     return out.text if out.code == 0 else None
+
+
+_ID = "[0-9a-f]{40}|[0-9a-f]{64}"
+
+
+def _plain_tip(cwd: str, revision: str) -> str | None:
+    """What `tip` is to say, read from files as git writes them: a third of a run's questions are this one. "" if nothing has
+    that name; None if git must say: of what is packed or broken, and in a repository that it may refuse as another user's.
+    """
+    gitdir = _gitdir(cwd)
+    if gitdir is None or not re.fullmatch(rf"{_ID}|refs/(heads|remotes|kin)/\w[\w/+-]*(\.\w[\w/+-]*)*", revision):
+        return None
+    common = common_of(gitdir)
+    try:
+        if has_reftable(common) or {os.stat(path).st_uid for path in (cwd, common)} != {os.geteuid()}:
+            return None
+        oid = _ref(common, revision) if "/" in revision else revision
+        if not oid or not re.fullmatch(_ID, oid):
+            return "" if oid == "" else None
+        with open(os.path.join(common, "objects", oid[:2], oid[2:]), "rb") as file:
+            kind = zlib.decompressobj().decompress(file.read(64), 7)
+    except (OSError, zlib.error):
+        return None
+    return oid if kind == b"commit " else None
+
+
+def _ref(common: str, ref: str) -> str | None:
+    """What the ref's own file holds, which git replaces as a whole; "" if there is no such ref, None if it is packed."""
+    with (
+        suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+        open(os.path.join(common, ref), encoding="ascii", errors="replace") as file,
+    ):
+        return file.read(80).rstrip("\n") or None
+    # second, as git reads it: that packs a ref before it unlinks the ref's own file
+    with suppress(FileNotFoundError), open(os.path.join(common, "packed-refs"), "rb") as packed:
+        return None if b" %s\n" % os.fsencode(ref) in packed.read() else ""
+    return ""
+
+
+def _gitdir(cwd: str) -> str | None:
+    """The git folder of the worktree that `cwd` is the root of, or `cwd` itself if it is one; None if neither is plain."""
+    if os.path.isdir(own := os.path.join(cwd, ".git")):
+        return own
+    return linked_gitdir(cwd) or (cwd if os.path.isfile(os.path.join(cwd, "HEAD")) else None)
 
 
 def tree_of(cwd: str, revision: str) -> str:
@@ -269,13 +317,30 @@ def tree_of(cwd: str, revision: str) -> str:
 
 def head_ref(cwd: str) -> str | None:
     """The full ref that HEAD names, or None if HEAD is detached."""
+    gitdir = _gitdir(cwd)
+    said = _head(gitdir) if gitdir else None
+    if said is not None:
+        return said or None
     out = git(cwd, "symbolic-ref", "-q", "HEAD", ok=(0, 1))
     return out.text if out.code == 0 else None
 
 
+def _head(gitdir: str) -> str | None:
+    """The full ref that the HEAD of a git folder names, "" if it names none; None where git itself must say."""
+    path = os.path.join(gitdir, "HEAD")
+    if os.path.islink(path) or has_reftable(common_of(gitdir)):  # a link: `core.preferSymlinkRefs`
+        return None
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            mark, _, ref = file.read(8192).partition(":")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""  # of a worktree that is just being made or removed
+    return ref.strip() if mark == "ref" else ""
+
+
 def is_ancestor(cwd: str, older: str, newer: str) -> bool:
     """Whether commit `older` is contained in `newer` (a commit contains itself)."""
-    return git(cwd, "merge-base", "--is-ancestor", older, newer, ok=(0, 1)).code == 0
+    return older == newer or git(cwd, "merge-base", "--is-ancestor", older, newer, ok=(0, 1)).code == 0
 
 
 def is_whole(cwd: str, old: str, new: str) -> bool:
@@ -311,11 +376,30 @@ def blob(cwd: str, revision: str, path: str) -> bytes | None:
     return out.out if out.code == 0 else None
 
 
+class Object(NamedTuple):
+    """What git stores under an id: a blob as it is, a tree as `entries` reads it."""
+
+    oid: str
+    content: bytes
+
+
+def objects(cwd: str, names: Iterable[str]) -> list[Object | None]:
+    """What these names (ids, `<commit>:<path>`, `<commit>^{tree}`) stand for, None for nothing: one process for all."""
+    return list(_batch(git(cwd, "cat-file", "--batch", input="".join(f"{name}\n" for name in names).encode()).out))
+
+
 def blobs(cwd: str, ids: Sequence[str]) -> list[bytes]:
-    """The contents of blobs by their full ids: one process, whatever their number."""
-    if not ids:
-        return []
-    return list(_batch(git(cwd, "cat-file", "--batch", input="".join(f"{oid}\n" for oid in ids).encode()).out))
+    """The contents of blobs by their full ids: one process, whatever their number. Raises Invalid if one is not there."""
+    found = [held.content for held in objects(cwd, ids) if held] if ids else []
+    if len(found) < len(ids):
+        raise Invalid("objects of the repository are gone", "was there a `git prune`? `git fsck` tells more")
+    return found
+
+
+def entries(tree: Object) -> list[tuple[bytes, bytes]]:
+    """The entries of a tree as git stores them, `<mode> <name>`, NUL, binary id, each with its name."""
+    form = rb"([0-7]+ ([^\0]+)\0.{%d})" % (len(tree.oid) // 2)
+    return re.findall(form, tree.content, re.DOTALL)
 
 
 class Worktree(NamedTuple):
@@ -352,8 +436,19 @@ def _main_checkout(cwd: str, said: str) -> str:
     return os.path.realpath(os.path.join(said, named)) if named else said
 
 
+def heads_on(common: str, ref: str) -> list[str] | None:
+    """The git folders whose HEAD names `ref`, in the clone with this common dir; None where files do not tell."""
+    linked = os.path.join(common, "worktrees")
+    names = os.listdir(linked) if os.path.isdir(linked) else []
+    heads = {gitdir: _head(gitdir) for gitdir in (common, *(os.path.join(linked, name) for name in names))}
+    return None if None in heads.values() else [gitdir for gitdir, head in heads.items() if head == ref]
+
+
 def checkouts_of(cwd: str, ref: str) -> list[str]:
     """Where the branch `ref` is checked out, links resolved: deleting it would leave those worktrees without a commit."""
+    gitdir = _gitdir(cwd)
+    if gitdir and heads_on(common_of(gitdir), ref) == []:
+        return []
     return [os.path.realpath(w.path) for w in worktrees(cwd) if w.branch == ref]
 
 
@@ -397,6 +492,8 @@ def is_clean(cwd: str, seen: "Status | None" = None) -> bool:
     if (seen or status(cwd)).entries:
         return False
     gitdir = linked_gitdir(cwd) or os.path.join(cwd, ".git")
+    if not os.path.isdir(os.path.join(gitdir, "modules")):
+        return True  # no submodule that git made is checked out
     return not any(changed for _, changed in uncommitted_submodules(cwd, gitdir))
 
 
@@ -535,8 +632,15 @@ class Change(NamedTuple):
 
 def changes(cwd: str, old: str, new: str, *paths: str) -> list[Change]:
     """What differs from tree `old` to tree `new` (below `paths`, if any are given); a rename is a deletion and an addition."""
+    whole = all(re.fullmatch(_ID, name) for name in (old, new))
+    return raw_changes((_difference if whole else _difference.__wrapped__)(cwd, old, new, *paths))
+
+
+@lru_cache(maxsize=2)
+def _difference(cwd: str, old: str, new: str, *paths: str) -> bytes:
+    """What two ids name never changes: a merge is looked at for `protect`, and looked at again when it moves."""
     words = ("-r", "-z", "--no-renames", "--raw", "--no-abbrev", "--end-of-options", old, new, "--", *paths)
-    return raw_changes(git(cwd, "diff-tree", *words).out)
+    return git(cwd, "diff-tree", *words).out
 
 
 def raw_changes(out: bytes) -> list[Change]:
@@ -621,20 +725,22 @@ def names_on_branches(cwd: str, folder: str) -> set[str]:
     trees = {answer.split()[0] for answer in answers if answer.endswith(b" tree")}
     if not trees:
         return set()
-    # A tree is `<mode> <name>`, NUL, binary id, again and again.
-    entry = re.compile(rb"[0-7]+ ([^\0]+)\0.{%d}" % (len(next(iter(trees))) // 2), re.DOTALL)
-    contents = _batch(git(cwd, "cat-file", "--batch", input=b"\n".join(trees) + b"\n").out)
-    return {os.fsdecode(name) for content in contents for name in entry.findall(content)}
+    found = objects(cwd, [tree.decode() for tree in trees])
+    return {os.fsdecode(name) for tree in found if tree for _, name in entries(tree)}
 
 
-def _batch(out: bytes) -> Iterator[bytes]:
-    """The contents in an answer of `cat-file --batch`: `<oid> <type> <size>`, newline, content, newline."""
+def _batch(out: bytes) -> Iterator[Object | None]:
+    """What an answer of `cat-file --batch` holds: `<oid> <type> <size>`, newline, content, newline; or `<name> missing`."""
     at = 0
     while at < len(out):
         line = out.index(b"\n", at)
-        size = int(out[at:line].split()[2])
-        yield out[line + 1 : line + 1 + size]
-        at = line + size + 2
+        oid, *_, size = out[at:line].split()
+        if not size.isdigit():
+            yield None
+            at = line + 1
+            continue
+        yield Object(oid.decode(), out[line + 1 : line + 1 + int(size)])
+        at = line + int(size) + 2
 
 
 _UNDER_WAY = {
@@ -659,16 +765,19 @@ def under_way(gitdir: str) -> str | None:
 def identity(cwd: str) -> str | None:
     """The committer as `Name <mail>`; None if git knows no committer or no author: asked before anything is paid (rule 30)."""
     try:
-        return _identity(cwd)
+        return signatures(cwd)[1].decode("utf-8", "surrogateescape")
     except GitError:
         return None
 
 
 @lru_cache(maxsize=4)
-def _identity(cwd: str) -> str:
-    """A run asks twice, and whom git knew a moment ago it still knows; that it knows nobody is asked anew."""
-    git(cwd, "var", "GIT_AUTHOR_IDENT")
-    return git(cwd, "var", "GIT_COMMITTER_IDENT").text.rsplit(" ", 2)[0]
+def signatures(cwd: str) -> tuple[bytes, bytes]:
+    """Author and committer as `Name <mail>`. Raises GitError if git does not know one of them.
+
+    One command, one person: whom git knew a moment ago it still knows; that it knows nobody is asked anew.
+    """
+    author, committer = (git(cwd, "var", f"GIT_{who}_IDENT").out.rsplit(b" ", 2)[0] for who in ("AUTHOR", "COMMITTER"))
+    return author, committer
 
 
 def hash_object(cwd: str, content: bytes) -> str:

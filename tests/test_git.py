@@ -283,3 +283,71 @@ def test_the_end_of_git_is_waited_for_without_a_nap(repo: Repo, monkeypatch: pyt
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"slept for {seconds} s"))
     for _ in range(50):
         git.git(str(repo.path), "rev-parse", "HEAD")
+
+
+def test_a_branch_is_read_from_files_as_git_reads_it(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    cwd, common, first, tree = str(repo.path), repo.path / ".git", repo.tip(), repo.tip("HEAD^{tree}")
+    repo.git("switch", "-q", "-c", "kin/KIN-1")
+    second = repo.commit("work")
+
+    def said() -> list[str | None]:
+        names = ["refs/heads/main", "refs/heads/kin/KIN-1", "refs/heads/kin", "refs/remotes/origin/main", first, second, tree]
+        found = [git.tip(cwd, name) for name in names]
+        asked = [repo.git("rev-parse", "-q", "--verify", f"{name}^{{commit}}", ok=(0, 1, 128)) or None for name in names]
+        assert found == asked
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(git, "git", None)  # no process is needed for these
+        found = [git.tip(cwd, name) for name in ("refs/heads/main", "refs/heads/kin/KIN-1", "refs/heads/none", second)]
+        assert found == [first, second, None, second]
+    assert said() == [first, second, None, None, first, second, None]
+    repo.git("pack-refs", "--all")
+    assert said()[:2] == [first, second]
+    third = repo.commit("more")
+    repo.git("update-ref", "refs/remotes/origin/main", first)
+    assert said()[:4] == [first, third, None, first]
+    repo.git("gc", "-q")
+    assert said()[:4] == [first, third, None, first]
+    repo.git("symbolic-ref", "refs/heads/main", "refs/heads/kin/KIN-1")
+    assert said()[0] == third
+    repo.git("branch", "-q", "-D", "main")
+    assert said()[0] is None
+    fourth = repo.commit("and more")
+    assert said()[1] == fourth
+    loose = common / "objects" / fourth[:2] / fourth[2:]
+    loose.unlink()
+    loose.write_bytes(b"cut short")
+    assert said()[1] is None
+    (common / "refs/heads/kin/KIN-1").write_text("nonsense\n")
+    assert said()[1] is None
+
+
+def test_who_has_a_branch_checked_out_is_read_from_every_head(repo: Repo, tmp_path: Path) -> None:
+    cwd, common, ref = str(repo.path), repo.path / ".git", "refs/heads/work"
+    repo.git("branch", "work")
+    assert git.heads_on(str(common), ref) == git.checkouts_of(cwd, ref) == []
+    repo.git("worktree", "add", "-q", str(tmp_path / "one"), "work")
+    repo.git("worktree", "add", "-q", "-f", str(tmp_path / "two"), "work")
+    heads = [common / "worktrees/one/HEAD", common / "worktrees/two/HEAD"]
+    assert sorted(git.heads_on(str(common), ref) or ()) == [str(head.parent) for head in heads]
+    assert git.checkouts_of(cwd, ref) == [str(tmp_path / "one"), str(tmp_path / "two")]
+    heads[0].write_text("ref:   refs/heads/work")  # by hand
+    assert git.head_ref(str(tmp_path / "one")) == ref and len(git.heads_on(str(common), ref) or ()) == 2
+    repo.git("switch", "-q", "--detach", cwd=tmp_path / "one")
+    assert git.head_ref(str(tmp_path / "one")) is None
+    assert git.heads_on(str(common), ref) == [str(heads[1].parent)]
+    heads[1].unlink()
+    heads[1].symlink_to("refs/heads/work")  # core.preferSymlinkRefs
+    assert git.heads_on(str(common), ref) is None and git.head_ref(str(tmp_path / "two")) == ref
+    assert git.checkouts_of(cwd, ref) == [str(tmp_path / "two")]
+
+
+def test_another_users_repository_is_left_to_git(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which may refuse it, since its settings name programs."""
+    first = repo.tip()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        patch.setattr(git, "git", lambda *_, **__: git.Out(128, b"", "fatal: detected dubious ownership"))
+        assert git.tip(str(repo.path), "refs/heads/main") is None
+    assert git.tip(str(repo.path), "refs/heads/main") == first

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from kin import git
-from kin.errors import NotFound
+from kin.errors import Invalid, NotFound
 from kin.model.status import TaskStatus
 from kin.runner.merge.compose import NewCommit, Written, sign_again, write_commits
-from kin.runner.merge.diffs import object_at
 from kin.runner.merge.taskfile import Standing, standing, task_path, with_standing
-from kin.store.project import Project
+from kin.store.project import Project, branch_here
 
 _TODO, _DONE = Standing(TaskStatus.todo), Standing(TaskStatus.done)
 
@@ -72,10 +71,16 @@ def home(project: Project) -> str:
 
 def code_key(cwd: str, treeish: str) -> str:
     """The identity of a tree without its `.kin`: what a gate's verdict is bound to. Equal keys mean equal code."""
+    [tree] = git.objects(cwd, [f"{treeish}^{{tree}}"])
+    return _code_key(tree)
+
+
+def _code_key(tree: git.Object | None) -> str:
     import hashlib
 
-    entries = git.git(cwd, "ls-tree", "-z", treeish).out.split(b"\0")
-    return hashlib.sha256(b"\0".join(e for e in entries if not e.endswith(b"\t.kin"))).hexdigest()
+    if tree is None:
+        raise Invalid("the tree that is to be merged is gone", "was there a `git prune`? `git fsck` tells more")
+    return hashlib.sha256(b"".join(entry for entry, name in git.entries(tree) if name != b".kin")).hexdigest()
 
 
 def build_merge(project: Project, work: Work, branch: str, title: str) -> Built | Clash | None:
@@ -90,23 +95,23 @@ def build_merge(project: Project, work: Work, branch: str, title: str) -> Built 
     tree = merged_tree(project, target, old, branch, f"refs/heads/kin/{task_id}")
     if isinstance(tree, Clash):
         return tree
-    base, text, added = _first_parent(cwd, old, work)
+    held, kin, code, on_branch = git.objects(cwd, [f"{old}:{path}", f"{old}:.kin", tree, f"{branch}:{path}"])
+    base, text, added = _first_parent(cwd, old, work, held, kin)
     done = _files(work, text, _DONE)
-    on_branch = git.blob(cwd, branch, path)
     chain = []
-    if added or on_branch is None or standing(on_branch, path).status is not TaskStatus.todo:
+    if added or on_branch is None or standing(on_branch.content, path).status is not TaskStatus.todo:
         # a rebase applies the state as a patch: it fits only on a commit that holds the task as `todo`
         subject = f"kin: {task_id} meets {target.removeprefix('refs/heads/')}"
         chain.append(NewCommit((branch, base.oid), _message(subject, task_id, run_id), {}, tree, base.kin))
         chain.append(NewCommit((":1",), _message(f"kin: {task_id} is done", task_id, run_id), done))
     else:
-        files = _files(work, on_branch, _DONE)
+        files = _files(work, on_branch.content, _DONE)
         chain.append(NewCommit((branch,), _message(f"kin: {task_id} is done", task_id, run_id), files))
     message = _message(f"kin: {task_id} {title}", task_id, run_id)
     chain.append(NewCommit((base.oid, f":{len(chain)}"), message, done, tree, base.kin))
     *_, second, merge = write_commits(cwd, merge_ref(task_id), chain)
     new = sign_again(cwd, merge_ref(task_id), merge.oid, (base.oid, second.oid), message) if work.sign else merge.oid
-    return Built(target, old, new, code_key(cwd, new), task_id, run_id, branch)
+    return Built(target, old, new, _code_key(code), task_id, run_id, branch)
 
 
 def build_state(project: Project, work: Work, wanted: Standing = _DONE) -> Built:
@@ -116,15 +121,16 @@ def build_state(project: Project, work: Work, wanted: Standing = _DONE) -> Built
     """
     cwd, (target, task_id, run_id) = home(project), work[:3]
     old, status = work.old or target_tip(cwd, target), wanted.status
+    held, kin, code = git.objects(cwd, [f"{old}:{task_path(task_id)}", f"{old}:.kin", f"{old}^{{tree}}"])
     if status is TaskStatus.done:
-        base, text, _ = _first_parent(cwd, old, work)
+        base, text, _ = _first_parent(cwd, old, work, held, kin)
         parent = base.oid
     else:
-        parent, text = old, _known_text(work, git.blob(cwd, old, task_path(task_id)))
+        parent, text = old, _known_text(work, held)
     message = f"kin: {task_id} is {status}\n\nKin-State: {task_id} {status}\nKin-Run: {run_id}\n"
     [new] = write_commits(cwd, merge_ref(task_id), [NewCommit((parent,), message, _files(work, text, wanted))])
     oid = sign_again(cwd, merge_ref(task_id), new.oid, (parent,), message) if work.sign else new.oid
-    return Built(target, old, oid, code_key(cwd, oid), task_id, run_id, None)
+    return Built(target, old, oid, _code_key(code), task_id, run_id, None)
 
 
 def target_tip(cwd: str, target: str) -> str:
@@ -151,6 +157,9 @@ def merged_tree(project: Project, target: str, old: str, branch: str, branch_ref
 @contextmanager
 def _attributes_home(project: Project, target: str, old: str, branch_ref: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Where `merge-tree` finds .gitattributes: it reads them from the work tree of its folder and nowhere else (rule 13)."""
+    if project.root and branch_here(project) == target.removeprefix("refs/heads/"):
+        yield project.root, {}
+        return
     trees = {w.branch: w.path for w in reversed(git.worktrees(home(project))) if not w.bare and os.path.isdir(w.path)}
     found = trees.get(target) or trees.get(branch_ref)
     if found:
@@ -166,20 +175,22 @@ def _attributes_home(project: Project, target: str, old: str, branch_ref: str) -
         yield folder, {"GIT_DIR": project.git_common, "GIT_WORK_TREE": folder}
 
 
-def _known_text(work: Work, held: bytes | None) -> bytes:
-    text = held if held is not None else work.whole
+def _known_text(work: Work, held: git.Object | None) -> bytes:
+    text = held.content if held else work.whole
     if text is None:
         what = f"{work.task} is neither in the working tree nor on the target"
         raise NotFound(what, "commit it there first, or name another --base")
     return text
 
 
-def _first_parent(cwd: str, old: str, work: Work) -> tuple[Written, bytes, bool]:
-    """The commit that holds the task as `todo`, its text there, and whether it had to be written on top of `old`."""
+def _first_parent(
+    cwd: str, old: str, work: Work, held: git.Object | None, kin: git.Object | None
+) -> tuple[Written, bytes, bool]:
+    """The commit that holds the task as `todo`, its text there, and whether it had to be written on top of `old`, which has
+    the task as `held` and the store as `kin`."""
     path = task_path(work.task)
-    held = git.blob(cwd, old, path)
-    if held is not None and standing(held, path).status is TaskStatus.todo:
-        return Written(old, object_at(cwd, old, ".kin")), held, False
+    if held is not None and standing(held.content, path).status is TaskStatus.todo:
+        return Written(old, kin.oid if kin else None), held.content, False
     text = with_standing(_known_text(work, held), _TODO, path)
     # no Kin-Task trailer: that one is for what brings the work (undo.py looks for it on the first-parent line)
     commit = NewCommit((old,), f"kin: {work.task} is todo\n\nKin-Run: {work.run}\n", {path: text})

@@ -38,7 +38,10 @@ def find_checkout(project: Project, target: str) -> Checkout | Pending | None:
     if what := _in_the_middle(project.git_common, target):
         return Pending(f"a {what} of {name} is under way; finish or abort it")
     # every worktree is looked at: `%(worktreepath)` names only one of two (rule 18)
-    found = [w.path for w in git.worktrees(home(project)) if w.branch == target]
+    if git.heads_on(project.git_common, target) == [project.gitdir] and os.path.exists(os.path.join(project.gitdir, "index")):
+        found = [project.root]  # a bare repository has a HEAD, too, but no index
+    else:
+        found = [w.path for w in git.worktrees(home(project)) if w.branch == target]
     if not found:
         return None
     if len(found) > 1:

@@ -6,6 +6,7 @@
 
 import os
 import re
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -42,8 +43,8 @@ def write_commits(cwd: str, ref: str, commits: Sequence[NewCommit]) -> list[Writ
 
     A parent is a full id, or `:1` for the first commit of this call, `:2` for the second, and so on.
     """
-    author = git.git(cwd, "var", "GIT_AUTHOR_IDENT").out
-    committer = git.git(cwd, "var", "GIT_COMMITTER_IDENT").out
+    now = f"{int(time.time())} {time.strftime('%z')}".encode()
+    author, committer = (b"%s %s\n" % (who, now) for who in git.signatures(cwd))
     script: list[bytes] = []
     for mark, commit in enumerate(commits, 1):
         script += [f"commit {ref}\nmark :{mark}\n".encode(), b"author ", author, b"committer ", committer]

@@ -72,28 +72,30 @@ def plan(
     `staged` are index entries that differ from the old commit; `hidden` paths have no files (sparse checkout).
     """
     planned, blocked = [], []
-    for change in changes:
-        index = staged.get(change.path, change.old)
+    found = [(change, staged.get(change.path, change.old)) for change in changes]
+    wanted = sorted({e.oid for change, index in found for e in (change.old, change.new, index) if e.there})
+    held = dict(zip(wanted, git.blobs(work, wanted), strict=True))
+    for change, index in found:
         try:
             if is_task_file(change.path) and change.new.there and (change.old.there or change.path == task_path(task_id)):
-                planned.append(_plan_task(work, change, index, change.path in hidden))
+                planned.append(_plan_task(work, held, change, index, change.path in hidden))
             else:
-                planned.append(_plan_other(work, change, index, task_id, run_id, change.path in hidden))
+                own = change.path == f".kin/pipelines/{task_id}/{run_id}.yaml"  # kin's alone: its earlier version gives way
+                planned.append(_plan_other(work, held, change, index, own, change.path in hidden))
         except KinError as error:
             blocked.append(InTheWay(change.path, error.message))
     return planned, blocked
 
 
-def _plan_task(work: str, change: Change, index: TreeEntry, hidden: bool) -> KinFile:
-    new = _content(work, change.new)
+def _plan_task(work: str, held: Mapping[str, bytes], change: Change, index: TreeEntry, hidden: bool) -> KinFile:
+    new = held[change.new.oid]
     wanted = standing(new, change.path)
     index_after = index
     if index in (change.old, change.new):
         index_after = change.new
     elif index.there:
-        index_after = TreeEntry(
-            index.mode, git.hash_object(work, moved_on(_content(work, index), wanted, f"{change.path} (staged)"))
-        )
+        text = moved_on(held[index.oid], wanted, f"{change.path} (staged)")
+        index_after = TreeEntry(index.mode, git.hash_object(work, text))
     if hidden:
         return KinFile(change.path, None, None, index, index_after)
     raw = _file(work, change.path)
@@ -115,13 +117,11 @@ def _may(old: TaskStatus, new: TaskStatus) -> bool:
     return may_move(old, new, by_kin=new is not TaskStatus.todo)
 
 
-def _plan_other(work: str, change: Change, index: TreeEntry, task_id: str, run_id: str, hidden: bool) -> KinFile:
+def _plan_other(work: str, held: Mapping[str, bytes], change: Change, index: TreeEntry, own: bool, hidden: bool) -> KinFile:
     if index not in (change.old, change.new):
         raise Busy("another version of it is staged")
     raw = None if hidden else _file(work, change.path)
-    new = _content(work, change.new) if change.new.there and not hidden else None
-    old = _content(work, change.old) if change.old.there and not hidden else None
-    own = change.path == f".kin/pipelines/{task_id}/{run_id}.yaml"  # kin's alone: its earlier version gives way
+    new, old = (None if hidden else held.get(entry.oid) for entry in (change.new, change.old))
     if raw is not None and not own and not any(_same(raw, known) for known in (old, new)):
         raise Busy("another version of it is there")
     after = raw if new is not None and raw is not None and _same(raw, new) else new
@@ -130,10 +130,6 @@ def _plan_other(work: str, change: Change, index: TreeEntry, task_id: str, run_i
 
 def _same(raw: bytes, blob: bytes | None) -> bool:
     return blob is not None and (raw == blob or raw.replace(b"\r\n", b"\n") == blob)
-
-
-def _content(work: str, entry: TreeEntry) -> bytes:
-    return git.git(work, "cat-file", "blob", entry.oid).out
 
 
 def _file(work: str, path: str) -> bytes | None:

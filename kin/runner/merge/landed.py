@@ -15,6 +15,8 @@ def landed_run(cwd: str, target: str, run_id: str, start: str | None) -> str | N
 
     Merges carry `Kin-Task`, state commits `Kin-State: <ID> done`. Only what came after `start`, where the run began, is read.
     """
+    if target == start:
+        return None
     since = (f"^{start}",) if start and git.tip(cwd, start) else ()
     for oid, trailers in git.log_trailers(cwd, ("Kin-Run", "Kin-Task", "Kin-State"), target, *since, first_parent=True):
         brought = "Kin-Task" in trailers or trailers.get("Kin-State", "").endswith(" done")

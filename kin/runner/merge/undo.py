@@ -140,8 +140,7 @@ def _carry(project: Project, target: str, onto: str, pairs: Iterable[tuple[str, 
     cwd = home(project)
     tree = git.tree_of(cwd, onto)
     for before, after in pairs:
-        base = [git.git(cwd, "rev-parse", "--verify", before).text]
-        ours, theirs = (_throw_away(cwd, t, base) for t in (tree, git.tree_of(cwd, after)))
+        ours, theirs = (_throw_away(cwd, side, [before]) for side in (tree, f"{after}^{{tree}}"))
         merged = merged_tree(project, target, ours, theirs, "")
         if isinstance(merged, Clash):
             return merged

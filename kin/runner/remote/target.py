@@ -61,7 +61,7 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
         return Target(ref, name, there, False, origin.tracking(name), there)
     checked_out = here is not None and ref == f"refs/heads/{here}"
     if oid is None and checked_out:
-        git.head_ref(project.root)  # raises if git answers nothing at all here: it may not trust the folder's owner
+        git.git_dir(project.root)  # raises if git answers nothing at all here: it may not trust the folder's owner
         raise Invalid(f"the branch {name} has no commit yet", "commit once first: `git commit --allow-empty -m start`")
     if oid is None:
         remote = origin.tracking(name)

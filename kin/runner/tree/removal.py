@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Collection
+from contextlib import suppress
 
 from kin import git
 from kin.errors import Conflict, Invalid
@@ -37,7 +38,8 @@ def clear(project: Project, path: str, gitdir: str, fds: Collection[int]) -> Non
         elif os.path.lexists(path):
             remove_folder(path)
         point("worktree.folder_removed")
-        git.git(project.git_common, "worktree", "unlock", path, ok=range(256))
+        with suppress(OSError):  # what stays is told of below
+            os.unlink(os.path.join(gitdir, "locked"))  # all that `git worktree unlock` does
         git.git(project.git_common, "worktree", "remove", path, ok=range(256), fds=fds)
     if os.path.isdir(gitdir):
         remove_folder(gitdir)  # half made: git does not list it
@@ -105,7 +107,7 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
     with git_lock(project, name) as fds:
         _discard_throwaways(project, path, fds)
         gitdir = admin_of(project, path)
-        if gitdir and (reason := _remove_worktree(project, path, gitdir, target, fds)):
+        if gitdir and (reason := _remove_worktree(project, path, gitdir, (target, tip), fds)):
             return reason
     if tip and (elsewhere := git.checkouts_of(project.git_common, ref)):
         return f"{name} is checked out in {elsewhere[0]}, so the branch stays"
@@ -115,7 +117,10 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
     return None
 
 
-def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds: Collection[int]) -> str | None:
+def _remove_worktree(
+    project: Project, path: str, gitdir: str, merged: tuple[str, str | None], fds: Collection[int]
+) -> str | None:
+    target, tip = merged  # the latter is in the former
     begun = os.path.join(gitdir, REMOVING)
     if os.path.isdir(path) and not os.path.exists(begun) and not is_anothers(path, gitdir):
         lead_back(path, gitdir)
@@ -125,7 +130,7 @@ def _remove_worktree(project: Project, path: str, gitdir: str, target: str, fds:
         found = git.status(path)
         if found.entries:
             return f"the worktree has uncommitted files: {found.entries[0].path}"
-        if found.head and not git.is_ancestor(path, found.head, target):
+        if found.head and found.head != tip and not git.is_ancestor(path, found.head, target):
             return "the worktree's HEAD has commits that are not merged"
         if reason := _unsaved_submodule(path, gitdir):
             return reason

@@ -135,6 +135,8 @@ def mark_ready(gitdir: str) -> None:
 
 def _look_up(project: Project, path: str, ref: str, task_id: str) -> tuple[str, git.Worktree | None]:
     """Where the task's worktree is and what git knows of it: `worktrees` may have been another folder when it was made."""
+    if admin_of(project, path) is None and git.heads_on(project.git_common, ref) == []:
+        return path, None
     listed = git.worktrees(project.git_common)
     here = next((w for w in listed if os.path.realpath(w.path) == path), None)
     elsewhere = next((w for w in listed if w.branch == ref and w is not here), None)
