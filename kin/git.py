@@ -618,11 +618,12 @@ class TreeEntry(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A path that differs, and what stood and stands there."""
+    """A path that differs, and what stood and stands there; `unmerged`: a conflict in the index, unsolved."""
 
     path: str
     old: TreeEntry
     new: TreeEntry
+    unmerged: bool = False
 
     @property
     def is_new_link(self) -> bool:
@@ -648,8 +649,8 @@ def raw_changes(out: bytes) -> list[Change]:
     fields = out.decode("utf-8", "surrogateescape").split("\0")[:-1]
     found = []
     for head, path in zip(fields[::2], fields[1::2], strict=True):
-        old_mode, new_mode, old, new, _ = head.removeprefix(":").split(" ")
-        found.append(Change(path, TreeEntry(old_mode, old), TreeEntry(new_mode, new)))
+        old_mode, new_mode, old, new, letter = head.removeprefix(":").split(" ")
+        found.append(Change(path, TreeEntry(old_mode, old), TreeEntry(new_mode, new), letter == "U"))
     return found
 
 

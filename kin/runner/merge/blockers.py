@@ -20,12 +20,6 @@ class Obstacles(NamedTuple):
     missing: frozenset[str]
 
 
-def unmerged(work: str, env: Mapping[str, str]) -> list[str]:
-    """Paths with an unsolved conflict in the index, as a failed `git stash pop` leaves them: nothing can move beside them."""
-    out = git.git(work, "ls-files", "-u", "-z", env=env).out.decode("utf-8", "surrogateescape")
-    return sorted({line.partition("\t")[2] for line in out.split("\0") if line})
-
-
 def find_obstacles(work: str, changes: Iterable[Change], staged: Mapping[str, TreeEntry], env: Mapping[str, str]) -> Obstacles:
     """What of `changes` (code only) a person has changed in the index (`staged`: entries unlike the old commit) or in files."""
     by_path = {change.path: change for change in changes}

@@ -90,12 +90,15 @@ def build_merge(project: Project, work: Work, branch: str, title: str) -> Built 
     """
     cwd, path, (target, task_id, run_id) = home(project), task_path(work.task), work[:3]
     old = work.old or target_tip(cwd, target)
-    if git.is_ancestor(cwd, branch, old):
+    if branch == old:
         return None
     tree = merged_tree(project, target, old, branch, f"refs/heads/kin/{task_id}")
     if isinstance(tree, Clash):
         return tree
-    held, kin, code, on_branch = git.objects(cwd, [f"{old}:{path}", f"{old}:.kin", tree, f"{branch}:{path}"])
+    names = (f"{old}:{path}", f"{old}:.kin", tree, f"{branch}:{path}", f"{old}^{{tree}}")
+    held, kin, code, on_branch, before = git.objects(cwd, names)
+    if before == code and git.is_ancestor(cwd, branch, old):  # what is contained changes nothing
+        return None
     base, text, added = _first_parent(cwd, old, work, held, kin)
     done = _files(work, text, _DONE)
     chain = []

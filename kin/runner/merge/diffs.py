@@ -39,10 +39,12 @@ def brought_back(cwd: str, target: str, start: str | None, branch: str, run_id: 
     return git.git(cwd, "log", *words, f"{target}...{base}", "--").text.splitlines()
 
 
-def index_changes(cwd: str, commit: str, env: Mapping[str, str]) -> dict[str, TreeEntry]:
-    """Every path whose index entry differs from `commit`, with that entry, which is not `there` if it has none or several."""
+def index_changes(cwd: str, commit: str, env: Mapping[str, str]) -> tuple[dict[str, TreeEntry], tuple[str, ...]]:
+    """Every path whose index entry differs from `commit`, with that entry, which is not `there` if it has none or several; and
+    the paths that have several, as a failed `git stash pop` leaves them: unsolved conflicts, beside which nothing can move."""
     out = git.git(cwd, "diff-index", "--cached", "-z", "--raw", "--no-renames", "--no-abbrev", commit, env=env).out
-    return {change.path: change.new for change in git.raw_changes(out)}
+    found = git.raw_changes(out)
+    return {change.path: change.new for change in found}, tuple(change.path for change in found if change.unmerged)
 
 
 def worktree_changes(cwd: str, env: Mapping[str, str]) -> dict[str, bool]:

@@ -19,7 +19,7 @@ from kin import git
 from kin.errors import Busy, Invalid
 from kin.faults import point
 from kin.runner.merge import kinfiles
-from kin.runner.merge.blockers import Obstacles, find_obstacles, unmerged
+from kin.runner.merge.blockers import Obstacles, find_obstacles
 from kin.runner.merge.build import Built, home
 from kin.runner.merge.checkout import (
     Checkout,
@@ -177,10 +177,10 @@ def _under_index_lock(m: _Move) -> _Plan | Pending:
 
 def _plan(m: _Move, env: dict[str, str]) -> _Plan | Pending:
     work, built = m.checkout.path, m.built
-    if conflicts := unmerged(work, env):
-        return Pending(f"there are unsolved conflicts in {work}", tuple(conflicts))
+    staged, conflicts = index_changes(work, built.old, env)
+    if conflicts:
+        return Pending(f"there are unsolved conflicts in {work}", conflicts)
     diff = kinfiles.move_changes(work, built.old, built.new, built.task)
-    staged = index_changes(work, built.old, env)
     obstacles = find_obstacles(work, (c for c in diff if not is_kin(c.path)), staged, env)
     hidden = _hidden(m.checkout, diff, env)
     kin, stops = kinfiles.plan(work, (c for c in diff if is_kin(c.path)), staged, built.task, built.run, hidden)

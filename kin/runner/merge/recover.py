@@ -149,7 +149,7 @@ def _bring_to_head(project: Project, entry: dict[str, Any], fds: tuple[int, ...]
     ground = _Ground(
         checkout.path,
         _entries_at(checkout.path, diff, entry, head),
-        index_changes(checkout.path, entry["old"], env),
+        index_changes(checkout.path, entry["old"], env)[0],
         frozenset(entry["missing"]) if head == entry["old"] else frozenset(),
         frozenset(entry["hidden"]) | (hidden_paths(checkout.path, env) if is_sparse(checkout) else frozenset()),
         env,
