@@ -14,11 +14,12 @@ OUT and ERR are the write ends of the pipes that the runner reads; KIDS is the r
 macOS has neither subreaper nor /proc: the agent's process group is signalled, and kin.runner.process.reap looks for the rest.
 """
 
+# `signal` wraps this in enums, whose import takes a third of our start
+import _signal as signal  # type: ignore[import-not-found]
 import ctypes
 import marshal
 import os
 import select
-import signal
 import sys
 import time
 
