@@ -142,8 +142,8 @@ def _settle(p: Passage, turn: Turn, before: commit.State, end: StepEnd, beside: 
     start = before.head or p.target.oid
     fds = (p.kids.fd,)  # a git that outlives a killed kin is waited for by whoever runs the task next (rule 15)
     done = commit.commit_step(p.path, p.branch_ref, start, message, trailers, after=after, target=target, fds=fds)
-    if done is None and after.clean:
-        p.seen = after  # nothing but kin touches the worktree between two steps
+    if done is not None or after.clean:
+        p.seen = after.committed(done or start)  # nothing but kin touches the worktree between two steps
     if done is None and not end.said and end.status == "done":
         words = f"step {name} changed nothing and does not say why; `kin log {p.task.id}` shows what it did instead"
         return StepEnd("failed", BlockedKind.no_work, words)

@@ -277,19 +277,23 @@ def _record(
     first = git.tree_of(path, parents[0]) if parents else None
     if start and tree == first and all(git.is_ancestor(path, parent, start) for parent in parents):
         return None
-    for old in _of_label(path, task, label):
+    taken = _of_label(path, task, label)
+    for old in taken:
         if git.tree_of(path, old) == tree and git.parents(path, old) == list(parents):
             return old
     body = [f"kin: interrupted work of {task}", "", *(f"Not saved: {name!r}" for name in skipped), *([""] if skipped else [])]
     body += [f"Kin-Task: {task}", *([f"Kin-Start: {start}"] if start else [])]
     oid = git.commit_tree(path, tree, parents, "\n".join(body) + "\n", env=SOMEBODY)
     point("salvage.commit")
-    return keep(path, task, label, oid)
+    return keep(path, task, label, oid, taken)
 
 
-def keep(cwd: str, task: str, label: str, oid: str) -> str:
-    """Hold commit `oid` under `refs/kin/salvage/<task>/<label>`, with a number behind if that is taken; the ref."""
-    ref = _free_name(cwd, task, label)
+def keep(cwd: str, task: str, label: str, oid: str, taken: Sequence[str] | None = None) -> str:
+    """Hold commit `oid` under `refs/kin/salvage/<task>/<label>`, with a number behind if that is taken; the ref.
+
+    `taken` are the label's refs, if the caller, which holds the task's lock, has just asked for them.
+    """
+    ref = _free_name(cwd, task, label, taken)
     if not git.update_ref(cwd, ref, oid, None, "kin: kept"):
         raise Conflict(f"{ref} could not be written", "does a hook forbid it, or is the git folder read-only?")
     point("salvage.kept")
@@ -302,8 +306,8 @@ def _of_label(cwd: str, task: str, label: str) -> list[str]:
     return [ref for ref in git.refs(cwd, f"{PREFIX}{task}/") if form.fullmatch(ref)]
 
 
-def _free_name(cwd: str, task: str, label: str) -> str:
-    taken = _of_label(cwd, task, label)
+def _free_name(cwd: str, task: str, label: str, taken: Sequence[str] | None = None) -> str:
+    taken = _of_label(cwd, task, label) if taken is None else taken
     names = [f"{PREFIX}{task}/{label}", *(f"{PREFIX}{task}/{label}-{n}" for n in range(2, len(taken) + 2))]
     return next(name for name in names if name not in taken)
 
