@@ -341,6 +341,18 @@ def test_a_detached_run_in_the_queue_is_seen_explained_and_taken_out(project: Re
     wait_for(lambda: status_of(project, "KIN-2") == "done")
 
 
+def test_a_task_that_nobody_named_is_left_if_it_was_blocked_while_it_queued(project: Repo, tmp_path: Path) -> None:
+    first = run_in_the_only_slot(project, tmp_path)
+    queued = started(project, "run", "--ready", "--wait", "--json")
+    wait_for(lambda: "(queued)" in project.kin("why", "2").stdout)
+    project.kin("set", "KIN-2", "status=blocked")
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+    (outcome,) = json.loads(queued.communicate(timeout=20)[0])["data"]
+    assert (outcome["run"], outcome["exit"]) == (None, 6) and "KIN-2 is blocked by now" in outcome["reason"]
+    outcomes(project, "KIN-2")
+
+
 def test_what_waits_for_a_person_is_named_when_nothing_is_ready(project: Repo) -> None:
     settings(project, mode="review")
     add(project, 1)

@@ -45,7 +45,8 @@ class Asked(NamedTuple):
     """What the caller of `kin run` asked for. `wait` is how many seconds to queue for a slot; `restore`: begin with what a
     revert took back; `plan`: have it planned, and no more; `push`: what is finished goes to the remote; `bundle`: it goes into
     this file, and nothing is merged; `allow` raises what keeps a plan from running, asked once nobody else can run the task;
-    `budget`: what the run may use in all, by unit; without `plays` it only gates and merges, so that nobody must be there
+    `budget`: what the run may use in all, by unit; `only_as`: the status for which it was chosen, nobody having named it;
+    without `plays` it only gates and merges, so that nobody must be there
     who could play a step."""
 
     base: str | None = None
@@ -58,6 +59,7 @@ class Asked(NamedTuple):
     bundle: str | None = None
     allow: "Callable[[Plan], None] | None" = None
     budget: Mapping[str, float] = {}
+    only_as: TaskStatus | None = None
     plays: bool = True
 
 

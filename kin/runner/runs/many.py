@@ -59,7 +59,8 @@ class Child:
 
 @dataclass
 class Crew:
-    """The state of one command: what still waits, what runs, what ended, what waits for its parts."""
+    """The state of one command: what still waits, what runs, what ended, what waits for its parts; and of the tasks that
+    nobody named, with which status they were `chosen`."""
 
     project: Project
     asked: Asked
@@ -72,6 +73,7 @@ class Crew:
     running: dict[int, Child] = field(default_factory=dict)
     ended: dict[str, Outcome] = field(default_factory=dict)
     paused: dict[str, Outcome] = field(default_factory=dict)
+    chosen: dict[str, TaskStatus] = field(default_factory=dict)
     stopped: int = 0
     tick: Callable[[], None] = lambda: None
     tick_seconds: float | None = None
@@ -142,6 +144,9 @@ def _start_what_may(crew: Crew, selector: selectors.BaseSelector) -> None:
     if crew.more_ready:
         known = {*crew.waiting, *crew.ended, *(c.task.id for c in crew.running.values())}
         crew.waiting += [t for t in view.ready if t not in known]
+        for task_id in crew.waiting:
+            if task_id in view.seen:
+                crew.chosen.setdefault(task_id, view.seen[task_id].task.status)
     for task_id in list(crew.waiting):
         if len(crew.running) >= crew.slots:
             return
@@ -221,8 +226,9 @@ def _answer(crew: Crew, task: Task, told: int, cancel: Cancel) -> dict[str, obje
         with suppress(BlockingIOError, BrokenPipeError):
             os.write(told, line + b"\n")
 
+    asked = crew.asked._replace(only_as=crew.chosen.get(task.id))
     try:
-        outcome = run_task(crew.project, task.id, crew.asked, environ=crew.environ, emit=emit, cancel=cancel)
+        outcome = run_task(crew.project, task.id, asked, environ=crew.environ, emit=emit, cancel=cancel)
         return {"outcome": list(outcome)}
     except KinError as error:
         return {"error": str(error), "exit": error.exit, "slots": bool(error.data.get("slots"))}

@@ -103,6 +103,8 @@ def _claimed(
         live = records.live(project, task_id)
     if (answer := already(project, plan, live, asked)) is not None:
         return answer
+    if asked.only_as not in (None, plan.task.status):  # another command ran it while this one waited for a slot
+        raise Busy(f"{task_id} is {plan.task.status} by now", f"`kin why {task_id}` tells more")
     if asked.allow is not None:
         asked.allow(plan)
     run, words = begin_record(plan, live, asked)
