@@ -45,6 +45,26 @@ def test_a_run_that_ended_well_tells_message_session_and_tokens(name: str) -> No
     assert (reading.session is None) == (name == "aider-done")
 
 
+def test_what_a_session_had_used_before_it_was_taken_up_is_not_counted_again() -> None:
+    stream = reader_of("claude")
+    model = {"inputTokens": 100, "outputTokens": 20, "cacheReadInputTokens": 5, "costUSD": 0.5}
+    total = {"inputTokens": 900, "outputTokens": 90, "cacheReadInputTokens": 9, "costUSD": 4.5}
+    event = {"type": "result", "subtype": "success", "is_error": False, "result": "ready", "total_cost_usd": 4.5}
+    event |= {"modelUsage": {"m": total}, "model_usage_since_last_result": {"m": model}}
+    for _ in range(2):  # of which there may be several
+        stream.feed("stdout", json.dumps(event))
+    reading = stream.end(0, False)
+    assert (reading.cost_usd, reading.tokens) == (1.0, {"in": 200, "out": 40, "cached": 10})
+
+
+def test_an_error_that_stands_where_the_message_would_is_told() -> None:
+    stream = reader_of("qwen")
+    words = "[API Error: 401 Incorrect API key provided.]"
+    stream.feed("stdout", json.dumps({"type": "result", "subtype": "error_during_execution", "error": {"message": words}}))
+    reading = stream.end(1, False)
+    assert reading.kind == "login" and words in reading.error
+
+
 def test_what_only_some_clients_tell_is_none_for_the_others() -> None:
     claude, codex, opencode = (read(f"{name}-done")[1] for name in ("claude", "codex", "opencode"))
     assert (claude.version, claude.turns, claude.tokens) == ("2.1.197", 2, {"in": 200, "out": 40, "cached": 50})

@@ -52,6 +52,7 @@ class ClaudeStream(StreamReader):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._messages: dict[str, tuple[int, int, int]] = {}
+        self._since: list[Any] = []
 
     def event(self, event: Mapping[str, Any]) -> str:
         self.session = text_at(event, "session_id") or self.session
@@ -102,7 +103,7 @@ class ClaudeStream(StreamReader):
             self.tokens[name] += new - old
 
     def _result(self, event: Mapping[str, Any]) -> None:
-        said = text_at(event, "result")
+        said = text_at(event, "result") or text_at(event, "error", "message")
         self.closed = event.get("is_error") is False and event.get("subtype") == "success"
         self.final = said
         subtype = text_at(event, "subtype")
@@ -111,12 +112,15 @@ class ClaudeStream(StreamReader):
         status = event.get("api_error_status")
         self.status = status if isinstance(status, int) else None
         self.turns = count(event.get("num_turns")) or None
-        cost = event.get("total_cost_usd")
-        self.cost_usd = float(cost) if isinstance(cost, (int, float)) else None
-        models = event.get("modelUsage")
-        used = [_used(m, _BY_MODEL) for m in (models.values() if isinstance(models, dict) else ())]
-        total = map(sum, zip(*(used or [_used(event.get("usage"), _USAGE)]), strict=True))
-        self.tokens = dict(zip(self.tokens, total, strict=True))
+        if isinstance(since := event.get("model_usage_since_last_result"), dict):  # the totals are the whole session's there
+            self._since += since.values()
+            self.cost_usd = sum(_money(at(model, "costUSD")) or 0.0 for model in self._since)
+            models: list[Any] = self._since
+        else:
+            self.cost_usd = _money(event.get("total_cost_usd"))
+            models = list(total.values()) if isinstance(total := event.get("modelUsage"), dict) else []
+        used = [_used(model, _BY_MODEL) for model in models] or [_used(event.get("usage"), _USAGE)]
+        self.tokens = dict(zip(self.tokens, map(sum, zip(*used, strict=True)), strict=True))
 
 
 _USAGE = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")
@@ -130,6 +134,10 @@ def _used(usage: Any, names: tuple[str, ...]) -> tuple[int, int, int]:
     if fresh + out == count(at(usage, "total_tokens")):  # Qwen's count holds what was cached, Claude's does not
         fresh = max(fresh - cached, 0)
     return fresh + written, out, cached
+
+
+def _money(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _whole(usage: Any, cached: str) -> dict[str, int]:
@@ -225,8 +233,7 @@ class OpenCodeStream(StreamReader):
         self.tokens["in"] += count(at(used, "input")) + count(at(used, "cache", "write"))
         self.tokens["out"] += count(at(used, "output")) + count(at(used, "reasoning"))
         self.tokens["cached"] += count(at(used, "cache", "read"))
-        cost = at(part, "cost")
-        if isinstance(cost, (int, float)):
+        if (cost := _money(at(part, "cost"))) is not None:
             self.cost_usd = (self.cost_usd or 0.0) + cost
         self.turns = (self.turns or 0) + 1
 
