@@ -348,9 +348,19 @@ def test_a_task_that_nobody_named_is_left_if_it_was_blocked_while_it_queued(proj
     project.kin("set", "KIN-2", "status=blocked")
     project.kin("stop", "KIN-1")
     first.communicate(timeout=20)
-    (outcome,) = json.loads(queued.communicate(timeout=20)[0])["data"]
-    assert (outcome["run"], outcome["exit"]) == (None, 6) and "KIN-2 is blocked by now" in outcome["reason"]
+    found = {o["task"]: o for o in json.loads(queued.communicate(timeout=20)[0])["data"]}
+    assert (found["KIN-2"]["run"], found["KIN-2"]["exit"]) == (None, 6)
+    assert "KIN-2 is blocked by now" in found["KIN-2"]["reason"] and status_of(project, "KIN-1") == "blocked"
     outcomes(project, "KIN-2")
+
+
+def test_a_task_that_is_being_stopped_is_ready_for_nobody(project: Repo) -> None:
+    add(project)
+    mark = project.write(".git/kin/run/KIN-1/stopping", "")  # as `kin stop` has it until it has recorded the end
+    (outcome,) = outcomes(project, "--ready", exit=6)
+    assert "a person stopped KIN-1 just now" in str(outcome["reason"])
+    mark.unlink()
+    outcomes(project, "--ready")
 
 
 def test_what_waits_for_a_person_is_named_when_nothing_is_ready(project: Repo) -> None:

@@ -4,6 +4,7 @@ The data flow is the code: `run_task` begins, `_steps` plays until all are finis
 its end. Whatever stops the process, the record says where to go on.
 """
 
+import os
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 
@@ -78,6 +79,9 @@ def run_task(
     )
     with claimed as slot:
         point("claimed")
+        if asked.only_as is not None and os.path.exists(records.stop_mark(project, task_id)):
+            # ended, and not yet recorded as stopped: for a moment it looks ready, and `kin stop` needs its lock
+            raise Busy(f"a person stopped {task_id} just now", f"`kin run {task_id}` lets it start")
         if asked.bundle and (left := git.tip(project.root, run_ref(task_id))):
             installed(project, task_id, left, plan.target.oid)  # what an earlier job had finished, if it was fetched
         share = shared(project, task_id, plan.target, environ, cancel, emit) if asked.push else nullcontext()
