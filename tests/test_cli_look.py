@@ -133,6 +133,19 @@ def test_what_an_agents_client_printed_for_programs_is_told_in_words(project: Re
     assert (agent == "aider") or ("out.txt" in said and '{"type"' in raw)
 
 
+def test_the_result_that_a_model_ends_with_is_told_in_words(project: Repo) -> None:
+    put(project, 1)
+    a_run(project)
+    answer = 'I looked.\n\n```kin-result\n{"status": "changes_requested", "summary": "two faults"}\n```\n'
+    message = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+    log(project, "2-tester", "played by claude", stream="kin")
+    log(project, "2-tester", json.dumps({"type": "assistant", "message": message}))
+    with claimed(project):
+        assert data(project, "status")["running"][0]["last"] == "changes_requested: two faults"
+    said = here(project, "log", "1")[0].splitlines()
+    assert [line.partition("  ")[2] for line in said] == ["played by claude", "I looked.", "changes_requested: two faults"]
+
+
 def test_a_clients_line_that_is_too_long_for_one_record_is_told_whole(project: Repo) -> None:
     put(project, 1)
     a_run(project)

@@ -63,7 +63,7 @@ class Display:
             self.rows[task] = (event.step or event.kind, time.monotonic(), "")
         elif event.kind == "line":
             step, since, _ = self.rows.get(task, ("", time.monotonic(), ""))
-            self.rows[task] = (step, since, clean(event.text))
+            self.rows[task] = (step, since, clean(event.text.strip().rpartition("\n")[2]))
         elif event.kind == "end":
             self.rows.pop(task, None)
         if words and (self.live is None or event.kind in ("queue", "step_end", "gate_end", "note", "end")):

@@ -49,6 +49,14 @@ class Result(BaseModel):
 _OPENING = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*kin-result[ \t]*$", re.MULTILINE)
 
 
+_BLOCK = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*kin-result[ \t]*$.*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def without_result(message: str) -> str:
+    """The message without its `kin-result` blocks."""
+    return _BLOCK.sub("", message).strip()
+
+
 def result_of(message: str) -> Result | None:
     """The last fenced `kin-result` block of a final message; None if it has none. Raises ValueError if that is malformed.
 

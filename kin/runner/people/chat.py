@@ -4,7 +4,6 @@ What it proposes is data until a person has seen it and said yes.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from kin.errors import Busy, Invalid, Waits
 from kin.model import times
 from kin.model.builtin import PLAN
 from kin.model.module import MODULES
-from kin.model.result import result_of
+from kin.model.result import result_of, without_result
 from kin.model.settings import Settings, StepSpec, plan_steps
 from kin.model.status import OPEN, TaskStatus
 from kin.model.task import Task
@@ -44,7 +43,6 @@ If the person wants work to be done, propose tasks: end with one block like this
 
 A task may also have `module`, `touches` (path globs) and `priority` (1 first ... 5 last); `depends_on` names other titles of
 the list, or ids of tasks. Propose none that is there already, and none that nobody asked for."""
-_BLOCK = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*kin-result[ \t]*$.*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
 
 
 class Answer(NamedTuple):
@@ -83,7 +81,7 @@ def reply(project: Project, talk: Talk, environ: Mapping[str, str]) -> Answer:
     if not reading.ok:
         raise Invalid(f"{name} gave no answer: {mask(reading.error) or ended.why}", f"`kin agents test {name}` looks closer")
     final = mask(reading.final)
-    said = _BLOCK.sub("", final).strip()
+    said = without_result(final)
     turn = Turn(spec.role, times.written(), said, name, reading.model, reading.tokens, reading.cost_usd)
     try:
         result = result_of(final)

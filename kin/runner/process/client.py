@@ -14,6 +14,7 @@ from kin.agents import Start, reader, start
 from kin.errors import Invalid
 from kin.model.agent import Agent
 from kin.model.spending import Cap, Used, passed, tokens_of
+from kin.runner.process.hearing import told
 from kin.runner.process.logs import StepLog
 from kin.runner.process.mask import Mask, make_mask
 from kin.runner.process.signals import Cancel
@@ -53,7 +54,7 @@ def let_run(
     reached: list[Cap] = []
 
     def hear(channel: str, line: str) -> None:
-        if words := stream.feed(channel, line):
+        if words := told(stream.feed(channel, line)):
             tell(words)
         if reached:
             supervisor.stop("budget")  # it goes on; one whose last line tells what it cost has ended by itself

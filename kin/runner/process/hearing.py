@@ -1,5 +1,6 @@
 """What a run's steps say, in words for people: a client prints lines for programs, and the log keeps them as they came."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kin.errors import KinError
@@ -37,7 +38,20 @@ class Hearing:
         if len(line.text) == LONGEST_TEXT:  # the log has its rest in the next record
             self._begun[line.step, line.stream] = whole
             return []
-        return stream.feed(line.stream, whole).splitlines()
+        return told(stream.feed(line.stream, whole)).splitlines()
+
+
+def told(words: str) -> str:
+    """A client's words, with the result that they end in as a person would say it."""
+    if "kin-result" not in words:
+        return words.strip()
+    from kin.model.result import result_of, without_result
+
+    with suppress(ValueError):  # one that is malformed is shown as it stands
+        if result := result_of(words):
+            ended = ": ".join(filter(None, (result.status, result.summary or result.question)))
+            return f"{without_result(words)}\n{ended}".strip()
+    return words.strip()
 
 
 def _reader(project: Project, name: str) -> "StreamReader | None":
