@@ -484,12 +484,12 @@ def common_of(gitdir: str) -> str:
         return gitdir
 
 
-def is_clean(cwd: str, seen: "Status | None" = None) -> bool:
+def is_clean(cwd: str, seen: "Collection[Entry] | None" = None) -> bool:
     """Whether all in the worktree that `cwd` is the root of is committed, in its submodules too (ignored files aside).
 
-    `seen` is its status, if the caller has just asked for it.
+    `seen` is what its status lists, if the caller has just asked for it.
     """
-    if (seen or status(cwd)).entries:
+    if status(cwd).entries if seen is None else seen:
         return False
     gitdir = linked_gitdir(cwd) or os.path.join(cwd, ".git")
     if not os.path.isdir(os.path.join(gitdir, "modules")):

@@ -55,7 +55,8 @@ def _live_in(home: Path, patch: pytest.MonkeyPatch) -> dict[str, str]:
     for name in set(os.environ) - set(env) - {"PYTEST_CURRENT_TEST"}:
         patch.delenv(name)
     for name, value in env.items():
-        patch.setenv(name, value)
+        if os.environ.get(name) != value:
+            patch.setenv(name, value)
     return env
 
 
@@ -174,9 +175,7 @@ def project(template: Path, tmp_path: Path) -> Repo:
     shutil.copytree(template / "project", tmp_path / "repo", symlinks=True)
     os.environ["KIN_TRUST"] = "1"
     os.environ["KIN_ALLOW_WRITE"] = "1"
-    copy = Repo(tmp_path / "repo")
-    copy.git("update-index", "-q", "--refresh")
-    return copy
+    return Repo(tmp_path / "repo")
 
 
 @pytest.fixture(params=["claude", "codex"])

@@ -69,6 +69,15 @@ def test_a_task_becomes_a_merge_that_brings_code_state_and_record(project: Repo)
     assert project.git("for-each-ref", "refs/kin") == ""
 
 
+def test_a_run_starts_few_gits(project: Repo, tmp_path: Path) -> None:
+    """They are most of what it takes: 70 were started before what cannot have changed was asked once only."""
+    if (project.path / ".git/reftable").exists():
+        pytest.skip("git alone reads these refs")
+    add(project)
+    project.kin("run", "KIN-1", env={"GIT_TRACE2_EVENT": str(tmp_path / "trace")})
+    assert 20 < (tmp_path / "trace").read_text().count('"event":"start"') <= 45
+
+
 def test_a_revert_reopens_the_task_and_running_it_again_brings_the_work_back(project: Repo) -> None:
     add(project)
     project.kin("run", "KIN-1")

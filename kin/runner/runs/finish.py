@@ -70,7 +70,8 @@ def _finish(p: Passage) -> Outcome:
             return block(p, BlockedKind.failed, words)  # without it, there would seem to be no code to merge
         if (ended := _stopped_by_hand(p)) is not None:
             return ended
-        if p.path and not git.is_clean(p.path):
+        seen, p.seen = p.seen, None  # while gates run, a person may touch the worktree
+        if p.path and not git.is_clean(p.path, seen.entries if seen else None):
             words = f"the worktree has changes that are not committed; commit or drop them there, then `kin run {p.task.id}`"
             return block(p, BlockedKind.conflict, words)
         if p.bundle:

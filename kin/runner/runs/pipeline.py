@@ -201,7 +201,6 @@ def _steps(p: Passage) -> Outcome | None:
             words = "after its last step" if index is None else f"before step {step_id(index, p.specs[index])}"
             return cancel(p, f"cancelled {words}", 128 + p.cancel.number)
         if index is None:
-            p.seen = None  # while gates run, a person may touch the worktree
             return None
         if p.run.steps[index].status != StepStatus.running:
             p.save(steps=p.with_step(index, status=StepStatus.running, started=written(), ended=None, exit=None, reason=""))

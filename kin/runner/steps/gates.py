@@ -65,10 +65,10 @@ def _place(p: Passage, commit: str, code: str) -> Iterator[str | Failed]:
     """A folder that holds the tree; Failed if it could not be set up. The gates' leavings are cleared from the worktree."""
     before = git.status(p.path) if p.path else None
     head = before.head if before and before.branch == p.branch_ref else None
-    if head and git.is_clean(p.path, before) and code_key(p.path, head) == code:
+    if before and head and git.is_clean(p.path, before.entries) and code_key(p.path, head) == code:
         yield p.path
         after = git.status(p.path)
-        if after != before or not git.is_clean(p.path, after):  # it may have committed, or switched, too
+        if after != before or not git.is_clean(p.path, after.entries):  # it may have committed, or switched, too
             worktree.reset_to(p.project, p.path, head)
         return
     with worktree.throwaway(p.project, p.settings, commit, f"{p.task.id}-gates", p.environ) as folder:
