@@ -29,7 +29,7 @@ def brought_back(cwd: str, target: str, start: str | None, branch: str, run_id: 
     """Commits, as `<id> <subject>`, that a merge of `branch` would bring back: commit `target` was rewritten without them
     (a reset, an amend, a rebase, a forced pull) since the branch began at `start`, and holds the same change in no other.
     """
-    if start is None or git.tip(cwd, start) is None or git.is_ancestor(cwd, start, target):
+    if start is None or start == target or git.tip(cwd, start) is None or git.is_ancestor(cwd, start, target):
         return []
     base = git.merge_base(cwd, start, branch)
     if base is None or git.merge_base(cwd, base, target) is None:
