@@ -427,6 +427,17 @@ def test_dry_run_prints_the_plan_and_touches_nothing(project: Repo) -> None:
     assert (project.status(), project.git("for-each-ref")) == before
 
 
+@pytest.mark.parametrize("tracked", [True, False])
+def test_a_store_that_is_a_link_is_refused_before_anything_runs(project: Repo, tracked: bool) -> None:
+    add(project)
+    (project.path / ".kin").rename(project.path / "company")
+    (project.path / ".kin").symlink_to("company")
+    project.git("add", "." if tracked else "company")
+    project.git("commit", "-qm", "a link")
+    assert ".kin is a symbolic link" in project.kin("run", "1", exit=7).stderr
+    assert project.git("branch", "--list", "kin/*") == ""
+
+
 def test_a_role_without_an_agent_says_how_to_set_one_up(project: Repo) -> None:
     project.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1"))
     done = project.kin("run", "KIN-1", exit=7)

@@ -32,7 +32,7 @@ from kin.runner.tree import commit, salvage, worktree
 from kin.runner.tree.aside import how_to_see, set_aside
 from kin.store import config, records, tasks
 from kin.store.arrivals import asked_for
-from kin.store.project import Project, branch_here
+from kin.store.project import STORE, Project, branch_here
 from kin.store.view import Seen, see
 
 INTEGRATOR = StepSpec(role="integrator", access="write")
@@ -101,6 +101,8 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     if name is None and branch_here(project) is None:
         name = job_of(environ).branch  # a CI job's checkout is detached; its host says what it is about
     target = find_target(project, name, way=way_back(task_id) if fixed else way_of(task), push=asked.push)
+    if os.path.islink(project.store):  # git follows no link: what is merged below it would show as deleted
+        raise Invalid(f"{STORE} is a symbolic link, which git does not follow", "put the folder itself there, and commit it")
     settings = settings_for(project, target)
     there = None if target.here else git.blob(project.root, target.oid, task_path(task_id))
     if not target.here and there is None:
