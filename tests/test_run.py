@@ -427,6 +427,15 @@ def test_dry_run_prints_the_plan_and_touches_nothing(project: Repo) -> None:
     assert (project.status(), project.git("for-each-ref")) == before
 
 
+def test_a_clone_that_is_moved_while_a_step_works_leaves_nothing_behind(project: Repo, tmp_path: Path) -> None:
+    there = Repo(tmp_path / "elsewhere")
+    add(project, run=f'test -e {there.path} || mv "$(dirname "$KIN_DIR")" {there.path}; echo hello > hello.txt')
+    assert f"{project.path} is gone" in project.kin("run", "KIN-1", exit=7).stderr
+    assert not project.path.exists()
+    there.kin("run", "KIN-1")
+    assert there.read("hello.txt") == "hello\n" and there.status() == ""
+
+
 @pytest.mark.parametrize("tracked", [True, False])
 def test_a_store_that_is_a_link_is_refused_before_anything_runs(project: Repo, tracked: bool) -> None:
     add(project)

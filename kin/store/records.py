@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
-from kin.errors import Invalid, Place
+from kin.errors import Invalid, NotFound, Place
 from kin.model.fields import data_of
 from kin.model.record import Run, StepRecord, committed, run_from_data
 from kin.store import files
@@ -77,7 +77,10 @@ def _step_text(step: StepRecord, tokens: tuple[tuple[str, Any], ...]) -> str:
 
 def save_live(project: Project, run: Run, *, prepared: bool = False) -> None:
     """Write the live record, durable when this returns; `prepared`: `prepare_live` wrote this very run, and no other was saved
-    since. The caller holds the task's lock."""
+    since. The caller holds the task's lock. Raises NotFound if the clone is gone: nothing is made where it was."""
+    if not os.path.isdir(project.git_common):
+        hint = f"if it was moved: `kin run {run.task}` there goes on from the last finished step"
+        raise NotFound(f"{project.git_common} is gone", hint)
     files.write_own(live_path(project, run.task, run.run), "" if prepared else live_text(run), prepared=prepared)
 
 
