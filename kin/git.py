@@ -270,8 +270,9 @@ _ID = "[0-9a-f]{40}|[0-9a-f]{64}"
 
 
 def _plain_tip(cwd: str, revision: str) -> str | None:
-    """What `tip` is to say, read from files as git writes them: a third of a run's questions are this one. "" if nothing has
-    that name; None if git must say: of what is packed or broken, and in a repository that it may refuse as another user's.
+    """What `tip` is to say, read from files as git writes them (rule 39): a third of a run's questions are this one. "" if
+    nothing has that name; None if git must say: of what is packed or broken, and in a repository that it may refuse as another
+    user's.
     """
     gitdir = _gitdir(cwd)
     if gitdir is None or not re.fullmatch(rf"{_ID}|refs/(heads|remotes|kin)/\w[\w/+-]*(\.\w[\w/+-]*)*", revision):
