@@ -104,6 +104,8 @@ class _Forked(subprocess.Popen[Any]):
         return self.returncode
 
     def _internal_poll(self, *_: object, **__: object) -> int | None:
+        # closed: subprocess asks once more for each that a test which failed left behind
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._wait(0)
+            if self._answer.fileno() >= 0:
+                self._wait(0)
         return self.returncode

@@ -20,9 +20,9 @@ from kin.store.text.nodes import Bounds, Items, Node, Pairs, Scalar
 _NOT_BREAKS = "\x85\u2028\u2029"  # line breaks for the parser; plain characters for YAML 1.2, git and editors
 _FORBIDDEN = re.compile("\r(?!\n)|[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _MARKER = re.compile(r"^(?:<{7}|>{7}|\|{7})(?: .*)?\r?$|^={7}\r?$", re.M)
-_ANCHOR = re.compile(r"&[^\s,\[\]{}]+(?:\s|(?<=\s)#.*+)*+")
+_ANCHOR = re.compile(r"&[^\s,\[\]{}]+(?:\s+#.*)*\s*")
 _TABS = re.compile(r"[|>][0-9+-]{0,2}( *\t[ \t]*)")
-_COLON = re.compile(r"(?:\s|(?<=\s)#.*+)*+:")  # possessive: a comment is not tried in pieces
+_COLON = re.compile(r"(?:\s+#.*$)*\s*:", re.MULTILINE)  # nothing possessive: early Pythons 3.11 match that wrongly
 _HEADER = re.compile(r"[|>][+-]?([1-9])?([+-]?)")
 _SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
