@@ -509,8 +509,7 @@ def test_commits_that_only_a_submodule_of_the_worktree_holds_keep_it(desk: Desk,
 @pytest.fixture
 def with_library(desk: Desk, make_repo: Callable[[str], Repo], monkeypatch: pytest.MonkeyPatch) -> Desk:
     """The worktree on a target that has a submodule, `lib`, which has one, `lib/inner`; neither is checked out."""
-    for name, value in (("COUNT", "1"), ("KEY_0", "protocol.file.allow"), ("VALUE_0", "always")):
-        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)
+    monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'protocol.file.allow'='always'")
     inner, library = make_repo("inner"), make_repo("library")
     inner.commit("files", a="inner")
     library.git("submodule", "--quiet", "add", str(inner.path), "inner")

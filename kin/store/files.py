@@ -450,6 +450,7 @@ def write_own(path: str, text: str, *, prepared: bool = False) -> None:
     """
     try:
         if not prepared:
+            make_folder(os.path.dirname(path), 0o700)
             prepare_own(path, text)
         os.replace(_own_temporary(path), path)
         sync_folder(path)
@@ -459,8 +460,7 @@ def write_own(path: str, text: str, *, prepared: bool = False) -> None:
 
 
 def prepare_own(path: str, text: str) -> None:
-    """The longer half of `write_own`: the text is durable, under another name. Raises OSError."""
-    make_folder(os.path.dirname(path), 0o700)
+    """The longer half of `write_own`: the text is durable, under another name. Raises OSError, also if there is no folder."""
     _write_temporary(path, text.encode(), None, os.path.basename(_own_temporary(path)))
 
 
