@@ -340,11 +340,14 @@ def test_a_gate_that_still_says_no_is_a_persons(company: Company) -> None:
 
 
 def conflict(company: Company, resolve: str) -> None:
-    """A task whose work conflicts with what the target gets while it is done; `resolve` is the integrator's script."""
+    """A task whose work conflicts with what the target gets while it is done; `resolve` is the integrator's script.
+
+    The target gets a change of the store, too, as by any other task's merge.
+    """
     company.repo.commit("base", a__txt="one\n")
     done = company.says("done", said(result(summary="done")))
     commit = "GIT_COMMITTER_EMAIL=a@b git -c user.name=A -c user.email=a@b commit -qam theirs"
-    theirs = f"cd {company.repo.path} && echo theirs > a/txt && {commit}"
+    theirs = f"cd {company.repo.path} && echo theirs > a/txt && echo > .kin/theirs && git add .kin/theirs && {commit}"
     company.answers("claude", f"echo ours > a/txt; ({theirs}); {done}", f"{resolve}{done}")
 
 

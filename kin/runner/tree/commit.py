@@ -61,9 +61,11 @@ class State(NamedTuple):
         """Whether everything in the worktree is committed."""
         return not self.entries and not self.merging and not self.under_way
 
-    def committed(self, head: str) -> "State":
-        """The state once all of it has become commit `head`, which leaves out what lies below `.kin`."""
-        return self._replace(head=head, entries=tuple(e for e in self.entries if _in_store(e.path)), merging=())
+    def committed(self, head: str) -> "State | None":
+        """The state once all of it has become commit `head`; None if git must tell: of `.kin` goes what is staged."""
+        if any(_in_store(entry.path) for entry in self.entries):
+            return None
+        return self._replace(head=head, entries=(), merging=())
 
 
 def look(path: str, before: State | None = None, beside: Callable[[], object] = bool) -> State:
