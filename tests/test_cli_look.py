@@ -146,6 +146,15 @@ def test_the_result_that_a_model_ends_with_is_told_in_words(project: Repo) -> No
     assert [line.partition("  ")[2] for line in said] == ["played by claude", "I looked.", "changes_requested: two faults"]
 
 
+def test_a_pipe_that_a_step_put_in_its_logs_place_holds_up_no_status(project: Repo) -> None:
+    put(project, 1)
+    a_run(project)
+    log(project, "1-developer", "before it")
+    os.mkfifo(os.path.join(logs_folder(project_of(project), "KIN-1", RUN), "2-tester.jsonl"))
+    with claimed(project):
+        assert data(project, "status")["running"][0]["last"] == "before it"
+
+
 def test_a_clients_line_that_is_too_long_for_one_record_is_told_whole(project: Repo) -> None:
     put(project, 1)
     a_run(project)

@@ -1,6 +1,7 @@
 """`kin log`: what the steps of a task's run said, and with -f what they say."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from json import loads
@@ -18,6 +19,7 @@ from kin.store.project import Project
 from kin.store.records import live, logs_folder
 from kin.store.tasks import resolve
 
+_PART = re.compile(r"\.\d+\.jsonl$")
 TAIL = 64 * 1024
 """Bytes at the end of a log in which the last words are looked for."""
 
@@ -130,7 +132,8 @@ def last_said(project: Project, task: str, run: str) -> Last:
     """From the end of the run's newest log that says something; Last("", None) if none does."""
     for path in _newest_first(logs_folder(project, task, run)):
         hearing, said, step = Hearing(project), "", ""
-        for line in (*_records(path, 0, 4096)[:1], *_records(path, max(0, os.path.getsize(path) - TAIL), TAIL)):
+        # an agent is named where it began: in the first part, if the log was rotated since
+        for line in (*_records(_PART.sub(".jsonl", path), 4096)[:1], *_records(path, -TAIL)):
             said = next((text for text in reversed(hearing.hear(line)) if text.strip()), said)
             step = line.step
         if said:
@@ -138,12 +141,13 @@ def last_said(project: Project, task: str, run: str) -> Last:
     return Last("", None)
 
 
-def _records(path: str, offset: int, size: int) -> list[LogLine]:
-    """The whole records in that part of a log; the first line of it may be cut, the last one half written."""
+def _records(path: str, size: int) -> list[LogLine]:
+    """The whole records in the first bytes of a log, or with a negative size in its last ones, where the first line may be cut
+    and the last one half written. None of what is gone, or a pipe that a step put there."""
     found = []
-    with open(path, "rb") as file:
-        file.seek(offset)
-        for raw in file.read(size).splitlines():
+    with suppress(OSError), open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size + size) if size < 0 else 0)
+        for raw in file.read(abs(size)).splitlines():
             with suppress(ValueError, TypeError):
                 found.append(LogLine(**loads(raw)))
     return [line for line in found if all(isinstance(word, str) for word in line)]
@@ -151,5 +155,6 @@ def _records(path: str, offset: int, size: int) -> list[LogLine]:
 
 def _newest_first(folder: str) -> Iterator[str]:
     if os.path.isdir(folder):
-        paths = [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".jsonl")]
-        yield from sorted(paths, key=os.path.getmtime, reverse=True)
+        with os.scandir(folder) as entries:
+            logs = [(entry.stat().st_mtime, entry.path) for entry in entries if entry.name.endswith(".jsonl")]
+        yield from (path for _, path in sorted(logs, reverse=True))
