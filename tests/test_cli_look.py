@@ -20,7 +20,7 @@ from kin.model.status import RunStatus, StepStatus, WaitFor
 from kin.runner.process.logs import StepLog
 from kin.store.locks import Held, lock_path, try_lock
 from kin.store.project import Project, find
-from kin.store.records import logs_folder, save_live, save_record
+from kin.store.records import drop_live, logs_folder, save_live, save_record
 
 RUN = "20261124T093200Z-7f3k"
 STARTED = "2026-11-24T09:32:00Z"
@@ -144,6 +144,15 @@ def test_the_result_that_a_model_ends_with_is_told_in_words(project: Repo) -> No
         assert data(project, "status")["running"][0]["last"] == "changes_requested: two faults"
     said = here(project, "log", "1")[0].splitlines()
     assert [line.partition("  ")[2] for line in said] == ["played by claude", "I looked.", "changes_requested: two faults"]
+
+
+def test_a_step_that_printed_nothing_has_an_empty_log(project: Repo) -> None:
+    put(project, 1)
+    save_record(project_of(project), a_run(project))
+    drop_live(project_of(project), a_run(project))
+    log(project, "1-developer")
+    assert not os.listdir(logs_folder(project_of(project), "KIN-1", RUN))
+    assert here(project, "log", "1") == here(project, "log", "1", "--step", "developer") == ("", "")
 
 
 def test_a_pipe_that_a_step_put_in_its_logs_place_holds_up_no_status(project: Repo) -> None:

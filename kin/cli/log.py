@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean
-from kin.errors import NotFound, Usage
+from kin.errors import Invalid, NotFound, Usage
 from kin.model.times import parse
 from kin.runner.process.hearing import Hearing
 from kin.runner.process.logs import LogLine, follow, plain, read_lines, steps_of
 from kin.store.locks import is_held, lock_path
 from kin.store.project import Project
-from kin.store.records import live, logs_folder
+from kin.store.records import ended, live, logs_folder
 from kin.store.tasks import resolve
 
 _PART = re.compile(r"\.\d+\.jsonl$")
@@ -76,9 +76,11 @@ def _step(project: Project, task: str, run: str, folder: str, wanted: str | None
     if wanted is None:
         return None
     known = set(steps_of(folder))
-    record = live(project, task)
-    if record is not None and record.run == run:
-        known |= {step.id for step in record.steps}
+    found = [live(project, task)]
+    with suppress(Invalid):  # another run's record: what it says does not matter here
+        found += ended(project, task)
+    for record in found:  # a step that printed nothing has no log
+        known |= {step.id for step in record.steps} if record and record.run == run else set()
     ordered = sorted(known, key=lambda i: (int(i.partition("-")[0]) if i.partition("-")[0].isdigit() else 0, i))
     fitting = [i for i in ordered if wanted in (i, i.partition("-")[0], i.partition("-")[2])]
     if not fitting:

@@ -53,9 +53,9 @@ def stamp(now: float) -> str:
 
 
 class StepLog:
-    """The log of one step, open for appending; a step that is run again goes on in the same log.
+    """The log of one step, for appending; a step that is run again goes on in the same log, and a silent one has none.
 
-    `limit` is in bytes, for all parts together. The folder is made.
+    `limit` is in bytes, for all parts together. The folder is made, the file with the first line.
     """
 
     def __init__(self, folder: str, step: str, mask: Mask, limit: int = LIMIT, clock: Callable[[], float] = time.time) -> None:
@@ -64,12 +64,18 @@ class StepLog:
         self._mask, self._limit, self._clock = mask, limit, clock
         self._missing = 0
         self._torn = False
-        # The first part always stays, and most steps write no other, so the folder is listed only where a log goes on.
-        parts = part_numbers(folder, step) if os.path.lexists(part_path(folder, step, 1)) else []
-        self._open(parts[-1] if parts else 1)
+        self._fd = -1
 
     def write(self, stream: str, lines: Sequence[str]) -> None:
         """Append lines that are masked already, without their line ends."""
+        if self._fd < 0 and lines:
+            # The first part always stays, and most steps write no other, so the folder is listed only where a log goes on.
+            parts = part_numbers(self.folder, self.step) if os.path.lexists(part_path(self.folder, self.step, 1)) else []
+            try:
+                self._open(parts[-1] if parts else 1)
+            except OSError:  # a full disk
+                self._missing += len(lines)
+                return
         for n in range(0, len(lines), AT_ONCE):
             some = lines[n : n + AT_ONCE]
             if self._size >= (self._limit // 2 if self._part == 1 else self._limit // 4):
@@ -85,7 +91,8 @@ class StepLog:
         self.write("kin", self._mask(text).splitlines())
 
     def close(self) -> None:
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def __enter__(self) -> "StepLog":
         return self
