@@ -289,7 +289,7 @@ def _messages_read(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:
             continue
         said += [("result", json.dumps(b.get("content"))) for b in content if b["type"] == "tool_result"]
         words = [b["text"] for b in content if b["type"] == "text" and not b["text"].lstrip().startswith("<system-reminder>")]
-        if words:  # a session that is taken up after a tool's answer has its prompt in the same message
+        if words and all(b["type"] != "tool_result" for b in content):
             said.append(("prompt", "\n".join(words)))
     return _turn(said)
 
