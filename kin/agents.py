@@ -154,7 +154,7 @@ def _adapted(agent: Agent, prompt: str, home: str, before: str) -> str:
     if not agent.escape and not before:
         return prompt
     with open(prompt, encoding="utf-8") as file:
-        text = f"{before}\n\n{file.read()}".lstrip()
+        text = "\n\n".join(filter(None, (before, file.read())))
     for plain, written in agent.escape.items():
         text = text.replace(plain, written)
     return _write(os.path.join(home, "prompt.md"), text)

@@ -1,10 +1,9 @@
 """`kin log`: what the steps of a task's run said, and with -f what they say."""
 
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from json import loads
+from itertools import chain, islice
 from time import localtime, strftime
 from typing import NamedTuple
 
@@ -13,13 +12,12 @@ from kin.cli.screen import Screen, clean
 from kin.errors import Invalid, NotFound, Usage
 from kin.model.times import parse
 from kin.runner.process.hearing import Hearing
-from kin.runner.process.logs import LogLine, follow, plain, read_lines, steps_of
+from kin.runner.process.logs import LogLine, follow, lines_of, names_of, part_path, plain, read_lines, steps_of
 from kin.store.locks import is_held, lock_path
 from kin.store.project import Project
 from kin.store.records import ended, live, logs_folder
 from kin.store.tasks import resolve
 
-_PART = re.compile(r"\.\d+\.jsonl$")
 TAIL = 64 * 1024
 """Bytes at the end of a log in which the last words are looked for."""
 
@@ -132,31 +130,24 @@ class Last(NamedTuple):
 
 def last_said(project: Project, task: str, run: str) -> Last:
     """From the end of the run's newest log that says something; Last("", None) if none does."""
-    for path in _newest_first(logs_folder(project, task, run)):
-        hearing, said, step = Hearing(project), "", ""
+    folder = logs_folder(project, task, run)
+    for step, path, size in _newest_first(folder):
+        hearing, said = Hearing(project), ""
         # an agent is named where it began: in the first part, if the log was rotated since
-        for line in (*_records(_PART.sub(".jsonl", path), 4096)[:1], *_records(path, -TAIL)):
+        begun = islice(lines_of(part_path(folder, step, 1), {}), 1)
+        for line in chain(begun, lines_of(path, {path: max(0, size - TAIL)})):
             said = next((text for text in reversed(hearing.hear(line)) if text.strip()), said)
-            step = line.step
         if said:
             return Last(clean(plain(said.strip())), hearing.players.get(step))
     return Last("", None)
 
 
-def _records(path: str, size: int) -> list[LogLine]:
-    """The whole records in the first bytes of a log, or with a negative size in its last ones, where the first line may be cut
-    and the last one half written. None of what is gone, or a pipe that a step put there."""
+def _newest_first(folder: str) -> Iterator[tuple[str, str, int]]:
+    """Step, path and size in bytes of a run's logs."""
     found = []
-    with suppress(OSError), open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size + size) if size < 0 else 0)
-        for raw in file.read(abs(size)).splitlines():
-            with suppress(ValueError, TypeError):
-                found.append(LogLine(**loads(raw)))
-    return [line for line in found if all(isinstance(word, str) for word in line)]
-
-
-def _newest_first(folder: str) -> Iterator[str]:
-    if os.path.isdir(folder):
-        with os.scandir(folder) as entries:
-            logs = [(entry.stat().st_mtime, entry.path) for entry in entries if entry.name.endswith(".jsonl")]
-        yield from (path for _, path in sorted(logs, reverse=True))
+    for step, part in names_of(folder):
+        path = part_path(folder, step, part)
+        with suppress(FileNotFoundError):  # rotated away since it was listed
+            stat = os.stat(path)
+            found.append((stat.st_mtime, (step, path, stat.st_size)))
+    yield from (log for _, log in sorted(found, reverse=True))

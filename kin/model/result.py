@@ -47,9 +47,7 @@ class Result(BaseModel):
 
 
 _OPENING = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*kin-result[ \t]*$", re.MULTILINE)
-
-
-_BLOCK = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*kin-result[ \t]*$.*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(_OPENING.pattern + r".*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def without_result(message: str) -> str:
