@@ -65,6 +65,7 @@ def _perform(parsed: "Parsed", call: Call) -> Result:
         except OSError as error:
             raise NotFound(f"cannot change to {folder}: {error.strerror}") from None
     function = getattr(import_module(f"kin.cli.{parsed.command.module}"), parsed.command.function)
+    gc.freeze()  # what was imported stays to the end
     gc.enable()
     result: Result = function(call)
     return result
