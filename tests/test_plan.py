@@ -163,6 +163,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"plan": ["developer"] * 21}, "21 steps, at most 20"),
     ({"plan": ["pm"]}, "whoever plans is no step"),
     ({"plan": [{"role": "developer", "back_to": "tester"}]}, "no earlier step"),
+    ({"plan": ["developer", {"role": "tester", "back_to": "tester"}]}, "played by `tester`"),
     ({"plan": ["architect"]}, "no step may write"),
     ({}, "it holds nothing"),
     ({"tasks": [{"title": f"t{n}"} for n in range(21)]}, "21 tasks, at most 20"),

@@ -4,7 +4,7 @@ Importing this module costs pydantic (80 ms and more): reading commands never do
 values they need.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
@@ -342,6 +342,12 @@ def plan_steps(pipeline: Any, settings: Settings) -> tuple[StepSpec, ...]:
     if not 1 <= len(specs) <= MAX_STEPS:
         raise ValueError(f"a pipeline has 1 to {MAX_STEPS} steps, this one {len(specs)}")
     return tuple(with_role(spec, settings) for spec in specs)
+
+
+def nobody_before(back_to: str | None, earlier: Collection[str]) -> str:
+    """What is wrong with the role that a step sends work back to, of those `earlier` than it; "" for nothing."""
+    lost = back_to and back_to not in earlier
+    return f"no earlier step is played by `{back_to}`, which work would be sent back to" if lost else ""
 
 
 def with_role(spec: StepSpec, settings: Settings) -> StepSpec:

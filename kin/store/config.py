@@ -72,7 +72,7 @@ def settings_from_text(source: str, path: str, environ: Mapping[str, str] = os.e
 
 def fault_of_pipeline(project: Project, pipeline: Any, environ: Mapping[str, str]) -> str:
     """What is wrong with a task's `pipeline`, a name or a list of steps; "" for nothing. Raises as `load_settings` does."""
-    from kin.model.settings import plan_steps
+    from kin.model.settings import nobody_before, plan_steps
     from kin.store.roles import role_names
 
     try:
@@ -83,8 +83,8 @@ def fault_of_pipeline(project: Project, pipeline: Any, environ: Mapping[str, str
     for number, step in enumerate(() if isinstance(pipeline, str) else steps):
         if step.role not in known:
             return f"no role is called '{step.role}'; one of {', '.join(known)}"
-        if step.back_to and step.back_to not in [earlier.role for earlier in steps[:number]]:
-            return f"no earlier step is played by `{step.back_to}`, which work would be sent back to"
+        if lost := nobody_before(step.back_to, [earlier.role for earlier in steps[:number]]):
+            return lost
     return ""
 
 

@@ -13,7 +13,7 @@ from kin.errors import KinError, Usage
 from kin.faults import point
 from kin.model.builtin import PLAN
 from kin.model.record import PlanRecord, Run, StepRecord
-from kin.model.settings import Settings, StepSpec, plan_steps
+from kin.model.settings import Settings, StepSpec, nobody_before, plan_steps
 from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.task import Task
 from kin.model.times import today
@@ -137,13 +137,14 @@ def _faults_of_steps(p: Passage, steps: Sequence[Any], split: bool) -> Iterator[
         except ValueError as error:
             yield f"step {number} of the plan: {error}"
             continue
-        back = next((s.back_to for s in new if s.back_to and s.back_to not in [e.role for e in (*specs, *new)]), None)
+        roles = [s.role for s in (*specs, *new)]
+        lost = [words for n, s in enumerate(new, len(specs)) if (words := nobody_before(s.back_to, roles[:n]))]
         if strange := [s.role for s in new if s.role not in known and s.run is None]:
             yield f"step {number} of the plan: no role is called '{strange[0]}'; one of {', '.join(sorted(known))}"
         elif p.specs[p.planners - 1].role in [s.role for s in new]:
             yield f"step {number} of the plan: whoever plans is no step of the plan"
-        elif back:
-            yield f"step {number} of the plan: back_to names {back}, which is no earlier step"
+        elif lost:
+            yield f"step {number} of the plan: {lost[0]}"
         else:
             specs += new
     if len(specs) > MOST:

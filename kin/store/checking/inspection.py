@@ -233,7 +233,7 @@ def _task(file: _File) -> None:
 
 def look_at_steps(file: _File, steps: list[Any], keys: KeyPath, *, one: bool = False) -> None:
     """The steps of a pipeline at `keys`: each by itself, what they name, and whom work is sent back to."""
-    from kin.model.settings import MAX_STEPS, StepSpec, problems_in
+    from kin.model.settings import MAX_STEPS, StepSpec, nobody_before, problems_in
 
     if not 1 <= len(steps) <= MAX_STEPS:
         file.find("schema", keys, f"a pipeline has 1 to {MAX_STEPS} steps, this one {len(steps)}")
@@ -245,9 +245,8 @@ def look_at_steps(file: _File, steps: list[Any], keys: KeyPath, *, one: bool = F
         said = {"role": step} if isinstance(step, str) else step if isinstance(step, dict) else {}
         for kind, key in (("role", "role"), ("agent", "agent"), ("command", "run")):
             file.refer(kind, said.get(key), *at, *(() if isinstance(step, str) else (key,)))
-        if isinstance(back := said.get("back_to"), str) and back not in earlier:
-            words = f"no earlier step is played by `{back}`, which work would be sent back to"
-            file.find("pipeline", (*at, "back_to"), words, "name the role of an earlier step")
+        if isinstance(back := said.get("back_to"), str) and (lost := nobody_before(back, earlier)):
+            file.find("pipeline", (*at, "back_to"), lost, "name the role of an earlier step")
         earlier.add(said.get("role") or "command")
 
 
