@@ -17,7 +17,7 @@ from strategies import PROFILE, Style
 from kin.cli import check as command
 from kin.cli import progress
 from kin.errors import Busy, Invalid
-from kin.model.circles import circles
+from kin.model.deps import circles
 from kin.model.spelling import near, respellings, spellings
 from kin.model.task import Task, build_task
 from kin.store import decisions, files, index, schemas

@@ -138,21 +138,21 @@ def test_an_agent_is_only_proposed_where_none_is_found_or_the_person_has_named_o
 
 def test_the_clone_that_init_ran_in_is_trusted_and_another_is_not(repo: Repo, tmp_path: Path) -> None:
     from kin.store.project import find
-    from kin.store.trust import is_trusted, not_agreed, texts_here
+    from kin.store.trust import not_agreed, said_yes, texts_here
 
     repo.write("go.mod", "module x\n")
     init(repo, "--gates")
     repo.commit("kin")
     here = find(str(repo.path), os.environ)
-    assert is_trusted(here) and not_agreed(here, texts_here(here)) == {}
+    assert said_yes(here, "trusted") and not_agreed(here, texts_here(here)) == {}
     repo.git("clone", "-q", ".", str(tmp_path / "other"))
     other = find(str(tmp_path / "other"), os.environ)
-    assert not is_trusted(other) and "gates" in not_agreed(other, texts_here(other))
+    assert not said_yes(other, "trusted") and "gates" in not_agreed(other, texts_here(other))
     there = Repo(tmp_path / "other")
     assert "go test" in there.kin("trust", "--yes").stdout
-    assert is_trusted(other) and not_agreed(other, texts_here(other)) == {}
+    assert said_yes(other, "trusted") and not_agreed(other, texts_here(other)) == {}
     there.kin("trust", "--forget")
-    assert not is_trusted(other)
+    assert not said_yes(other, "trusted")
 
 
 def test_a_linked_worktree_has_the_main_checkouts_project(repo: Repo, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_bare_repository_is_told_apart(tmp_path: Path) -> None:
 
 def test_remove_takes_back_all_but_the_folder(project: Repo) -> None:
     from kin.store.project import find
-    from kin.store.trust import is_trusted
+    from kin.store.trust import said_yes
 
     config = (project.path / ".git/config").read_text()
     init(project)
@@ -185,7 +185,7 @@ def test_remove_takes_back_all_but_the_folder(project: Repo) -> None:
     assert "mine.gitconfig" in left and "worktree.gitconfig" not in left and "merge-file" not in left
     assert config in left
     assert [p.name for p in (project.path / ".git/kin").iterdir()] == ["locks"]
-    assert not is_trusted(find(str(project.path), os.environ))
+    assert not said_yes(find(str(project.path), os.environ), "trusted")
     assert (project.path / ".kin/tasks/KIN-1.yaml").exists()
     project.kin("init", "--remove")
 

@@ -9,7 +9,7 @@ from conftest import Repo
 from kin.errors import Invalid
 from kin.store import trust
 from kin.store.project import Project, find, state_folder
-from kin.store.trust import COMMANDS_OF_TASKS, agree, forget, has_leave, is_trusted, not_agreed, remember_leave, texts_here
+from kin.store.trust import COMMANDS_OF_TASKS, agree, forget, not_agreed, remember_yes, said_yes, texts_here
 
 SETTINGS = "key: KIN\n\ngates:\n  - pytest -q\n"
 
@@ -34,7 +34,7 @@ def new(store: Project) -> list[str]:
 
 def test_a_clone_is_not_trusted(store: Project) -> None:
     assert new(store) == ["gates", COMMANDS_OF_TASKS]
-    assert not is_trusted(store)
+    assert not said_yes(store, "trusted")
 
 
 def test_even_a_clone_that_names_nothing_is_asked_for_its_tasks(repo: Repo, store: Project) -> None:
@@ -44,7 +44,7 @@ def test_even_a_clone_that_names_nothing_is_asked_for_its_tasks(repo: Repo, stor
 
 def test_what_was_shown_is_agreed_to(trusted: Project) -> None:
     assert new(trusted) == []
-    assert is_trusted(trusted)
+    assert said_yes(trusted, "trusted")
 
 
 def test_comments_and_layout_do_not_count(repo: Repo, trusted: Project) -> None:
@@ -125,26 +125,26 @@ def test_worktrees_of_a_clone_share_its_trust_and_other_clones_do_not(repo: Repo
 def test_another_repository_at_the_same_path_is_not_the_one_that_was_trusted(
     repo: Repo, trusted: Project, tmp_path: Path
 ) -> None:
-    remember_leave(trusted)
+    remember_yes(trusted, "leave")
     repo.git("clone", "-q", str(repo.path), str(tmp_path / "clone"))
     os.rename(repo.path, tmp_path / "before")
     os.rename(tmp_path / "clone", repo.path)
     assert new(find(str(repo.path), {})) == ["gates", COMMANDS_OF_TASKS]
-    assert not has_leave(find(str(repo.path), {}))
+    assert not said_yes(find(str(repo.path), {}), "leave")
 
 
 def test_leave_is_remembered_apart_from_trust(store: Project) -> None:
-    remember_leave(store)
-    assert has_leave(store)
-    assert not is_trusted(store)
+    remember_yes(store, "leave")
+    assert said_yes(store, "leave")
+    assert not said_yes(store, "trusted")
 
 
 def test_forgetting_leaves_nothing(trusted: Project) -> None:
-    remember_leave(trusted)
+    remember_yes(trusted, "leave")
     forget(trusted)
     forget(trusted)
     assert new(trusted) == ["gates", COMMANDS_OF_TASKS]
-    assert not has_leave(trusted)
+    assert not said_yes(trusted, "leave")
 
 
 def test_trust_lies_outside_the_repository_for_the_owner_only(trusted: Project) -> None:

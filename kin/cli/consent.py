@@ -34,7 +34,7 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool 
     project = call.project
     new = {} if trusts(call) else unagreed(project, plans, call.environ)
     asked = not steps or call["allow_write"] or call.environ.get("KIN_ALLOW_WRITE") == "1"
-    may_write = asked or trust.has_leave(project, call.environ)
+    may_write = asked or trust.said_yes(project, "leave", call.environ)
     wanted = not may_write and any(writes(project, plan) for plan in plans)
     if not new and not wanted:
         return
@@ -42,7 +42,7 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool 
         if new:
             trust.agree(project, new, call.environ)
         if wanted:
-            trust.remember_leave(project, call.environ)
+            trust.remember_yes(project, "leave", call.environ)
         return
     if new:
         raise Waits(

@@ -5,8 +5,7 @@ from typing import Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, counted
-from kin.model.circles import circles
-from kin.model.deps import Link, critical_path, needed_by, needs, waits_of
+from kin.model.deps import Link, circles, critical_path, needed_by, needs, waits_of
 from kin.store.tasks import load, resolve
 from kin.store.view import Seen, View, see
 

@@ -28,7 +28,7 @@ def env_scan(call: Call) -> Result:
     from kin.runner.runs.begin import Asked
     from kin.runner.upkeep.watchdog import recover
     from kin.store import entries, tasks
-    from kin.store.environments import mark_scanned
+    from kin.store.remembered import mark_scanned
 
     machine = entries.find(call.project, ENVIRONMENTS, call["name"])
     recovered = recover(call.project)

@@ -41,8 +41,8 @@ def trust_(call: Call) -> Result:
     if new and agreed:
         trust.agree(project, texts.digests, call.environ)
     data = {
-        "trusted": trust.is_trusted(project, call.environ),
-        "leave": trust.has_leave(project, call.environ),
+        "trusted": trust.said_yes(project, "trusted", call.environ),
+        "leave": trust.said_yes(project, "leave", call.environ),
         "new": [] if agreed else list(new),
         "texts": list(texts.parts),
     }

@@ -52,7 +52,7 @@ def _agree(call: Call, may: "May") -> None:
 
     project = call.project
     settings = load_settings(project, call.environ)
-    if may.trusted or trust.may_watch(project, call.environ):
+    if may.trusted or trust.said_yes(project, "watch", call.environ):
         return
     if not call["yes"]:
         view = see(project, bodies=False)
@@ -61,7 +61,7 @@ def _agree(call: Call, may: "May") -> None:
             call.screen.err.write(line + "\n")
         if not call.screen.ask("May `kin watch` start tasks in this clone by itself? (remembered)"):
             raise Waits("nobody agreed that tasks are started by themselves in this clone", "`kin watch --yes` agrees for good")
-    trust.remember_watch(project, call.environ)
+    trust.remember_yes(project, "watch", call.environ)
 
 
 def _preview(choice: "Choice", screen: Screen) -> list[str]:

@@ -27,12 +27,8 @@ MODULES = Kind("modules.yaml", Module, "paths")
 
 def which(modules: Iterable[Module], path: str) -> list[Module]:
     """The modules that the file or folder at `path` belongs to, the closest first."""
-    found = [(max(len(fixed_part(g)) for g in m.paths if covers(g, path)), m) for m in modules if _covers(m, path)]
-    return [module for _, module in sorted(found, key=lambda one: -one[0])]
-
-
-def _covers(module: Module, path: str) -> bool:
-    return any(covers(glob, path) for glob in module.paths)
+    close = [(max((len(fixed_part(g)) for g in m.paths if covers(g, path)), default=-1), m) for m in modules]
+    return [module for length, module in sorted(close, key=lambda one: -one[0]) if length >= 0]
 
 
 def touched_by(task: Task, modules: Iterable[Module]) -> tuple[str, ...]:

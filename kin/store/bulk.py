@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from kin import faults
 from kin.errors import Busy, Invalid, NotFound, Place, Usage
-from kin.model.circles import circles
+from kin.model.deps import circles
 from kin.model.fields import Plain, Problem, data_of, dotted
 from kin.model.ids import TASK_ID, identity
 from kin.model.spelling import near_misses, spellings

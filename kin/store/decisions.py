@@ -55,15 +55,13 @@ def scan(project: Project) -> tuple[dict[str, Decision], list[Invalid]]:
 
     folder = os.path.join(project.store, "decisions")
     found = index.scan(folder, index.cache_path(project.common, folder), parse_one, index.by_name, bodies=False)
-    known = [Decision(*row)._replace(kind=DecisionKind(row[_KIND]), source=_source(row)) for row in found.heads.values()]
+    sources = (row[_SOURCE] and Source(*row[_SOURCE]) for row in found.heads.values())
+    rows = zip(found.heads.values(), sources, strict=True)
+    known = [Decision(*row)._replace(kind=DecisionKind(row[_KIND]), source=source) for row, source in rows]
     return {one.id: one for one in sorted(known, key=lambda one: sort_key(one.id))}, broken
 
 
 _KIND, _SOURCE = map(DECISION_KEYS.index, ("kind", "source"))
-
-
-def _source(row: index.Row) -> Source | None:
-    return None if row[_SOURCE] is None else Source(*row[_SOURCE])
 
 
 def resolve(project: Project, word: str) -> str:

@@ -147,9 +147,9 @@ def _no_lock(path: str, error: OSError) -> Invalid:
     return Invalid(f"the lock file {path} cannot be opened: {error.strerror}", way)
 
 
-def _flock(fd: int, path: str) -> bool:
+def _flock(fd: int, path: str, how: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             return False
@@ -258,14 +258,9 @@ def is_held(path: str) -> bool:
     except OSError as error:
         raise _no_lock(path, error) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            return True
-        raise Invalid(f"this file system cannot lock {path}: {error.strerror}", "keep the clone on a local disk") from error
+        return not _flock(fd, path, fcntl.LOCK_SH)
     finally:
         os.close(fd)
-    return False
 
 
 def queued(held: frozenset[str]) -> frozenset[str]:

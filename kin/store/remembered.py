@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from kin.store import files
+from kin.model.environment import ENVIRONMENTS, Environment
+from kin.store import entries, files
+from kin.store.arrivals import digest
 from kin.store.locks import store_lock
 from kin.store.project import Project
 
@@ -50,3 +52,15 @@ def remember(project: Project, change: Callable[[Remembered], Remembered]) -> Re
 
 def _path(project: Project) -> str:
     return os.path.join(project.common, FILE)
+
+
+def unscanned(project: Project) -> list[str]:
+    """The names of those that nobody had looked at as they are now."""
+    found = entries.load(project, ENVIRONMENTS).found
+    scanned = recall(project).scanned if found else {}
+    return [name for name, one in found.items() if scanned.get(name) != digest(repr(one))]
+
+
+def mark_scanned(project: Project, one: Environment) -> None:
+    """Remember that it is being looked at as it is now."""
+    remember(project, lambda held: held._replace(scanned={**held.scanned, one.name: digest(repr(one))}))

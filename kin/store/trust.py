@@ -59,7 +59,7 @@ def not_agreed(project: Project, texts: Mapping[str, str], environ: Mapping[str,
     if own:
         _change(project, environ, lambda known: _add(known, own))
     missing = {name: digest for name, digest in new.items() if digest not in own.values()}
-    return missing if is_trusted(project, environ) else {**missing, COMMANDS_OF_TASKS: ""}
+    return missing if said_yes(project, "trusted", environ) else {**missing, COMMANDS_OF_TASKS: ""}
 
 
 def _own_edits(project: Project, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -88,34 +88,20 @@ def _texts_at_head(project: Project) -> dict[str, str]:
         return texts_of("", roles)  # what cannot be read starts nothing
 
 
-def is_trusted(project: Project, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether a person said yes to this clone: by `kin init` in it, or when asked."""
-    return bool(_load(project, environ)["trusted"])
+def said_yes(project: Project, to: str, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a person said yes for good in this clone: to the clone itself (`trusted`: by `kin init` in it, or when asked), to
+    steps that change files (`leave`), to what `kin watch` would start (`watch`)."""
+    return bool(_load(project, environ)[to])
+
+
+def remember_yes(project: Project, to: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Remember what `said_yes` asks for."""
+    _change(project, environ, lambda known: known | {to: True})
 
 
 def agree(project: Project, texts: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> None:
     """Remember that the person was shown `texts` (or made them) and trusts this clone."""
     _change(project, environ, lambda known: _add(known, texts) | {"trusted": True})
-
-
-def has_leave(project: Project, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the person let steps change files in this clone, for good."""
-    return bool(_load(project, environ)["leave"])
-
-
-def remember_leave(project: Project, environ: Mapping[str, str] = os.environ) -> None:
-    """Remember that steps may change files in this clone."""
-    _change(project, environ, lambda known: known | {"leave": True})
-
-
-def may_watch(project: Project, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the person has seen what `kin watch` would start in this clone, and said yes."""
-    return bool(_load(project, environ)["watch"])
-
-
-def remember_watch(project: Project, environ: Mapping[str, str] = os.environ) -> None:
-    """Remember that `kin watch` may start tasks in this clone."""
-    _change(project, environ, lambda known: known | {"watch": True})
 
 
 def forget(project: Project, environ: Mapping[str, str] = os.environ) -> None:

@@ -30,9 +30,8 @@ from kin.runner.watch.eyes import Eyes, at_work
 from kin.runner.watch.reconcile import HAS_LEAVE, HOUR, Choice, Start, choose, lately, made_by, wanted
 from kin.store import config, locks, records
 from kin.store.arrivals import digest
-from kin.store.environments import unscanned
 from kin.store.project import Project
-from kin.store.remembered import recall, remember
+from kin.store.remembered import recall, remember, unscanned
 from kin.store.view import View, see
 
 SETTLED = 0.05

@@ -4,7 +4,7 @@ What it finds depends on the file's bytes and name alone, so that `check.py` can
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -227,34 +227,34 @@ def _task(file: _File) -> None:
     if isinstance(pipeline, str):
         file.refer("pipeline", pipeline, "pipeline")
     elif pipeline is not None:
-        steps = pipeline if isinstance(pipeline, list) else [pipeline]
-        look_at_steps(file, steps, ("pipeline",), one=not isinstance(pipeline, list))
+        look_at_steps(file, pipeline, "pipeline")
 
 
-def look_at_steps(file: _File, steps: list[Any], keys: KeyPath, *, one: bool = False) -> None:
-    """The steps of a pipeline at `keys`: each by itself, what they name, and whom work is sent back to."""
+def look_at_steps(file: _File, said: Any, *keys: str) -> None:
+    """The steps of a pipeline at `keys`, or its only one: each by itself, what they name, and whom work is sent back to."""
     from kin.model.settings import MAX_STEPS, StepSpec, nobody_before, problems_in
 
+    steps = [*_each(said, *keys)]
     if not 1 <= len(steps) <= MAX_STEPS:
         file.find("schema", keys, f"a pipeline has 1 to {MAX_STEPS} steps, this one {len(steps)}")
     earlier: set[str] = set()
-    for number, step in enumerate(steps):
-        at = keys if one else (*keys, number)
+    for step, at in steps:
         if keys[0] == "pipeline":  # those of kin.yaml are checked with all of it
             file.problems(p._replace(path=(*at, *p.path)) for p in problems_in(StepSpec, step))
-        said = {"role": step} if isinstance(step, str) else step if isinstance(step, dict) else {}
+        parts = {"role": step} if isinstance(step, str) else step if isinstance(step, dict) else {}
         for kind, key in (("role", "role"), ("agent", "agent"), ("command", "run")):
-            file.refer(kind, said.get(key), *at, *(() if isinstance(step, str) else (key,)))
-        if isinstance(back := said.get("back_to"), str) and (lost := nobody_before(back, earlier)):
+            file.refer(kind, parts.get(key), *at, *(() if isinstance(step, str) else (key,)))
+        if isinstance(back := parts.get("back_to"), str) and (lost := nobody_before(back, earlier)):
             file.find("pipeline", (*at, "back_to"), lost, "name the role of an earlier step")
-        earlier.add(said.get("role") or "command")
+        earlier.add(parts.get("role") or "command")
 
 
 def _decision(file: _File) -> None:
     file.fits(Decision, build(Decision, file.data)[1])
     file.named(file.data.get("id"))
     file.refer("decision", file.data.get("supersedes"), "supersedes")
-    _globs(file, file.data.get("paths"), "paths")
+    for glob, keys in _each(file.data.get("paths"), "paths"):
+        file.refer("glob", glob, *keys)
 
 
 def _entries(file: _File, kind: Kind[Any]) -> None:
@@ -264,14 +264,18 @@ def _entries(file: _File, kind: Kind[Any]) -> None:
 def _modules(file: _File) -> None:
     _entries(file, MODULES)
     for name, said in file.data.items():
-        in_map = isinstance(said, dict)
-        _globs(file, said.get("paths") if isinstance(said, dict) else said, name, *(("paths",) if in_map else ()))
+        for glob, keys in _each(said.get("paths"), name, "paths") if isinstance(said, dict) else _each(said, name):
+            file.refer("glob", glob, *keys)
         file.refer("role", said.get("owner") if isinstance(said, dict) else None, name, "owner")
 
 
-def _globs(file: _File, said: Any, *keys: str) -> None:
-    for number, glob in enumerate(said if isinstance(said, list) else [said]):
-        file.refer("glob", glob, *keys, *((number,) if isinstance(said, list) else ()))
+def _each(said: Any, *keys: str) -> Iterator[tuple[Any, KeyPath]]:
+    """Each of what may be one thing or a list, and the keys that lead to it."""
+    if not isinstance(said, list):
+        yield said, keys
+        return
+    for number, one in enumerate(said):
+        yield one, (*keys, number)
 
 
 def _note(file: _File) -> None:
@@ -294,10 +298,6 @@ def _filed(file: _File) -> None:
     if not file.name.endswith(".yaml"):
         file.find("file-name", (), "kin reads only names that end in .yaml", f"name it {file.stem}.yaml")
     file.refer("folder", os.path.basename(os.path.dirname(file.name)))
-
-
-def _chat(file: _File) -> None:
-    file.problems(build(Talk, file.data)[1])
 
 
 def _role(text: str, shown: str) -> Look:
@@ -346,24 +346,18 @@ def _meant(path: KeyPath) -> str | None:
 
 
 def _refs_of_settings(file: _File, data: Mapping[str, Any]) -> None:
-    _agents(file, data.get("agent"), "agent")
+    agents = [*_each(data.get("agent"), "agent")]
     for name, about in _pairs(data.get("roles")):
         file.refer("role", name, "roles", name)
-        if isinstance(about, dict):
-            _agents(file, about.get("agent"), "roles", name, "agent")
+        agents += _each(about.get("agent"), "roles", name, "agent") if isinstance(about, dict) else ()
+    for agent, keys in agents:
+        file.refer("agent", agent, *keys)
     for name, steps in _pairs(data.get("pipelines")):
-        look_at_steps(file, steps if isinstance(steps, list) else [steps], ("pipelines", name), one=not isinstance(steps, list))
+        look_at_steps(file, steps, "pipelines", name)
     file.refer("command", data.get("setup"), "setup")
-    gates = data.get("gates")
-    for number, gate in enumerate(gates if isinstance(gates, list) else [gates]):
-        keys: KeyPath = ("gates", number) if isinstance(gates, list) else ("gates",)
+    for gate, keys in _each(data.get("gates"), "gates"):
         in_map = isinstance(gate, dict)
         file.refer("command", gate["run"] if in_map and "run" in gate else gate, *keys, *(("run",) if in_map else ()))
-
-
-def _agents(file: _File, said: Any, *keys: str) -> None:
-    for number, name in enumerate(said if isinstance(said, list) else [said]):
-        file.refer("agent", name, *keys, *((number,) if isinstance(said, list) else ()))
 
 
 def _pairs(said: Any) -> list[tuple[str, Any]]:
@@ -375,7 +369,7 @@ _LOOK: Mapping[str, Callable[[_File], None]] = {
     "decision": _decision,
     "note": _note,
     "record": _record,
-    "chat": _chat,
+    "chat": lambda file: file.problems(build(Talk, file.data)[1]),
     "settings": _settings,
     **{kind.stem: partial(_entries, kind=kind) for kind in KINDS},
     "modules": _modules,

@@ -1,6 +1,8 @@
 """What the files of `.kin/` say of one another, and of what lies outside: ids, references, circles, commands."""
 
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -8,8 +10,7 @@ from typing import Any
 from kin import git
 from kin.errors import Invalid, NotFound, Place
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
-from kin.model.circles import circles
-from kin.model.deps import waits_of
+from kin.model.deps import circles, waits_of
 from kin.model.fields import KeyPath
 from kin.model.globs import matching
 from kin.model.ids import TASK_ID, identity
@@ -18,7 +19,7 @@ from kin.model.ready import Graph, graph_of
 from kin.model.spelling import near
 from kin.model.task import Task
 from kin.store import config, entries, files
-from kin.store.checking import heads, shell
+from kin.store.checking import heads
 from kin.store.checking.findings import Finding
 from kin.store.checking.inspection import Look, Ref, place_at
 from kin.store.checking.renaming import renamings
@@ -142,7 +143,7 @@ class _Known:
         """What is wrong with a reference: code, message and hint."""
         if ref.kind == "command":
             if ref.name not in self.commands:
-                self.commands[ref.name] = shell.lost(ref.name, self.project.root, self.path, setup=self.setup)
+                self.commands[ref.name] = _lost(ref.name, self.project.root, self.path, setup=self.setup)
             lost = self.commands[ref.name]
             return None if lost is None else ("command", *lost)
         if ref.kind == "glob":
@@ -189,3 +190,34 @@ def _own_agents(environ: Mapping[str, str]) -> list[str]:
 def _keys(said: Mapping[str, Any], name: str) -> list[str]:
     held = said.get(name)
     return list(held) if isinstance(held, dict) else []
+
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=\S*")
+_WORD = re.compile(r"[A-Za-z0-9_./+-]+")
+_OWN = re.compile(
+    r"[.:!\[]|alias|break|case|cd|command|continue|do|done|echo|elif|else|esac|eval|exec|exit|export|false|fi|for|getopts|hash"
+    r"|if|in|jobs|kill|printf|pwd|read|readonly|return|set|shift|test|then|times|trap|true|type|ulimit|umask|unset|until|wait"
+    r"|while"
+)
+"""Words of /bin/sh itself."""
+
+
+def _lost(command: str, root: str, path: str | None, *, setup: bool) -> tuple[str, str] | None:
+    """What is wrong with a shell command, and a hint; None if its first word is found, or is none that can be looked for.
+
+    A path is looked for below `root`; with a `setup` it may be one that setup makes in each worktree.
+    """
+    words = command.split()
+    while words and _ASSIGNMENT.fullmatch(words[0]):
+        words.pop(0)
+    if not words:
+        return "the command is empty", "write one, or remove it"
+    word = words[0]
+    if not _WORD.fullmatch(word) or _OWN.fullmatch(word):
+        return None
+    if "/" in word:
+        there = (setup and not os.path.isabs(word)) or os.access(os.path.join(root, word), os.X_OK)
+        return None if there else (f"`{word}` is no program here", "is it spelled right, and executable?")
+    if shutil.which(word, path=path):
+        return None
+    return f"`{word}` was not found on PATH", "is it spelled right, and installed here?"

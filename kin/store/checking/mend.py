@@ -7,7 +7,6 @@ and compared afterwards with what was meant.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 from kin import git
 from kin.errors import Busy, Invalid, KinError
@@ -18,7 +17,7 @@ from kin.store.checking.inspection import MODELS, Look, kind_of, left_out
 from kin.store.checking.renaming import Renaming, renamings
 from kin.store.project import STORE, Project
 from kin.store.text import emit, lines, reader, splice
-from kin.store.text.nodes import RECORD_BOUNDS, Pairs, plain
+from kin.store.text.nodes import RECORD_BOUNDS, plain
 
 _Change = tuple[str, Callable[[], list[str]]]
 """A file below `.kin/`, and what mends it and says how."""
@@ -111,13 +110,7 @@ def _key_renamed(text: str, shown: str, old: str, new: str) -> str:
     assert pair is not None
     key = pair[0]
     done = lines.apply(text, [lines.Cut(key.body, key.end, emit.quoted(new) if key.style == '"' else new)])
-    meant = {new if name == old else name: value for name, value in _said(tree).items()}
+    meant = {new if key.value == old else key.value: plain(value) for key, value in tree.pairs}
     if reader.read(done, shown, RECORD_BOUNDS) != meant:
         raise Invalid(f"`{old}` cannot be called `{new}` without touching more than that", "do it by hand")
     return done
-
-
-def _said(tree: Pairs) -> dict[str, Any]:
-    said = plain(tree)
-    assert isinstance(said, dict)
-    return said

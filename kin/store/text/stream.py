@@ -138,7 +138,7 @@ def _without_dash(chunk: str) -> str:
 
 def _mapping(document: str, line: int, path: str) -> Iterator[Item]:
     data = _read(document, path, line, _WHOLE)
-    name = _list_in(data)
+    name = next((key for key in _LISTS if isinstance(data.get(key), list) and "title" not in data), None)
     if name is None:
         yield _item(data, path, line, document, ())
         return
@@ -151,10 +151,6 @@ def _read(source: str, path: str, line: int, bounds: Bounds) -> dict[str, Any]:
         return reader.read(source, path, bounds)
     except Invalid as error:
         raise Invalid(error.message, error.hint, _moved(error.where or Place(path), line)) from None
-
-
-def _list_in(data: dict[str, Any]) -> str | None:
-    return next((key for key in _LISTS if isinstance(data.get(key), list) and "title" not in data), None)
 
 
 # JSON: where values end is found in a text of one character a byte; each is then read again as what it is. The whole stream
