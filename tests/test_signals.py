@@ -11,7 +11,7 @@ import pytest
 
 from kin.errors import Interrupted
 from kin.runner.process.signals import SAME_PRESS, Cancel
-from tests.conftest import wait_for
+from tests.conftest import Repo, wait_for
 
 
 def is_readable(fd: int, seconds: float = 0.0) -> bool:
@@ -106,3 +106,13 @@ with Cancel() as cancel:
         ["/bin/sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-c", program], capture_output=True, text=True
     )
     assert (done.stdout, done.stderr) == (f"{int(signal.SIGTERM)}\n", "")
+
+
+@pytest.mark.parametrize("left", ["ignored", "blocked"])
+def test_signals_that_a_caller_left_ignored_or_blocked_change_no_run(project: Repo, left: str) -> None:
+    """With SIGCHLD ignored each git would seem to have said yes; with it blocked the supervisor would wait for ever."""
+    project.kin("add", "One", "--run", "echo one > one.txt")
+    how = "signal(SIGCHLD, SIG_IGN)" if left == "ignored" else "pthread_sigmask(SIG_BLOCK, valid_signals())"
+    caller = f"import os, sys; from signal import *; {how}; os.execvp(sys.argv[1], sys.argv[1:])"
+    project.kin("run", "1", wraps=(sys.executable, "-c", caller))
+    assert project.read("one.txt") == "one\n"

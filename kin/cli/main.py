@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 def main(words: list[str] | None = None) -> int:
     """Run a command line and return the exit code; without `words` this process's own, which then ends here."""
     if words is None:
+        _take_no_signals_from_caller()
         _end(main(sys.argv[1:]))
     if words == ["--version"] and sys.stdout is not None:
         from kin import __version__
@@ -33,6 +34,16 @@ def main(words: list[str] | None = None) -> int:
     from kin.cli.dispatch import run
 
     return run(words, os.environ)
+
+
+def _take_no_signals_from_caller() -> None:
+    """Undo what some daemons leave to their children, and exec keeps. With SIGCHLD ignored the kernel forgets exit codes, so
+    that each git would seem to have said yes; blocked, the signals that tell of an agent's end, or ask for ours, never come."""
+    import _signal as signal  # type: ignore[import-not-found]  # without its enums
+
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _end(code: int) -> "NoReturn":
