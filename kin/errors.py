@@ -40,7 +40,7 @@ class KinError(Exception):
     def __str__(self) -> str:
         """One line: `file:line:column: what; how to mend it`."""
         text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text}; {self.hint}" if self.hint else text
+        return f"{text}{' ' if text.endswith('?') else '; '}{self.hint}" if self.hint else text
 
 
 class Failed(KinError):

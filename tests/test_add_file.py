@@ -190,7 +190,7 @@ FAULTS = [
     ("- {title: A, status: review}\n", 7, "only a run sets the status review"),
     ("- {title: A, pipeline: nosuch}\n", 7, "f:1:24: no pipeline is called 'nosuch'"),
     ("- {title: A, plan: maybe}\n", 7, "f:1:20: plan: expected true, false or approve"),
-    ("- {title: A, budget: {usd: -1}}\n", 7, "f:1:28: usd: Input should be greater than or equal to 0"),
+    ("- {title: A, budget: {usd: -1}}\n", 7, "f:1:28: usd: expected at least 0, found"),
     ("- {title: A, pipeline: [nosuch]}\n", 7, "no role is called 'nosuch'"),
     ("- {title: A, pipeline: [{role: tester, back_to: developer}]}\n", 7, "no earlier step is played by `developer`"),
     ("- title: A\n  depends_on:\n    - #1\n", 7, "f:3:5: depends_on holds an empty item; in YAML a `#` begins a comment"),

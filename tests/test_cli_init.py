@@ -38,7 +38,7 @@ def test_it_works_before_the_first_commit_and_from_a_folder_below(tmp_path: Path
     (repo.path / "src").mkdir(parents=True)
     repo.git("init", "-q", "-b", "main")
     repo.kin("init", cwd=repo.path / "src")
-    assert sorted(p.name for p in (repo.path / ".kin").iterdir()) == [".gitattributes", "kin.yaml", "schema"]
+    assert sorted(p.name for p in (repo.path / ".kin").iterdir()) == [".gitattributes", "kin.yaml", "schema", "tasks"]
 
 
 def test_a_second_time_changes_nothing_that_a_person_wrote(repo: Repo) -> None:

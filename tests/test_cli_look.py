@@ -146,13 +146,15 @@ def test_the_result_that_a_model_ends_with_is_told_in_words(project: Repo) -> No
     assert [line.partition("  ")[2] for line in said] == ["played by claude", "I looked.", "changes_requested: two faults"]
 
 
-def test_a_step_that_printed_nothing_has_an_empty_log(project: Repo) -> None:
+def test_a_step_that_printed_nothing_has_an_empty_log_and_a_person_is_told(project: Repo) -> None:
     put(project, 1)
     save_record(project_of(project), a_run(project))
     drop_live(project_of(project), a_run(project))
     log(project, "1-developer")
     assert not os.listdir(logs_folder(project_of(project), "KIN-1", RUN))
-    assert here(project, "log", "1") == here(project, "log", "1", "--step", "developer") == ("", "")
+    assert here(project, "log", "1") == ("", f"run {RUN} has said nothing\n")
+    assert here(project, "log", "1", "--step", "developer") == ("", "1-developer has said nothing\n")
+    assert here(project, "log", "1", "--raw") == ("", "")
 
 
 def test_a_pipe_that_a_step_put_in_its_logs_place_holds_up_no_status(project: Repo) -> None:

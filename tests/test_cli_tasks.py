@@ -125,6 +125,17 @@ def test_add_refuses_and_writes_nothing(project: Repo, words: list[str], exit: i
     assert not (project.path / ".kin/tasks").exists()
 
 
+def test_an_add_that_is_refused_uses_up_no_number(project: Repo) -> None:
+    first = data(project, "add", "x")[0]["id"]
+    here(project, "add", "x", "-p", "9", exit=2)
+    assert [first, data(project, "add", "x")[0]["id"]] == ["KIN-1", "KIN-2"]
+
+
+def test_add_tells_that_the_key_is_not_the_one_in_a_wrong_kin_yaml(project: Repo) -> None:
+    project.write(".kin/kin.yaml", "key: web\n")
+    assert "key: 'web' is no key" in here(project, "add", "x")[1]
+
+
 def test_add_reads_a_description_from_standard_input(project: Repo) -> None:
     assert data(project, "add", "x", "-d", "-", input="one\ntwo\n")[0]["description"] == "one\ntwo\n"
 
@@ -185,7 +196,7 @@ def test_set_moves_status_as_the_table_says(project: Repo) -> None:
         ("parent=2", 2, "leads back to it"),
         ("plan=maybe", 2, "plan: expected true, false or approve"),
         ("pipeline=nosuch", 2, "no pipeline is called 'nosuch'; one of default, plan, quick"),
-        ("budget.usd=-1", 2, "usd: Input should be greater than or equal to 0"),
+        ("budget.usd=-1", 2, "usd: expected at least 0, found"),
         ("budget.step.euro=1", 2, "step.euro: there is no such key"),
         ("budget.usd+=1", 2, "is no list"),
         ("nothing", 2, "which task, and what"),

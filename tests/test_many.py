@@ -36,6 +36,13 @@ def started(project: Repo, *words: str) -> subprocess.Popen[str]:
     )
 
 
+def test_what_did_not_even_start_is_told_with_its_way_out(project: Repo) -> None:
+    add(project, run="true")
+    project.write(".kin/tasks/KIN-2.yaml", "id: KIN-2\ntitle: T\nstatus: todo\n")
+    said = project.kin("run", "--ready", exit=7).stdout
+    assert "KIN-2  todo  no agent is named" in said and "`kin add TITLE --run CMD`\n" in said
+
+
 def waiting_for(signs: Path, name: str) -> str:
     """A command that says that it runs and then hangs for a long time, in a child that ignores TERM."""
     hang = "import signal,threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); threading.Event().wait(300)"

@@ -170,6 +170,16 @@ def test_a_failed_step_keeps_its_work_and_says_what_it_said(project: Repo) -> No
     assert "half" in project.kin("salvage", "show", ref.removeprefix("refs/kin/salvage/")).stdout
 
 
+def test_a_step_that_failed_is_named_once_in_a_line(project: Repo) -> None:
+    add(project, run="exit 3")
+    assert "KIN-1  1-developer ended with exit 3 and said nothing" in project.kin("run", "KIN-1", exit=1).stdout
+
+
+def test_a_commit_that_is_not_here_is_no_branch_to_fetch(project: Repo) -> None:
+    add(project, run="true")
+    assert "`git fetch --unshallow` may" in project.kin("run", "KIN-1", "--at", "HEAD~99", exit=8).stderr
+
+
 def test_a_file_too_large_to_be_kept_is_named_at_once_and_the_advice_lets_the_task_go_on(project: Repo) -> None:
     add(project, run="echo x > x.txt; [ -e big.bin ] || { truncate -s 60M big.bin; exit 1; }")
     for _ in range(2):

@@ -53,6 +53,7 @@ def init_(call: Call) -> Result:
     real = bool(agents) and "agent" not in user_settings(call.environ)
     fill = partial(_filled, key=key, found=found, agents=agents, gate=call["gates"], agent=real)
     made = [name for name in FILES if _make(project, name, fill)]
+    os.makedirs(os.path.join(project.store, "tasks"), exist_ok=True)  # where an editor will save the first task
     if call["gates"] and found and "kin.yaml" not in made:
         _add_gate(project, found)
     agree(project, texts_here(project), call.environ)  # the clone that a person runs this in is theirs

@@ -37,7 +37,9 @@ def log_(call: Call) -> Result:
         lines = read_lines(folder, step)
     if call.screen.json:
         return Result("log", lambda: [line._asdict() for line in lines])
-    _print(lines, _printer(call, project), call.screen, at_once=call["follow"])
+    printed = _print(lines, _printer(call, project), call.screen, at_once=call["follow"])
+    if not (printed or call["raw"] or call["jsonl"] or call.screen.quiet):
+        call.screen.err.write(f"{step or f'run {run}'} has said nothing\n")
     return Result("")
 
 
@@ -112,13 +114,17 @@ class Pretty:
             yield f"{head}  {self._screen.paint(clean(plain(text)), '' if line.stream == 'stdout' else 'dim')}"
 
 
-def _print(lines: Iterable[LogLine], texts_of: Callable[[LogLine], Iterable[str]], screen: Screen, *, at_once: bool) -> None:
-    """Print lines as they come; a log may be 64 MiB, and one that is followed must not wait for a full buffer."""
+def _print(lines: Iterable[LogLine], texts_of: Callable[[LogLine], Iterable[str]], screen: Screen, *, at_once: bool) -> bool:
+    """Print lines as they come, and tell whether there were any; a log may be 64 MiB, and one that is followed must not wait
+    for a full buffer.
+    """
+    line = None
     for line in lines:
         screen.out.writelines(f"{text}\n" for text in texts_of(line))
         if at_once:
             screen.out.flush()
     screen.out.flush()
+    return line is not None
 
 
 class Last(NamedTuple):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 SUMMARY = 160
-"""Columns of a reason in the list of outcomes; `kin why` has all of it."""
+"""Columns of a run's reason in the list of outcomes; `kin why` has all of it."""
 TICK = 0.25
 """Seconds between two pictures at a terminal."""
 
@@ -117,7 +117,8 @@ def outcome_lines(outcomes: Sequence[Outcome], screen: Screen) -> list[str]:
     """A line a task: how it stands now, and why."""
     lines = []
     for o in outcomes:
-        first = fit(" ".join(o.reason.split()), SUMMARY)
+        said = " ".join(o.reason.split())
+        first = fit(said, SUMMARY) if o.run else said
         kind = f" ({o.blocked})" if o.blocked else ""
         lines.append(f"{o.task}  {screen.status(o.status)}{kind}{'  ' + clean(first) if first else ''}")
     return lines

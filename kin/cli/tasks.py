@@ -12,6 +12,7 @@ from kin.cli.screen import clean
 from kin.cli.show import note_entry
 from kin.errors import Busy, Invalid, NotFound, Place, Usage, Waits
 from kin.model.task import Task
+from kin.store.config import quick
 
 if TYPE_CHECKING:
     from kin.model.ready import Graph
@@ -26,7 +27,8 @@ def add_(call: Call) -> Result:
         raise Usage("a task needs a title", "`kin add TITLE`, or `kin add --file FILE`")
     task = add_task(call)
     path = os.path.join(".kin", "tasks", f"{task.id}.yaml")
-    return Result("task.list", lambda: _entries(call, [task.id]), [f"{task.id}  {path}"], [task.id])
+    warnings = quick(call.project).warnings  # the key may be another than the person thinks
+    return Result("task.list", lambda: _entries(call, [task.id]), [f"{task.id}  {path}"], [task.id], warnings)
 
 
 def _add_file(call: Call) -> Result:

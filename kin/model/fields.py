@@ -190,7 +190,8 @@ def text(plain: Any) -> str:
     """Any text, several lines too."""
     if isinstance(plain, str):
         return plain
-    raise ValueError(f"expected text, found {kind_of(plain)}")
+    quotes = "; put a text that holds `: ` in quotes" if isinstance(plain, dict) else ""
+    raise ValueError(f"expected text, found {kind_of(plain)}{quotes}")
 
 
 def _any_of(spelled: Iterable[str]) -> str:

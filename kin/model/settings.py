@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kin.model.agent import Agent, Model, Words, as_list
+from kin.model.agent import Agent, Model, Signs, Words, as_list
 from kin.model.builtin import BUILT_IN_AGENTS, BUILT_IN_PIPELINES
 from kin.model.fields import Problem, kind_of, seconds
 from kin.model.ids import is_key, is_name
-from kin.model.task import FORMAT, Mode, build_task
+from kin.model.spelling import near
+from kin.model.task import FORMAT, Mode, build_task, plan_word
 
 MAX_STEPS = 100
 
@@ -248,6 +249,11 @@ class Settings(BaseModel):
             raise ValueError("a key is 1 to 8 upper-case letters and digits, a letter first, and not D")
         return value
 
+    @field_validator("plan", mode="before")
+    @classmethod
+    def _plan_is_yes_no_or_approve(cls, value: Any) -> Any:
+        return value if isinstance(value, bool) else plan_word(value)
+
     @field_validator("agents")
     @classmethod
     def _new_agents_have_a_program(cls, value: dict[str, Agent]) -> dict[str, Agent]:
@@ -283,18 +289,32 @@ _EXPECTED = {
 """What pydantic says in Python's words, in those of a file."""
 
 
+def _meant(key: str) -> str:
+    """What a key inside of a setting was probably meant to be."""
+    known = {name for model in (Agent, Signs, Budget, Gate, Limits, RoleSettings, StepSpec) for name in model.model_fields}
+    if (name := near(key, known)) and key not in known:
+        return f"; did you mean `{name}`?"
+    return "; put a text that holds `: ` in quotes" if " " in key else ""
+
+
 def problems_of(error: ValidationError) -> list[Problem]:
     """pydantic's findings as problems with the path of keys in the file."""
     found = []
     for detail in error.errors(include_url=False):
         path = tuple(p for p in detail["loc"] if isinstance(p, int) or not p.startswith(("function-", "literal[")))
-        message = "there is no such key" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
-        if expected := _EXPECTED.get(detail["type"]):
+        message = detail["msg"].removeprefix("Value error, ")
+        expected = _EXPECTED.get(detail["type"]) or message.removeprefix("Input should be ")
+        if detail["type"] == "extra_forbidden":
+            message = f"there is no such key{_meant(str(path[-1]))}"
+        elif detail["type"] == "missing":
+            message = "is missing"
+        elif expected != message:
             plain = detail["input"]
             message = f"expected {expected}, found {repr(plain[:40]) if isinstance(plain, str) else kind_of(plain)}"
+            message = message.replace("greater than or equal to", "at least")
         label = ".".join(str(p) for p in path)
         found.append(Problem(path, f"{label}: {message}" if label else message))
-    return found
+    return sorted(found, key=lambda problem: problem.message.endswith("is missing"))  # a wrong key is why another is missing
 
 
 def problems_in(model: type[BaseModel], data: Any) -> list[Problem]:

@@ -61,11 +61,12 @@ class Blocked(NamedTuple):
     reason: Annotated[str, Field("Which step, what it said last, what to type next", text)] = ""
 
 
-def _plan(plain: Any) -> str:
+def plan_word(plain: Any) -> str:
+    """`true`, `false` or `approve`. Raises ValueError for anything else."""
     word = text(plain).strip().lower()
     word = {"yes": "true", "no": "false"}.get(word, word)
     if word not in ("true", "false", "approve"):
-        raise ValueError("expected true, false or approve")
+        raise ValueError(f"expected true, false or approve, found '{word[:40]}'")
     return word
 
 
@@ -93,7 +94,7 @@ class Task(NamedTuple):
     budget: Annotated[dict[str, Any] | None, Field("usd, minutes", mapping)] = None
     plan: Annotated[
         str | None,
-        Field("true: the PM plans it; approve: and a person agrees", _plan, schema={"enum": [True, False, "approve"]}),
+        Field("true: the PM plans it; approve: and a person agrees", plan_word, schema={"enum": [True, False, "approve"]}),
     ] = None
     pipeline: Annotated[Any, Field("A pipeline's name, or a list of steps", raw)] = None
     created: Annotated[str | None, Field("The day it was added, YYYY-MM-DD", at_most_one_line(40))] = None

@@ -105,7 +105,8 @@ def _over(personal: Mapping[str, Any], data: Mapping[str, Plain]) -> dict[str, A
 def _invalid(problems: list[Problem], source: str, path: str, data: Mapping[str, Plain]) -> Invalid:
     found = [(p, reader.place_of(source, path, p.path)) for p in problems]
     problem, place = found[0]
-    hint = "`kin init` writes `key:`" if problem.path == ("key",) and "key" not in data else "`kin help settings` lists them"
+    keyless = problem.path == ("key",) and "key" not in data
+    hint = "`kin init` writes `key:`" if keyless else "`kin help settings` explains settings"
     return Invalid(problem.message, hint, place, problems=[f"{where}: {p.message}" for p, where in found])
 
 

@@ -187,8 +187,10 @@ def add(project: Project, data: Mapping[str, Plain], *, today: str, category: st
     from kin.store.text import emit
 
     config.refuse_newer_format(project)
+    data = {"status": "todo", "created": today, **data}
+    _built({"id": "KIN-1", **data})  # one that is refused uses up no number
     while True:
-        task = _built({"id": data.get("id") or new_id(project, category), "status": "todo", "created": today} | dict(data))
+        task = _built({"id": data.get("id") or new_id(project, category), **data})
         try:
             head = schemas.first_line(project, "task")
             files.add_file(project, task_path(project, task.id), emit.document(data_of(task), TASK_KEYS, head=head))

@@ -22,6 +22,8 @@ def store_at(project: Project, revision: str) -> Iterator[Project]:
     oid = git.tip(project.root, revision) or git.tip(project.root, tracking(revision))
     if oid is None:
         fetch = f"git fetch --depth=1 {REMOTE} +refs/heads/{revision}:{tracking(revision)}"
+        if set(revision) & set("~^:@"):  # no branch, but what lies behind one
+            fetch = "git fetch --unshallow"
         raise NotFound(f"there is no {revision} to take settings, roles and tasks from", f"`{fetch}` may bring it here")
     with tempfile.TemporaryDirectory(prefix="kin-store-") as folder:
         path = os.path.join(os.path.realpath(folder), "store")

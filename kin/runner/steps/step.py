@@ -93,7 +93,7 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     settled = _settle(p, turn, before, end, foresee)
     point("step.settled")
     p.save(**_changes(p, turn, settled, played, at))
-    said = settled.reason if settled.status in ("failed", "waiting") else settled.status
+    said = settled.reason.removeprefix(f"step {name} ") if settled.status in ("failed", "waiting") else settled.status
     p.say("step_end", name, said, played.ended.seconds)
     return settled
 

@@ -323,8 +323,7 @@ def _settings(file: _File) -> None:
 
     data = file.data
     for problem in check_settings(data).problems:
-        hint = f"did you mean `{meant}`?" if (meant := _meant(problem.path)) else "`kin help settings` lists them"
-        file.find("schema", problem.path, problem.message, hint)
+        file.find("schema", problem.path, problem.message, "`kin help settings` explains settings")
     for key in data:
         if key not in Settings.model_fields and not key.startswith("x-"):
             meant = near(key, Settings.model_fields)
@@ -333,16 +332,6 @@ def _settings(file: _File) -> None:
         words = f"the files are of format {found}, this kin writes {FORMAT}"
         file.find("format", ("format",), words, "upgrade kin: this one only reads them")
     _refs_of_settings(file, data)
-
-
-def _meant(path: KeyPath) -> str | None:
-    """The key inside of a setting that a wrong one looks like."""
-    from kin.model.agent import Agent, Signs
-    from kin.model.settings import Budget, Gate, Limits, RoleSettings, StepSpec
-
-    known = {key for model in (Agent, Signs, Budget, Gate, Limits, RoleSettings, StepSpec) for key in model.model_fields}
-    last = path[-1] if path else ""
-    return near(last, known) if isinstance(last, str) and last not in known and len(path) > 1 else None
 
 
 def _refs_of_settings(file: _File, data: Mapping[str, Any]) -> None:
