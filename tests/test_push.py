@@ -14,6 +14,7 @@ from conftest import Repo, task_text, wait_for
 from hosts import Hub, Network, Remote
 
 from kin import git
+from kin.runner.process.events import Caller
 from kin.runner.process.signals import Cancel
 from kin.runner.remote import origin
 from kin.runner.remote.share import Share
@@ -325,7 +326,7 @@ def test_a_job_that_lost_its_claim_stops_and_pushes_nothing(remote: Remote) -> N
 
 def test_a_live_job_renews_its_claim_and_says_when_it_cannot(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
     project, said = find(str(remote.job("job").path), os.environ), list[str]()
-    share = Share(project, "KIN-1", os.environ, Cancel(), lambda event: said.append(event.text))
+    share = Share(project, "KIN-1", Caller(os.environ, lambda event: said.append(event.text), Cancel()))
     share.take()
     with monkeypatch.context() as patch:
         patch.setenv("GIT_COMMITTER_NAME", "<>")  # git takes no such name

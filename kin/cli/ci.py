@@ -16,6 +16,7 @@ from kin.cli.show_run import Display
 from kin.errors import Invalid, NotFound, Usage
 from kin.model.record import Run
 from kin.resources import shipped
+from kin.runner.process.events import Caller
 from kin.runner.process.signals import Cancel
 from kin.runner.remote.forge import cell
 from kin.runner.remote.host import job_of
@@ -44,7 +45,7 @@ def _publish(call: Call) -> Result:
     plan, oid = plan_of(call.project, call["file"], asked, call.environ, wanted)
     consent(call, [plan], steps=False)
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
-        outcome = publish(call.project, plan, oid, asked, environ=call.environ, emit=display.hear, cancel=cancel)
+        outcome = publish(call.project, plan, oid, asked, Caller(call.environ, display.hear, cancel))
     return report([outcome], told=True)
 
 

@@ -25,6 +25,7 @@ def approve_(call: Call) -> Result:
     """Approve what waits, and merge it; one task's trouble does not keep the others."""
     from kin.cli.run import report
     from kin.runner.people.person import approve
+    from kin.runner.process.events import Caller
     from kin.runner.process.signals import Cancel
     from kin.runner.upkeep.watchdog import recover
 
@@ -35,7 +36,7 @@ def approve_(call: Call) -> Result:
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
         for task_id in ids:
             try:
-                outcome = approve(call.project, task_id, by=who(call), environ=call.environ, emit=display.hear, cancel=cancel)
+                outcome = approve(call.project, task_id, who(call), Caller(call.environ, display.hear, cancel))
             except KinError as error:
                 if len(ids) == 1:
                     raise

@@ -104,29 +104,22 @@ def _detached(call: Call, ids: Sequence[str], asked: Asked, planned: bool) -> li
 
 def run_alone(call: Call, task_id: str, asked: Asked, display: Display, plan: Plan) -> Outcome:
     """Run one task in this process, as it was just planned."""
+    from kin.runner.process.events import Caller
     from kin.runner.process.signals import Cancel
     from kin.runner.runs.pipeline import run_task
 
     with Cancel() as cancel:
-        return run_task(call.project, task_id, asked, environ=call.environ, emit=display.hear, cancel=cancel, plan=plan)
+        return run_task(call.project, task_id, asked, Caller(call.environ, display.hear, cancel), plan)
 
 
 def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_ready: bool) -> list[Outcome]:
-    from kin.runner.runs.many import run_many
+    from kin.runner.runs.many import Crew, run_many
     from kin.store.config import load_settings
 
-    return run_many(
-        call.project,
-        ids,
-        asked,
-        environ=call.environ,
-        emit=display.hear,
-        slots=load_settings(call.project).concurrency,
-        more_ready=more_ready,
-        allow=_allowance(call, asked),
-        tick=display.tick,
-        tick_seconds=display.tick_seconds,
-    )
+    slots, allow = load_settings(call.project).concurrency, _allowance(call, asked)
+    crew = Crew(call.project, asked, call.environ, display.hear, slots, more_ready, list(ids), allow)
+    crew.tick, crew.tick_seconds = display.tick, display.tick_seconds
+    return run_many(crew)
 
 
 def _allowance(call: Call, asked: Asked) -> Callable[[str], None]:

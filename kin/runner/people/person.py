@@ -18,7 +18,7 @@ from kin.runner.merge.build import Clash, merge_ref
 from kin.runner.merge.landed import reopened
 from kin.runner.merge.move import Moved, post_merge
 from kin.runner.merge.undo import undo as revert
-from kin.runner.process.events import Emit, Event
+from kin.runner.process.events import Caller, Event
 from kin.runner.process.signals import Cancel
 from kin.runner.remote.target import find_target, way_of
 from kin.runner.runs import claim
@@ -36,7 +36,7 @@ from kin.store.project import Project
 from kin.store.text.splice import Set
 
 
-def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, str], emit: Emit, cancel: Cancel) -> Outcome:
+def approve(project: Project, task_id: str, by: str, caller: Caller) -> Outcome:
     """Approve the waiting run's work, as it stands on its branch now, and take it to its end. Needs no slot: no agent starts.
 
     The approval is bound to the branch's tip; that of a plan to the plan, and the next run goes on with it. Raises Usage if
@@ -46,11 +46,11 @@ def approve(project: Project, task_id: str, *, by: str, environ: Mapping[str, st
         live = _waiting(project, task_id, "approve")
         if live.waits_for == WaitFor.plan:
             agreed = agree(project, live, by)
-            emit(Event(task_id, "end", text=agreed.reason))
+            caller.emit(Event(task_id, "end", text=agreed.reason))
             return agreed
-        plan = plan_for(project, task_id, Asked(plays=False), environ)
+        plan = plan_for(project, task_id, Asked(plays=False), caller.environ)
         with claim.claim_kids(project, task_id, live.run, None) as kids:
-            p = passage_for(project, plan, live, environ, emit, cancel, kids)
+            p = passage_for(project, plan, live, caller, kids)
             path = live.live.worktree
             p.path = path if path and is_registered(project, path) else ""
             tip = git.tip(project.root, p.branch_ref)

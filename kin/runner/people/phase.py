@@ -13,11 +13,11 @@ from kin.model.phase import PHASES, Phase, PhaseStatus
 from kin.model.status import OPEN, StepStatus, TaskStatus, WaitFor
 from kin.model.task import Note
 from kin.runner.people import person
-from kin.runner.process.events import Emit, Event
+from kin.runner.process.events import Caller, Emit, Event
 from kin.runner.process.signals import Cancel
 from kin.runner.runs import claim
 from kin.runner.runs.begin import Asked
-from kin.runner.runs.many import run_many
+from kin.runner.runs.many import Crew, run_many
 from kin.runner.runs.outcome import Outcome
 from kin.store import config, entries, files, notes, records, tasks
 from kin.store.project import Project
@@ -91,9 +91,7 @@ def start(
 
     try:
         allow(ids)
-        outcomes = run_many(
-            project, ids, ASKED, environ=environ, emit=hear, slots=slots, more_ready=False, allow=lambda _: None
-        )
+        outcomes = run_many(Crew(project, ASKED, environ, hear, slots, False, ids, allow=lambda _: None))
     finally:
         if task_id is not None and task_id != old and not began:
             files.remove_file(project, tasks.task_path(project, task_id))
@@ -141,7 +139,7 @@ def approve(project: Project, phase_id: str, *, by: str, environ: Mapping[str, s
     if now == PhaseStatus.review and phase.task:
         _note_handovers(project, phase.task)
         with Cancel() as cancel:
-            outcomes = [person.approve(project, phase.task, by=by, environ=environ, emit=emit, cancel=cancel)]
+            outcomes = [person.approve(project, phase.task, by, Caller(environ, emit, cancel))]
         now = stands(project, phase)
     elif now == PhaseStatus.review:
         now = PhaseStatus.approved

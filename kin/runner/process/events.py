@@ -4,8 +4,10 @@ Telling is one-way. A run never waits for a listener and goes on without one.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+from kin.runner.process.signals import Cancel
 
 
 class Event(NamedTuple):
@@ -33,3 +35,11 @@ class Event(NamedTuple):
 
 
 Emit = Callable[[Event], None]
+
+
+class Caller(NamedTuple):
+    """Whoever has a run run: the environment that it is to have, who looks on, and by what it is asked to stop."""
+
+    environ: Mapping[str, str]
+    emit: Emit
+    cancel: Cancel

@@ -7,7 +7,7 @@ what they expect to find: a job that lost its claim can push nothing more, so no
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
@@ -18,8 +18,7 @@ from kin.model import times
 from kin.model.ids import RUN_ID
 from kin.model.record import Run
 from kin.model.status import RunStatus, StepStatus
-from kin.runner.process.events import Emit, Event
-from kin.runner.process.signals import Cancel
+from kin.runner.process.events import Caller, Event
 from kin.runner.remote import origin
 from kin.runner.remote.host import job_of
 from kin.runner.remote.target import Target
@@ -47,10 +46,10 @@ def claim_ref(task_id: str) -> str:
 class Share:
     """What this process holds of a task on the remote; `claim` and `kept` are the commits that it last put there."""
 
-    def __init__(self, project: Project, task_id: str, environ: Mapping[str, str], cancel: Cancel, emit: Emit) -> None:
-        self.project, self.task, self.cancel, self.emit = project, task_id, cancel, emit
+    def __init__(self, project: Project, task_id: str, caller: Caller) -> None:
+        self.project, self.task, self.cancel, self.emit = project, task_id, caller.cancel, caller.emit
         self.cwd = project.root
-        self.job = job_of(environ)
+        self.job = job_of(caller.environ)
         self.claim: str | None = None
         self.kept: str | None = None
         self.lost = ""
@@ -265,11 +264,9 @@ def bring_run(project: Project, task_id: str, target: Target) -> str | None:
 
 
 @contextmanager
-def shared(
-    project: Project, task_id: str, target: Target, environ: Mapping[str, str], cancel: Cancel, emit: Emit
-) -> Iterator[Share]:
+def shared(project: Project, task_id: str, target: Target, caller: Caller) -> Iterator[Share]:
     """Hold the task on the remote, its finished steps brought here; the claim is renewed meanwhile, and given back."""
-    share = Share(project, task_id, environ, cancel, emit)
+    share = Share(project, task_id, caller)
     share.take()
     over = threading.Event()
 

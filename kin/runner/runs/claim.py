@@ -1,12 +1,12 @@
 """Claiming a task: a slot, the task's lock and its children's lock, held by this process for as long as it lives."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from kin.errors import Busy
+from kin.runner.process.events import Caller, Event
 from kin.runner.process.reap import end_leftovers
-from kin.runner.process.signals import Cancel
 from kin.store import config, locks
 from kin.store.project import Project, state_folder
 
@@ -21,21 +21,12 @@ def free_slots(project: Project, slots: int) -> int:
 
 
 @contextmanager
-def claim_all(
-    project: Project,
-    task_id: str,
-    slots: int,
-    *,
-    environ: Mapping[str, str],
-    wait: float,
-    cancel: Cancel,
-    tell: Callable[[str], None],
-) -> Iterator[locks.Held]:
+def claim_all(project: Project, task_id: str, slots: int, caller: Caller, wait: float) -> Iterator[locks.Held]:
     """Hold one of the clone's slots, which comes out, one of the machine's if the person limits them, and the task's lock.
 
-    Raises Busy if others hold all slots, after `wait` seconds in which the task is seen as queued (`tell` says so).
+    Raises Busy if others hold all slots, after `wait` seconds in which the task is seen as queued.
     """
-    limit = config.user_settings(environ).get("concurrency")
+    limit = config.user_settings(caller.environ).get("concurrency")
     with ExitStack() as held:
         queue = held.enter_context(_queue(project, task_id)) if wait else None
 
@@ -45,13 +36,13 @@ def claim_all(
             except Busy:
                 if queue is None:
                     raise Busy(f"all {what} are taken", way, slots=True) from None
-            tell(f"all {what} are taken, so it waits in the queue")
-            return held.enter_context(locks.wait_any(paths, wait, what=f"one of {what}", cancel=cancel))
+            caller.emit(Event(task_id, "queue", text=f"all {what} are taken, so it waits in the queue"))
+            return held.enter_context(locks.wait_any(paths, wait, what=f"one of {what}", cancel=caller.cancel))
 
         slot = take(_slot_paths(project, slots), f"{slots} slots", "`kin status` shows by whom; `--wait` queues")
         if limit is not None:
             most = config.machine_slots(limit)
-            paths = [locks.lock_path(state_folder(environ), f"machine-{n}") for n in range(1, most + 1)]
+            paths = [locks.lock_path(state_folder(caller.environ), f"machine-{n}") for n in range(1, most + 1)]
             take(paths, f"this machine's {most} slots", "`kin run --wait` queues; config.yaml says how many there are")
         held.enter_context(claim_task(project, task_id))
         if queue is not None:

@@ -15,10 +15,10 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from kin.errors import Invalid, KinError
-from kin.runner.process.events import Event
+from kin.runner.process.events import Caller, Event
 from kin.runner.process.signals import ASKING, Cancel
 from kin.runner.runs.begin import Asked
-from kin.runner.runs.many import run_many
+from kin.runner.runs.many import Crew, run_many
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import run_task
 from kin.store.config import load_settings
@@ -130,12 +130,12 @@ def _run(
 
     if allow is not None:
         slots = load_settings(project, environ).concurrency
-        for outcome in run_many(project, ids, asked, environ=environ, emit=emit, slots=slots, more_ready=False, allow=allow):
+        for outcome in run_many(Crew(project, asked, environ, emit, slots, False, list(ids), allow)):
             say(outcome)
         return
     with Cancel() as cancel:
         try:
-            say(run_task(project, task_id, asked, environ=environ, emit=emit, cancel=cancel))
+            say(run_task(project, task_id, asked, Caller(environ, emit, cancel)))
         except KinError as error:
             status = "unknown"
             with suppress(KinError):  # it may be what cannot be read

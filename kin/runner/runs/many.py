@@ -10,7 +10,7 @@ import selectors
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -19,7 +19,7 @@ from kin.errors import Bug, KinError
 from kin.model.module import MODULES, meeting
 from kin.model.status import BLOCKED_EXIT, BlockedKind, TaskStatus, WaitFor
 from kin.model.task import Task
-from kin.runner.process.events import Emit, Event
+from kin.runner.process.events import Caller, Emit, Event
 from kin.runner.process.signals import ASKING, Cancel, taking_signals
 from kin.runner.runs import claim
 from kin.runner.runs.begin import HOLDS_UP, Asked
@@ -59,8 +59,12 @@ class Child:
 
 @dataclass
 class Crew:
-    """The state of one command: what still waits, what runs, what ended, what waits for its parts; and of the tasks that
-    nobody named, with which status they were `chosen`."""
+    """One command: how many `slots` it may use, what still waits, what runs, what ended, what waits for its parts; and of the
+    tasks that nobody named, with which status they were `chosen`.
+
+    `allow` raises KinError for a task that may not be started. `more_ready`: tasks that become ready meanwhile are run too.
+    `tick` is called at least every `tick_seconds`, for a display that moves.
+    """
 
     project: Project
     asked: Asked
@@ -79,25 +83,11 @@ class Crew:
     tick_seconds: float | None = None
 
 
-def run_many(
-    project: Project,
-    ids: Sequence[str],
-    asked: Asked,
-    *,
-    environ: Mapping[str, str],
-    emit: Emit,
-    slots: int,
-    more_ready: bool,
-    allow: Callable[[str], None],
-    tick: Callable[[], None] = lambda: None,
-    tick_seconds: float | None = None,
-) -> list[Outcome]:
-    """Run `ids` side by side, at most `slots` at once, each after what it depends on; outcomes in the order of ending.
+def run_many(crew: Crew) -> list[Outcome]:
+    """Run what waits in `crew` side by side, each task after what it depends on; outcomes in the order of ending.
 
-    `more_ready`: tasks that become ready meanwhile are run too. `allow` raises KinError for a task that may not be started.
-    Tasks whose `touches` overlap do not run together. `tick` is called at least every `tick_seconds`, for a display that moves.
+    Tasks whose `touches` overlap do not run together.
     """
-    crew = Crew(project, asked, environ, emit, slots, more_ready, list(ids), allow, tick=tick, tick_seconds=tick_seconds)
     woken, wake = os.pipe()
     try:
         with taking_signals(wake):
@@ -228,7 +218,7 @@ def _answer(crew: Crew, task: Task, told: int, cancel: Cancel) -> dict[str, obje
 
     asked = crew.asked._replace(only_as=crew.chosen.get(task.id))
     try:
-        outcome = run_task(crew.project, task.id, asked, environ=crew.environ, emit=emit, cancel=cancel)
+        outcome = run_task(crew.project, task.id, asked, Caller(crew.environ, emit, cancel))
         return {"outcome": list(outcome)}
     except KinError as error:
         return {"error": str(error), "exit": error.exit, "slots": bool(error.data.get("slots"))}

@@ -5,7 +5,6 @@ its end. Whatever stops the process, the record says where to go on.
 """
 
 import os
-from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 
 from kin import git
@@ -15,9 +14,8 @@ from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
 from kin.model.times import written
 from kin.runner.merge.landed import landed_run
-from kin.runner.process.events import Emit, Event
+from kin.runner.process.events import Caller
 from kin.runner.process.mask import make_mask
-from kin.runner.process.signals import Cancel
 from kin.runner.remote.share import Share, installed, run_ref, shared
 from kin.runner.runs import claim
 from kin.runner.runs.begin import (
@@ -50,57 +48,29 @@ from kin.store import locks, records
 from kin.store.project import Project
 
 
-def run_task(
-    project: Project,
-    task_id: str,
-    asked: Asked,
-    *,
-    environ: Mapping[str, str],
-    emit: Emit,
-    cancel: Cancel,
-    plan: Plan | None = None,
-) -> Outcome:
+def run_task(project: Project, task_id: str, asked: Asked, caller: Caller, plan: Plan | None = None) -> Outcome:
     """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran; Busy if others hold all slots.
 
     `plan` is what the caller just made and found to be runnable; once nobody else can run the task it is made again.
     """
     if plan is None or asked.push or asked.bundle:
-        plan = plan_for(project, task_id, asked, environ)
+        plan = plan_for(project, task_id, asked, caller.environ)
         if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
             return answer
-    claimed = claim.claim_all(
-        project,
-        task_id,
-        plan.settings.concurrency,
-        environ=environ,
-        wait=asked.wait,
-        cancel=cancel,
-        tell=lambda words: emit(Event(task_id, "queue", text=words)),
-    )
-    with claimed as slot:
+    with claim.claim_all(project, task_id, plan.settings.concurrency, caller, asked.wait) as slot:
         point("claimed")
         if asked.only_as is not None and os.path.exists(records.stop_mark(project, task_id)):
             # ended, and not yet recorded as stopped: for a moment it looks ready, and `kin stop` needs its lock
             raise Busy(f"a person stopped {task_id} just now", f"`kin run {task_id}` lets it start")
         if asked.bundle and (left := git.tip(project.root, run_ref(task_id))):
             installed(project, task_id, left, plan.target.oid)  # what an earlier job had finished, if it was fetched
-        share = shared(project, task_id, plan.target, environ, cancel, emit) if asked.push else nullcontext()
-        with share as held:
-            return _claimed(project, task_id, asked, environ, emit, cancel, slot, held)
+        with shared(project, task_id, plan.target, caller) if asked.push else nullcontext() as share:
+            return _claimed(project, task_id, asked, caller, slot, share)
 
 
-def _claimed(
-    project: Project,
-    task_id: str,
-    asked: Asked,
-    environ: Mapping[str, str],
-    emit: Emit,
-    cancel: Cancel,
-    slot: locks.Held,
-    share: Share | None,
-) -> Outcome:
+def _claimed(project: Project, task_id: str, asked: Asked, caller: Caller, slot: locks.Held, share: Share | None) -> Outcome:
     """With the task's lock held: read everything again, since it may have changed before the lock was ours."""
-    plan = plan_for(project, task_id, asked, environ)
+    plan = plan_for(project, task_id, asked, caller.environ)
     live = records.live(project, task_id)
     if live is not None:
         pay_owed_edit(project, live)
@@ -114,7 +84,7 @@ def _claimed(
     run, words = begin_record(plan, live, asked)
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:
-        p = passage_for(project, plan, run, environ, emit, cancel, kids)
+        p = passage_for(project, plan, run, caller, kids)
         p.slot, p.share, p.bundle, p.plays = claim.slot_number(slot), share, asked.bundle, True
         try:
             clear_the_way(p, live, words)
@@ -150,9 +120,7 @@ def _through(p: Passage, old: Run | None, base: str) -> Outcome:
         return block(p, kind, f"{p.short(said)}; `kin run {p.task.id}` tries again")
 
 
-def passage_for(
-    project: Project, plan: Plan, run: Run, environ: Mapping[str, str], emit: Emit, cancel: Cancel, kids: locks.Held
-) -> Passage:
+def passage_for(project: Project, plan: Plan, run: Run, caller: Caller, kids: locks.Held) -> Passage:
     """The run under way, from a plan and a record; the caller holds the task's locks and closes it."""
     mine = len(run.steps)  # a run that starts over has no step of the integrator, which its plan may still name
     return Passage(
@@ -166,11 +134,11 @@ def passage_for(
         planners=plan.planners,
         plan_only=plan.plan_only,
         run=run,
-        environ=environment_for(environ),
-        emit=emit,
-        cancel=cancel,
+        environ=environment_for(caller.environ),
+        emit=caller.emit,
+        cancel=caller.cancel,
         kids=kids,
-        mask=make_mask(environ, (*plan.settings.secrets, *credentials(plan.cast))),
+        mask=make_mask(caller.environ, (*plan.settings.secrets, *credentials(plan.cast))),
     )
 
 

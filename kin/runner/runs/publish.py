@@ -12,8 +12,7 @@ from kin.errors import Busy, Invalid
 from kin.model.record import Run
 from kin.model.result import parse_result
 from kin.model.status import BlockedKind
-from kin.runner.process.events import Emit
-from kin.runner.process.signals import Cancel
+from kin.runner.process.events import Caller
 from kin.runner.remote.share import Share, installed, read_run, run_ref, shared
 from kin.runner.runs import claim
 from kin.runner.runs.begin import Asked, Plan, begin_record, first_unfinished, plan_for
@@ -45,24 +44,22 @@ def plan_of(
     return plan, oid
 
 
-def publish(
-    project: Project, plan: Plan, oid: str, asked: Asked, *, environ: Mapping[str, str], emit: Emit, cancel: Cancel
-) -> Outcome:
+def publish(project: Project, plan: Plan, oid: str, asked: Asked, caller: Caller) -> Outcome:
     """Gate and merge the run of commit `oid`, offer it for review, or tell the remote why it is blocked.
 
     Raises Invalid if it is not a run of this pipeline into this target.
     """
     task_id = plan.task.id
-    with claim.claim_task(project, task_id), shared(project, task_id, plan.target, environ, cancel, emit) as share:
+    with claim.claim_task(project, task_id), shared(project, task_id, plan.target, caller) as share:
         run = installed(project, task_id, oid, plan.target.oid)
         if run is None:
             return Outcome(task_id, None, "done", 0, reason=f"{task_id} is already done on {plan.target.name}")
-        plan = plan_for(project, task_id, asked, environ)  # read again behind the lock, and with the steps that the PM planned
+        plan = plan_for(project, task_id, asked, caller.environ)  # again behind the lock, with the steps that the PM planned
         run, words = begin_record(plan, _without_verdicts(run), asked)
         if words:
             raise Invalid(f"the bundle's steps are not those of {task_id} here: {words}", "run it again")
         with claim.claim_kids(project, task_id, run.run, None) as kids:
-            p = passage_for(project, plan, run, environ, emit, cancel, kids)
+            p = passage_for(project, plan, run, caller, kids)
             return _through(p, share, run)
 
 
