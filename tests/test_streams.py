@@ -57,6 +57,17 @@ def test_what_a_session_had_used_before_it_was_taken_up_is_not_counted_again() -
     assert (reading.cost_usd, reading.tokens) == (1.0, {"in": 200, "out": 40, "cached": 10})
 
 
+def test_what_codex_used_is_counted_once_whichever_of_its_pipes_is_read_first() -> None:
+    log = "event.kind=response.completed input_token_count=150 output_token_count=20 cached_token_count=50 model=m"
+    usage = {"input_tokens": 900, "cached_input_tokens": 50, "output_tokens": 90}
+    whole = json.dumps({"type": "turn.completed", "usage": usage})
+    for lines in ((("stderr", log), ("stdout", whole)), (("stdout", whole), ("stderr", log))):
+        stream = reader_of("codex")
+        for channel, line in lines:
+            stream.feed(channel, line)
+        assert stream.end(0, False).tokens == {"in": 100, "out": 20, "cached": 50}
+
+
 def test_an_error_that_stands_where_the_message_would_is_told() -> None:
     stream = reader_of("qwen")
     words = "[API Error: 401 Incorrect API key provided.]"

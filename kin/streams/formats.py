@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kin.streams import until
-from kin.streams.reading import StreamReader, at, count, matches, text_at
+from kin.streams.reading import Reading, StreamReader, at, count, matches, text_at
 
 GIST = 200
 UNDER_WAY = 100
@@ -151,7 +151,16 @@ class CodexStream(StreamReader):
     """Codex. Its final message is the last one of the agent; errors that it gets over look like those that end it.
 
     What it used is the sum that its log told: at the end it tells that of the whole session, with what was recorded before.
+    The log comes by another pipe, so on a busy machine the end may be read before it.
     """
+
+    _whole: dict[str, int] | None = None
+
+    def end(self, exit: int | None, signalled: bool) -> Reading:
+        """As for all; the session's own count holds where the log told none."""
+        if self._whole and not any(self.tokens.values()):
+            self.tokens = self._whole
+        return super().end(exit, signalled)
 
     def event(self, event: Mapping[str, Any]) -> str:
         item, kind = event.get("item"), at(event.get("item"), "type")
@@ -170,9 +179,7 @@ class CodexStream(StreamReader):
             case "item.completed" if kind == "error":
                 return text_at(item, "message")  # a warning
             case "turn.completed":
-                if not any(self.tokens.values()):
-                    self.tokens = _whole(event.get("usage"), "cached_input_tokens")
-                self.closed = True
+                self._whole, self.closed = _whole(event.get("usage"), "cached_input_tokens"), True
             case "turn.failed":
                 self.closed, self.error = False, text_at(event, "error", "message") or self.error or "the turn failed"
             case "error":
