@@ -74,6 +74,7 @@ CASES = [
     (".kin/tasks/KIN-1.yaml", f"{TASK}status: done\n", "syntax :6:1", "twice, first in line 5"),
     (".kin/tasks/KIN-1.yaml", "id: KIN-1\ntitle: T\n\tstatus: todo\n", "syntax :3:2", "a tab"),
     (".kin/tasks/KIN-1.yaml", "", "syntax :1:1", "no keys"),
+    (".kin/modules.yaml", "a: {path: docs}\n", "near-miss :1:11", "`a.path` is no key that kin knows"),
     (".kin/modules.yaml", "a: b: c\n", "syntax :1:5", "inside a text"),
     (".kin/tasks/KIN-1.yaml", TASK.replace("todo", "reddy"), "schema :5:9", "unknown value 'reddy'; one of draft, todo"),
     (".kin/tasks/KIN-1.yaml", TASK.replace("title", "x-title"), "schema :1", "`title` is missing"),

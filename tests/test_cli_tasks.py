@@ -125,6 +125,10 @@ def test_add_refuses_and_writes_nothing(project: Repo, words: list[str], exit: i
     assert not (project.path / ".kin/tasks").exists()
 
 
+def test_a_decision_in_a_tasks_place_is_told_apart(project: Repo) -> None:
+    assert "kin decide ... --supersedes D-1" in here(project, "set", "d-1", "title=x", exit=8)[1]
+
+
 def test_an_add_that_is_refused_uses_up_no_number(project: Repo) -> None:
     first = data(project, "add", "x")[0]["id"]
     here(project, "add", "x", "-p", "9", exit=2)

@@ -117,6 +117,12 @@ def test_the_roles_are_listed_with_who_would_play_them(project: Repo) -> None:
     assert "played by codex" in page and "timeout: 300" in page and "Your one job: find what is wrong" in page
 
 
+def test_a_broken_role_is_named_beside_the_others(project: Repo) -> None:
+    project.write(".kin/roles/bard.md", "---\nname: bard\n")
+    said = project.kin("roles")
+    assert "warning: .kin/roles/bard.md:1:1: the front matter has no end" in said.stderr and "\ndeveloper " in said.stdout
+
+
 def test_a_new_role_is_a_copy_to_change_or_a_frame_that_is_complete(project: Repo) -> None:
     assert project.kin("roles", "new", "reviewer").stdout == ".kin/roles/reviewer.md\n"
     assert project.read(".kin/roles/reviewer.md") == (AGENTS / "reviewer.md").read_text()

@@ -175,6 +175,11 @@ def test_a_step_that_failed_is_named_once_in_a_line(project: Repo) -> None:
     assert "KIN-1  1-developer ended with exit 3 and said nothing" in project.kin("run", "KIN-1", exit=1).stdout
 
 
+def test_a_do_that_may_not_run_names_the_task_that_it_added(project: Repo) -> None:
+    said = project.kin("do", "It", "--run", "true", env={"KIN_ALLOW_WRITE": ""}, exit=3).stderr
+    assert "`--allow-write`" in said and "KIN-1 is added, `kin run KIN-1` starts it" in said
+
+
 def test_a_commit_that_is_not_here_is_no_branch_to_fetch(project: Repo) -> None:
     add(project, run="true")
     assert "`git fetch --unshallow` may" in project.kin("run", "KIN-1", "--at", "HEAD~99", exit=8).stderr

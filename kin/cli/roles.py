@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent, pad
-from kin.errors import Usage
+from kin.errors import Invalid, Usage
 
 if TYPE_CHECKING:
     from kin.model.settings import Settings
@@ -49,7 +49,13 @@ def roles_list(call: Call) -> Result:
     from kin.store.roles import find_role, role_names
 
     settings = _settings(call)
-    rows = [_entry(call, find_role(call.project.store, name), settings) for name in role_names(call.project.store)]
+    rows: list[dict[str, Any]] = []
+    warnings = []
+    for name in role_names(call.project.store):
+        try:
+            rows.append(_entry(call, find_role(call.project.store, name), settings))
+        except Invalid as error:  # the others can be seen all the same
+            warnings.append(str(error))
 
     def lines(screen: Screen) -> Iterator[str]:
         wide = max(len(row["name"]) for row in rows)
@@ -58,7 +64,7 @@ def roles_list(call: Call) -> Result:
             agent = ", ".join(row["agents"]) or "nobody"
             yield clean(f"{pad(row['name'], wide)}  {row['access']:5}  {pad(agent, 8)}  {row['summary']}") + own
 
-    return Result("role.list", rows, lines, [row["name"] for row in rows])
+    return Result("role.list", rows, lines, [row["name"] for row in rows], warnings)
 
 
 def roles_show(call: Call) -> Result:

@@ -52,7 +52,12 @@ def do_(call: Call) -> Result:
 
     said = recover(call.project)
     task = add_task(call, None if call["run"] else "quick")
-    return run_now(call, [task.id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False, warnings=said)
+    try:
+        return run_now(call, [task.id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False, warnings=said)
+    except KinError as error:  # whoever called `kin do` again would have two of them
+        error.hint = "; ".join(filter(None, (error.hint, f"{task.id} is added, `kin run {task.id}` starts it")))
+        error.data["task"] = task.id
+        raise
 
 
 def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:

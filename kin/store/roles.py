@@ -8,6 +8,7 @@ from kin.model.fields import Field, at_most_one_line, build, mapping, seconds
 from kin.model.ids import is_name
 from kin.resources import shipped
 from kin.store import files
+from kin.store.project import STORE
 from kin.store.text.nodes import Bounds
 
 BOUNDS = Bounds(size=64 * 1024)
@@ -46,7 +47,7 @@ def role_names(store: str) -> list[str]:
 def role_texts(store: str) -> dict[str, str]:
     """The project's own role files by name: texts that trust is asked for. Raises Invalid for one that is no text."""
     folder = os.path.join(store, "roles")
-    return {name[:-3]: _read(os.path.join(folder, name)) for name in sorted(files.names_in(folder, ".md"))}
+    return {name[:-3]: _read(os.path.join(folder, name), _shown(name)) for name in sorted(files.names_in(folder, ".md"))}
 
 
 def find_role(store: str, name: str) -> Role:
@@ -62,7 +63,8 @@ def load_role(store: str, name: str) -> Role | None:
     for folder in _folders(store):
         path = os.path.join(folder, name + ".md")
         if os.path.isfile(path):
-            return parse_role(_read(path), name, path)
+            shown = _shown(name + ".md") if folder.startswith(store) else path
+            return parse_role(_read(path, shown), name, shown)
     return None
 
 
@@ -88,5 +90,10 @@ def _split(content: str, path: str) -> tuple[str, str]:
     raise Invalid("the front matter has no end", "close it with a line `---`", Place(path, 1, 1))
 
 
-def _read(path: str) -> str:
-    return files.read_text(path, path, BOUNDS)
+def _shown(name: str) -> str:
+    """The project's own file of this name, as a person would type it."""
+    return f"{STORE}/roles/{name}"
+
+
+def _read(path: str, shown: str) -> str:
+    return files.read_text(path, shown, BOUNDS)

@@ -167,6 +167,8 @@ def ids(project: Project) -> list[str]:
 def _near(word: str, known: Sequence[str]) -> str:
     import difflib
 
+    if word.upper().startswith("D-"):
+        return f"a decision's file is edited by hand, `kin decide ... --supersedes {word}` replaces it"
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.7)
     return f"did you mean {' or '.join(near)}?" if near else "`kin list --all` shows what there is"
 

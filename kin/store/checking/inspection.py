@@ -149,11 +149,15 @@ class _File:
         for key, other in doubles.items():
             self.find("two-spellings", (key,), f"`{key}` and `{other}` are two spellings of one key", "keep one of them")
         self.problems(p for p in problems if p.path[:1] not in {(key,) for key in doubles})
-        for path, meant in near_misses(model, self.data):
-            word = f"`{dotted(path)}` is no key that kin knows"
-            self.find("near-miss", path, word, f"did you mean `{meant}`? A key of your own begins with `x-`")
+        self.misses(model, self.data)
         if not doubles:
             self.tidy += [f"`{one.old}` is `{one.new}`" for one in respellings(model, self.data)]
+
+    def misses(self, model: type[Any], data: Mapping[str, Any], *keys: str) -> None:
+        """Unknown keys that look like known ones, in what stands at `keys`."""
+        for path, meant in near_misses(model, data):
+            word = f"`{dotted((*keys, *path))}` is no key that kin knows"
+            self.find("near-miss", (*keys, *path), word, f"did you mean `{meant}`? A key of your own begins with `x-`")
 
     def named(self, said: Any) -> None:
         """Compare the id that the file says of itself with its name."""
@@ -259,6 +263,9 @@ def _decision(file: _File) -> None:
 
 def _entries(file: _File, kind: Kind[Any]) -> None:
     file.problems(kind.build(file.data)[1])
+    for name, said in file.data.items():
+        if isinstance(said, dict):
+            file.misses(kind.model, said, name)
 
 
 def _modules(file: _File) -> None:
