@@ -281,6 +281,10 @@ def _turn(said: Sequence[tuple[str, str]]) -> tuple[str, tuple[str, ...], int]:
 # --- Anthropic Messages: https://docs.anthropic.com/en/api/messages-streaming
 
 
+_OF_CLAUDE = ("<system-reminder>", "Continue from where you left off.")
+"""How texts begin that the client itself adds to a turn."""
+
+
 def _messages_read(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:
     said: list[tuple[str, str]] = []
     for message in body.get("messages", []):
@@ -288,8 +292,8 @@ def _messages_read(body: Mapping[str, Any]) -> tuple[str, tuple[str, ...], int]:
         if message["role"] != "user":
             continue
         said += [("result", json.dumps(b.get("content"))) for b in content if b["type"] == "tool_result"]
-        words = [b["text"] for b in content if b["type"] == "text" and not b["text"].lstrip().startswith("<system-reminder>")]
-        if words and all(b["type"] != "tool_result" for b in content):
+        words = [b["text"] for b in content if b["type"] == "text" and not b["text"].lstrip().startswith(_OF_CLAUDE)]
+        if words:  # beside a tool's result, too: so goes on a session that was cut off there
             said.append(("prompt", "\n".join(words)))
     return _turn(said)
 

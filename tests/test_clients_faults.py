@@ -95,6 +95,16 @@ def test_a_stream_that_is_dropped_is_a_failed_step(firm: Firm) -> None:
     outcome = firm.do(exit=1)
     assert outcome["blocked"] == "failed" and "made.txt" not in os.listdir(firm.project.path)
     assert len(firm.server.asked) <= 1 + FEW
+    goes_on(firm)
+    assert firm.project.read("made.txt") == "half\n"
+
+
+def goes_on(firm: Firm) -> None:
+    """The next run of KIN-1 takes one answer more, in the session that was paid for."""
+    before = len(firm.server.asked)
+    firm.says(after(then=result(summary="made it after all")))
+    assert firm.run("run", "KIN-1")["status"] == "done"
+    assert [a.turns for a in firm.server.asked[before:]] == [2]
 
 
 def test_an_endless_answer_is_ended_at_the_budget_with_all_its_processes(firm: Firm, tmp_path: Path) -> None:
@@ -131,6 +141,8 @@ def test_a_malformed_result_is_a_failed_step_with_the_reason(firm: Firm) -> None
     outcome = firm.do(exit=1)
     assert outcome["blocked"] == "failed" and "malformed result" in outcome["reason"]
     assert len(firm.server.asked) == 2
+    goes_on(firm)
+    assert "malformed result" in firm.server.asked[-1].prompt, "it is told what was wrong"
 
 
 def test_who_changes_nothing_and_does_not_say_why_has_not_worked(firm: Firm) -> None:

@@ -199,6 +199,44 @@ def test_a_usage_limit_is_a_wait_that_ends_in_the_same_session(company: Company)
     assert company.repo.read("a.txt") == "half\nwhole\n" and "--resume" in company.argv(2)
 
 
+BEGUN = said("so far").rpartition("\n")[0]
+"""A stream whose client said something, and that has no end yet."""
+
+
+@pytest.mark.parametrize(
+    ("stops", "exit", "why"),
+    [
+        (said("```kin-result\n{status: done}\n```"), 1, "left a malformed result"),
+        (f"{BEGUN}\nconnection lost", 1, "connection lost"),
+        (BEGUN, 5, "limits.idle"),
+        (said("stop", is_error=True, subtype="error_max_budget_usd"), 5, "budget"),
+    ],
+    ids=["malformed", "dropped", "silent", "budget"],
+)
+def test_a_step_that_failed_goes_on_in_the_session_that_was_paid_for(company: Company, stops: str, exit: int, why: str) -> None:
+    company.settings("limits: {idle: 1}")
+    hangs = "; exec sleep 30" if stops == BEGUN else ""
+    done = company.says("done", said(result(summary="done")))
+    company.answers("claude", f"echo half > a.txt; {company.says('stops', stops)}{hangs}", f"echo whole >> a.txt; {done}")
+    reason = company.run(exit=exit)["reason"]
+    assert why in reason and "session_id" not in reason, "what it said is told in words"
+    assert company.run()["status"] == "done"
+    assert company.repo.read("a.txt") == "half\nwhole\n" and company.argv(2)[-2:] == ["--resume", "s-1"]
+    assert why in company.prompts()[1] and "A task" not in company.prompts()[1]
+    assert "in: 400" in company.record()
+
+
+def test_a_session_that_gives_no_answer_any_more_is_left_at_the_second_time(company: Company) -> None:
+    gone = company.says("gone", said("It is too long", is_error=True, usage={}).replace('"usage"', '"was"'))
+    done = company.says("done", said(result(summary="done")))
+    company.answers("claude", f"echo half > a.txt; {company.says('cut', BEGUN)}", f"{gone}; exit 1", f"{gone}; exit 1", done)
+    for _ in range(3):
+        company.run(exit=1)
+    company.run()
+    assert ["--resume" in company.argv(n) for n in (1, 2, 3, 4)] == [False, True, True, False]
+    assert "A task" in company.prompts()[3] and not (company.repo.path / "a.txt").exists()
+
+
 def test_a_step_that_removes_its_temporary_folder_with_its_session_in_it_is_waited_for_all_the_same(company: Company) -> None:
     stop = company.says("limit", limit())
     company.answers("claude", f'rm -rf "$(dirname "$TMPDIR")"; {stop}; exit 1')

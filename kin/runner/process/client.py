@@ -15,6 +15,7 @@ from kin.errors import Invalid
 from kin.model.agent import Agent
 from kin.model.spending import Cap, Used, passed, tokens_of
 from kin.runner.process.hearing import told
+from kin.runner.process.lines import TAIL
 from kin.runner.process.logs import StepLog
 from kin.runner.process.mask import Mask, make_mask
 from kin.runner.process.signals import Cancel
@@ -52,10 +53,13 @@ def let_run(
     """Let a client run to its end. `tell` hears what it says, in words for people."""
     stream = reader(agent)
     reached: list[Cap] = []
+    tail = ""
 
     def hear(channel: str, line: str) -> None:
+        nonlocal tail
         if words := told(stream.feed(channel, line)):
             tell(words)
+            tail = f"{tail}\n{words}"[-TAIL:]
         if reached:
             supervisor.stop("budget")  # it goes on; one whose last line tells what it cost has ended by itself
         elif stream.stuck:
@@ -64,6 +68,7 @@ def let_run(
             reached.append(cap)
 
     ended = supervisor.run(begun.argv, cwd=cwd, env=begun.env, stdin=begun.stdin, limits=limits, log=log, on_line=hear)
+    ended = ended._replace(tail_out=tail, tail_err="")  # what it said, not the lines of JSON, is what a person can read
     return Said(stream.end(ended.exit, ended.why != "exited"), ended, reached[0] if reached else None)
 
 

@@ -107,6 +107,6 @@ def give_up(p: Passage, end: StepEnd) -> Outcome:
     """The integrator's one attempt failed: its step goes, the worktree goes back, and a person merges."""
     worktree.reset_to(p.project, p.path, p.live.head or p.live.start or p.target.oid, fds=(p.kids.fd,))
     p.specs, p.cast = p.specs[:-1], p.cast[:-1]
-    p.save(steps=p.run.steps[:-1], integrates=None)
+    p.save(steps=p.run.steps[:-1], integrates=None, sessions={})
     way = f"in the task's worktree: `git merge {p.target.name}`, mend, commit; then `kin run {p.task.id}` goes on at the gates"
     return block(p, BlockedKind.conflict, f"the work conflicts with {p.target.name}; {end.reason}; {way}")

@@ -24,13 +24,17 @@ OVERLOAD_WAIT = 60.0
 """Seconds to wait for an overloaded service that names no time; no wait is shorter."""
 LIMIT_WAIT = 3600.0
 """Seconds to wait for a usage limit whose end nobody names."""
-_LIMITS = ("timeout", "idle", "first_output")
+_LIMITS = {
+    "timeout": "took longer than its timeout",
+    "idle": "said nothing for as long as `limits.idle` allows",
+    "first_output": "said nothing at all within `limits.first_output`",
+}
 
 
 class StepEnd(NamedTuple):
     """How a step ended. `status` is done, failed, changes_requested, blocked, waiting or cancelled; `kind` why it blocks the
     task. `until`: RFC 3339, when a waiting one can go on, whose service was overloaded or at a limit; `said`: it gave reasons
-    if it changed nothing.
+    if it changed nothing; `again`: why it failed, for a client that takes up its session then; None: it begins anew.
     """
 
     status: str
@@ -42,6 +46,7 @@ class StepEnd(NamedTuple):
     until: str | None = None
     overload: bool = False
     said: bool = True
+    again: str | None = None
 
 
 class Verdict(NamedTuple):
@@ -69,14 +74,14 @@ def judge_command(p: Passage, turn: Turn, ended: Ended, result_file: str) -> Ver
     try:
         result = _left_result(p, result_file)
     except ValueError as error:
-        return Verdict(_failed(reason(p, name, f"left a malformed result: {error}", ended)))
+        return Verdict(_failed(p, name, f"left a malformed result: {error}", ended))
     summary = p.short(result.summary if result else ended.tail_out)
     if ended.exit != 0:
         if spec.back_to:
             items = tuple(str(i) for i in result.items) if result and result.items else tuple(_tail(p, ended).splitlines())
             return Verdict(StepEnd("changes_requested", items=items, back_to=spec.back_to), summary, result)
         said = f"ended with exit {ended.exit}" if (ended.exit or 0) >= 0 else f"was ended by signal {-(ended.exit or 0)}"
-        return Verdict(_failed(reason(p, name, said, ended)), summary)
+        return Verdict(_failed(p, name, said, ended), summary)
     return Verdict(_believed(p, turn, result) if result else StepEnd("done"), summary, result)
 
 
@@ -87,7 +92,8 @@ def judge_model(p: Passage, turn: Turn, who: str, agent: "Agent", ended: Ended, 
     if broken is not None and ended.why not in _LIMITS:
         return Verdict(broken)
     if ended.why == "budget" or reading.kind == "budget":
-        return Verdict(StepEnd("failed", BlockedKind.budget, f"step {name} was ended: {who} reached its budget"))
+        words = f"step {name} was ended: {who} reached its budget"
+        return Verdict(StepEnd("failed", BlockedKind.budget, words, again="its budget was used up, and is larger now"))
     if reading.kind in ("limit", "overload"):
         return Verdict(_waits(p, name, who, reading))
     if reading.kind == "login":
@@ -97,12 +103,12 @@ def judge_model(p: Passage, turn: Turn, who: str, agent: "Agent", ended: Ended, 
     if broken is not None:  # after the limits of the service: some clients sleep through those until kin's own end them
         return Verdict(broken)
     if not reading.ok:
-        what = f"was played by {who}, which did not end well: {p.short(reading.error) or f'exit {ended.exit}'}"
-        return Verdict(_failed(reason(p, name, what, ended if not reading.error else None)))
+        what = f"was played by {who}, which did not end well: {p.short(reading.error)}"
+        return Verdict(_failed(p, name, what, None))
     try:
         result = result_of(reading.final)
     except ValueError as error:
-        return Verdict(_failed(reason(p, name, f"left a malformed result: {error}", None)), p.short(reading.final))
+        return Verdict(_failed(p, name, f"left a malformed result: {error}", None), p.short(reading.final))
     if result is not None:
         end = _believed(p, turn, result)
         return Verdict(end._replace(said=bool(result.summary.strip())), p.short(result.summary), result)
@@ -112,15 +118,17 @@ def judge_model(p: Passage, turn: Turn, who: str, agent: "Agent", ended: Ended, 
     return Verdict(StepEnd("done", said=False), final)
 
 
-def _failed(words: str) -> StepEnd:
-    return StepEnd("failed", BlockedKind.failed, words)
+def _failed(p: Passage, name: str, what: str, ended: Ended | None, kind: BlockedKind = BlockedKind.failed) -> StepEnd:
+    return StepEnd("failed", kind, reason(p, name, what, ended), again=what)
 
 
 def _waits(p: Passage, name: str, who: str, reading: "Reading") -> StepEnd:
     """A limit or an overload: never before a minute has gone by, and an overload only once in a row."""
     overload = reading.kind == "overload"
     if overload and who in p.live.overloaded:
-        return _failed(f"step {name}: {who} is overloaded again ({p.short(reading.error)}); `kin run {p.task.id}` tries again")
+        what = f"{who} is overloaded again ({p.short(reading.error)})"
+        words = f"step {name}: {what}; `kin run {p.task.id}` tries again"
+        return StepEnd("failed", reason=words, again=what)
     soonest = times.now() + timedelta(seconds=OVERLOAD_WAIT)
     latest = times.now() + timedelta(seconds=OVERLOAD_WAIT if overload else LIMIT_WAIT)
     until = max(times.parse(reading.until), soonest) if reading.until else latest
@@ -133,11 +141,11 @@ def _broken(p: Passage, name: str, ended: Ended) -> StepEnd | None:
     if ended.why == "cancelled":
         return StepEnd("cancelled", reason=f"cancelled during step {name}")
     if ended.why in _LIMITS:
-        return StepEnd("failed", BlockedKind.timeout, reason(p, name, f"ran into its limit ({ended.why})", ended))
+        return _failed(p, name, _LIMITS[ended.why], ended, BlockedKind.timeout)
     if ended.why == "cannot_start":
-        return _failed(reason(p, name, f"could not start: {ended.error}", ended))
+        return _failed(p, name, f"could not start: {ended.error}", ended)
     if ended.why == "lost":
-        return StepEnd("failed", BlockedKind.crash, reason(p, name, "lost its supervisor", ended))
+        return _failed(p, name, "lost its supervisor", ended, BlockedKind.crash)
     return None
 
 
@@ -149,7 +157,7 @@ def _believed(p: Passage, turn: Turn, result: Result) -> StepEnd:
     if result.status == "blocked" or result.question:
         return _asks(p, turn.name, result.question or result.summary or "no question was given")
     if result.status == "failed":
-        return _failed(f"step {turn.name} says that it failed: {p.short(result.summary)}")
+        return StepEnd("failed", reason=f"step {turn.name} says that it failed: {p.short(result.summary)}")
     return StepEnd("done")
 
 

@@ -50,7 +50,7 @@ def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Ca
         reading, ended, over = let_run(p.supervisor, agent, started, cwd=p.path, limits=limits, caps=caps, log=log, tell=tell)
     verdict = judge_model(p, turn, who, agent, ended, reading)
     if over is not None and ended.why == "budget":
-        verdict = verdict._replace(end=budgets.over(p, name, over))
+        verdict = verdict._replace(end=budgets.over(p, name, over)._replace(again=verdict.end.again))
     facts: dict[str, Any] = {
         "agent": who,
         "version": reading.version or agents.npm_version(started.argv[0]),

@@ -35,9 +35,10 @@ def _write_prompt(p: Passage, turn: Turn, session: bool, path: str) -> None:
     """The whole prompt; for a client that takes up its session only what is new since it stopped."""
     spec, name = turn.spec, turn.name
     if session:
-        since = p.live.sessions[name]["at"]
-        new = [n for _, n in notes.of_task(p.project, p.task.id) if n.at >= since and n.to in (None, spec.role)]
-        text = "\n\n".join((GO_ON, *(f"{note.by} says ({note.for_}):\n\n{fence(note.text)}" for note in new))) + "\n"
+        kept = p.live.sessions[name]
+        new = [n for _, n in notes.of_task(p.project, p.task.id) if n.at >= kept["at"] and n.to in (None, spec.role)]
+        said = [f"This step {why}"] if (why := kept.get("why")) else []
+        text = "\n\n".join((*said, GO_ON, *(f"{note.by} says ({note.for_}):\n\n{fence(note.text)}" for note in new))) + "\n"
     else:
         items = p.live.items.get(name, [])
         listed = items if isinstance(items, list) else [items]
@@ -216,8 +217,12 @@ def _model_changes(p: Passage, turn: Turn, end: StepEnd, played: Played) -> dict
     """What the live record keeps of an agent: its session for a step that goes on, and until when it can play nothing."""
     name, who = turn.name, played.facts["agent"]
     sessions = {k: v for k, v in p.live.sessions.items() if k != name}
-    if played.session and end.status in ("blocked", "waiting", "cancelled"):
-        sessions[name] = {"agent": who, "session": played.session, "of": p.wording(turn.place), "at": written()}
+    # A session that failed twice without an answer may be one that its client, or the service, does not take any more.
+    answered = "yes" if any(played.facts["tokens"].values()) or end.again is None else ""
+    failed = end.again is not None and (answered or p.live.sessions.get(name, {}).get("answered"))
+    if played.session and (failed or end.status in ("blocked", "waiting", "cancelled")):
+        kept = {"agent": who, "session": played.session, "of": p.wording(turn.place), "at": written()}
+        sessions[name] = kept | {"why": end.again or "", "answered": answered}
     changes: dict[str, object] = {"sessions": sessions}
     if end.status == "waiting":
         changes["limited"] = {**p.live.limited, who: end.until}
