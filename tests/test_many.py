@@ -43,6 +43,15 @@ def test_what_did_not_even_start_is_told_with_its_way_out(project: Repo) -> None
     assert "KIN-2  todo  no agent is named" in said and "`kin add TITLE --run CMD`\n" in said
 
 
+def test_all_that_are_ready_run_beside_files_that_cannot_be_read_which_are_named(project: Repo) -> None:
+    add(project, run="true")
+    for name in ("KIN-9", "KIN-8"):
+        project.write(f".kin/tasks/{name}.yaml", "<<<\n")
+    for words in (("--ready",), ()):
+        said = project.kin("run", *words).stderr
+        assert [line.split(":")[1] for line in said.splitlines()] == [" .kin/tasks/KIN-8.yaml", " .kin/tasks/KIN-9.yaml"]
+
+
 def waiting_for(signs: Path, name: str) -> str:
     """A command that says that it runs and then hangs for a long time, in a child that ignores TERM."""
     hang = "import signal,threading; signal.signal(signal.SIGTERM, signal.SIG_IGN); threading.Event().wait(300)"

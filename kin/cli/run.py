@@ -12,6 +12,7 @@ from kin.errors import KinError, Usage
 from kin.model.status import OPEN
 from kin.runner.runs.begin import Asked, Plan, already, plan_for
 from kin.runner.runs.outcome import Outcome
+from kin.store.view import View, see
 
 FOREVER = 365 * 86400.0
 """Seconds that `--wait` queues for a slot."""
@@ -32,14 +33,15 @@ def _run(call: Call) -> Result:
         raise Usage("--ready and ids exclude each other", "`kin run --ready` runs all that are ready")
     ids = list(dict.fromkeys(named))
     if call["dry_run"]:
-        return _dry_run(call, ids or _ready(call))
+        return _dry_run(call, ids or see(call.project).ready)
     from kin.runner.upkeep.watchdog import recover
 
     said = recover(call.project)
     if not ids:
-        ids = _ready(call)
+        view = see(call.project)
+        ids, said = list(view.ready), [*said, *view.warnings]
         if not ids:
-            return _nothing_ready(call, said)
+            return _nothing_ready(view, said)
         if not call["ready"] and not _agrees(call, ids):
             return Result("pipeline.list", [], ["nothing was started; `kin run --ready` does not ask"], exit=0)
     return run_now(call, ids, _asked(call), more_ready=not named, warnings=said)
@@ -186,18 +188,11 @@ def starter(call: Call) -> str:
     return "ci" if call.environ.get("CI") else "person"
 
 
-def _ready(call: Call) -> list[str]:
-    from kin.store.view import see
-
-    return list(see(call.project).ready)
-
-
-def _nothing_ready(call: Call, said: Sequence[str]) -> Result:
+def _nothing_ready(view: View, said: Sequence[str]) -> Result:
     """Nothing to run; but what waits for a person is named, so that nobody thinks that all is done."""
     from kin.cli.look import inbox
-    from kin.store.view import see
 
-    waiting = [item.task for item in inbox(see(call.project))]
+    waiting = [item.task for item in inbox(view)]
     lines = ["nothing is ready"]
     if waiting:
         lines.append(f"waiting for you: {', '.join(waiting)}; `kin inbox` says what for")

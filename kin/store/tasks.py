@@ -87,6 +87,7 @@ def scan(project: Project, *, bodies: bool = True) -> Scan:
 
     folder = os.path.join(project.store, "tasks")
     found = index.scan(folder, index.cache_path(project.common, folder), parse_one, partial(_arrange, project), bodies=bodies)
+    broken.sort(key=lambda one: one.path)
     return Scan(_from_rows(found.heads, found.bodies if bodies else {}), broken, found.arranged)
 
 

@@ -175,7 +175,7 @@ def _waiting(project: Project, task_id: str, verb: str) -> Run:
     live = records.live(project, task_id)
     task, _ = tasks.load(project, task_id)
     if task.status in (TaskStatus.cancelled, TaskStatus.done) and live is not None:
-        raise Usage(f"{task_id} is {task.status}, so its waiting run is not to be had", f"`kin reopen {task_id}` first")
+        raise Usage(f"{task_id} is {task.status}, so nothing of it waits", f"`kin reopen {task_id}` first")
     under_way = live is not None and live.status in (RunStatus.waiting, RunStatus.running)
     if live is None or not (_may_approve(live) if verb == "approve" else under_way):
         raise Usage(f"no run of {task_id} waits for you to {verb} it", "`kin inbox` shows what waits")
