@@ -15,6 +15,7 @@ from kin.model.fields import KeyPath, Problem, build, dotted
 from kin.model.ids import TASK_ID, is_name
 from kin.model.kinds import KINDS
 from kin.model.module import MODULES
+from kin.model.phase import PHASES
 from kin.model.record import Run
 from kin.model.spelling import near, near_misses, respellings, spellings, twice
 from kin.model.task import FORMAT, Note, Task, build_task
@@ -243,7 +244,7 @@ def look_at_steps(file: _File, said: Any, *keys: str) -> None:
         file.find("schema", keys, f"a pipeline has 1 to {MAX_STEPS} steps, this one {len(steps)}")
     earlier: set[str] = set()
     for step, at in steps:
-        if keys[0] == "pipeline":  # those of kin.yaml are checked with all of it
+        if keys[0] != "pipelines":  # those of kin.yaml are checked with all of it
             file.problems(p._replace(path=(*at, *p.path)) for p in problems_in(StepSpec, step))
         parts = {"role": step} if isinstance(step, str) else step if isinstance(step, dict) else {}
         for kind, key in (("role", "role"), ("agent", "agent"), ("command", "run")):
@@ -274,6 +275,16 @@ def _modules(file: _File) -> None:
         for glob, keys in _each(said.get("paths"), name, "paths") if isinstance(said, dict) else _each(said, name):
             file.refer("glob", glob, *keys)
         file.refer("role", said.get("owner") if isinstance(said, dict) else None, name, "owner")
+
+
+def _phases(file: _File) -> None:
+    _entries(file, PHASES)
+    for name, said in file.data.items():
+        if isinstance(said, dict):
+            if said.get("roles"):
+                look_at_steps(file, said["roles"], name, "roles")
+            for task, keys in _each(said.get("tasks"), name, "tasks"):
+                file.refer("task", task, *keys)
 
 
 def _each(said: Any, *keys: str) -> Iterator[tuple[Any, KeyPath]]:
@@ -369,4 +380,5 @@ _LOOK: Mapping[str, Callable[[_File], None]] = {
     "settings": _settings,
     **{kind.stem: partial(_entries, kind=kind) for kind in KINDS},
     "modules": _modules,
+    "phases": _phases,
 }

@@ -129,6 +129,7 @@ class _Known:
             "agent": {*BUILT_IN_AGENTS, "command", *_keys(said, "agents"), *_own_agents(environ)},
             "pipeline": {*BUILT_IN_PIPELINES, *_keys(said, "pipelines")},
             "folder": there["task"],
+            "task": there["task"],
             "decision": there["decision"],
         }
         self.setup = said.get("setup") is not None
@@ -156,8 +157,8 @@ class _Known:
             return "orphan", f"it is about {ref.name}, and there is no such task", "`git log` tells when its file went"
         meant = near(ref.name, known) or _alike(ref.name, known)
         hint = f"did you mean `{meant}`?" if meant else _HINTS[ref.kind](known)
-        if ref.kind == "decision":
-            return "reference", f"there is no decision {ref.name}", hint
+        if ref.kind in ("decision", "task"):
+            return "reference", f"there is no {ref.kind} {ref.name}", hint
         return ref.kind, f"no {ref.kind} is called '{ref.name}'", hint
 
 
@@ -166,6 +167,7 @@ _HINTS: Mapping[str, Callable[[set[str]], str]] = {
     "agent": lambda known: f"one of {', '.join(sorted(known))}, or add it to `agents:` in kin.yaml",
     "pipeline": lambda known: f"one of {', '.join(sorted(known))}",
     "decision": lambda known: "remove it, or is the decision on another branch?",
+    "task": lambda known: "remove it, or is the task on another branch?",
 }
 
 
