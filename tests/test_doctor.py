@@ -315,6 +315,16 @@ def test_network_mounts_are_told_from_local_ones(kind: str, shared: bool) -> Non
     assert probes.is_network(kind) is shared
 
 
+def test_what_a_killed_doctor_left_goes_with_the_next_but_not_what_one_beside_it_has(project: Repo) -> None:
+    task(project)
+    old, new = (project.path / f".git/kin/cache/.kin-doctor-{name}" for name in ("old", "new"))
+    old.mkdir(parents=True)
+    new.mkdir()
+    os.utime(old, (0, 0))
+    assert examine(Case(here(project), os.environ), (check_file_system,))[-1].verdict == "ok"
+    assert not old.exists() and new.exists()
+
+
 def test_probes_see_locks_that_do_not_exclude(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import fcntl
 

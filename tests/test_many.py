@@ -407,6 +407,14 @@ def test_a_detached_run_that_cannot_have_a_log_says_so_to_its_caller(project: Re
     assert status_of(project) == "todo"
 
 
+def test_a_detached_run_that_is_killed_before_it_has_a_record_is_no_bug(project: Repo) -> None:
+    add(project)
+    done = project.kin("run", "--detach", "KIN-1", "--json", exit=1, env={"KIN_FAULT": "claimed"})
+    (outcome,) = json.loads(done.stdout)["data"]
+    assert outcome["run"] is None and "was killed" in outcome["reason"] and "`kin run KIN-1`" in outcome["reason"]
+    outcomes(project, "KIN-1")
+
+
 def test_a_detached_run_finds_the_sessions_ssh_agent(project: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     add(project, 1, "echo $SSH_AUTH_SOCK > agent.txt")

@@ -397,6 +397,22 @@ def test_undo_takes_code_and_state_back(project: Repo) -> None:
     assert project.read("hello.txt") == "hello\n"
 
 
+def test_undo_is_refused_while_a_later_run_builds_on_what_it_would_take_back(project: Repo) -> None:
+    settings(project, mode="review")
+    add(project, run="date +%s%N > $KIN_RUN")
+    outcomes(project, "KIN-1", exit=3)
+    project.kin("approve", "KIN-1")
+    first = {path.name for path in project.path.iterdir()}
+    project.kin("reopen", "KIN-1")
+    outcomes(project, "KIN-1", exit=3)
+    before = project.tip()
+    assert "`kin reject`" in project.kin("undo", "KIN-1", exit=2).stderr
+    assert project.tip() == before and {path.name for path in project.path.iterdir()} == first
+    project.kin("reject", "KIN-1")
+    project.kin("undo", "KIN-1")
+    assert {path.name for path in project.path.iterdir()} < first
+
+
 @pytest.mark.parametrize("where", ["unstaged", "staged"])
 def test_hand_edits_of_the_task_file_survive_the_merge(project: Repo, where: str) -> None:
     add(project)

@@ -34,11 +34,12 @@ def landed(cwd: str, target: str, task_id: str) -> str | None:
     return found.oid if found else None
 
 
-def undo(project: Project, task_id: str, target: str) -> Moved | Pending | Clash:
+def undo(project: Project, task_id: str, target: str, started: str | None = None) -> Moved | Pending | Clash:
     """Revert on the full ref `target` what the task brought, and make it `todo` there. Nothing is gated.
 
     The run's record and decisions go, everything else under `.kin/` stays. A Clash or Pending leaves nothing behind. Raises
-    NotFound if the task never came to the target, Usage if it was taken back already, CannotSign.
+    NotFound if the task never came to the target, Usage if it was taken back already, or if a run of it that is not over
+    `started` on top of it: git would merge that run without what was reverted below it. Raises CannotSign.
     """
     cwd, short = home(project), target.removeprefix("refs/heads/")
     old = target_tip(cwd, target)
@@ -47,6 +48,9 @@ def undo(project: Project, task_id: str, target: str) -> Moved | Pending | Clash
         raise NotFound(f"{task_id} was never merged into {short}", f"`kin show {task_id}` tells where it stands")
     if _is_taken_back(cwd, old, task_id, landing):
         raise Usage(f"{task_id} was taken back on {short} already", f"`kin run {task_id}` runs it again")
+    if started and git.is_ancestor(cwd, landing.oid, started):
+        way = "finish it, or give it up with `kin reject`, or `kin reopen` if it is blocked"
+        raise Usage(f"a run of {task_id} that is not over builds on what this would take back", way)
     built = _build_undo(project, target, old, task_id, landing)
     if isinstance(built, Clash):
         return built

@@ -219,7 +219,8 @@ def undo(project: Project, task_id: str, *, base: str | None, environ: Mapping[s
     with claim.claim_task(project, task_id):
         task, _ = tasks.load(project, task_id)
         target = find_target(project, task.base or base or config.quick(project).base, way=way_of(task))
-        done = revert(project, task_id, target.ref)
+        live = records.live(project, task_id)
+        done = revert(project, task_id, target.ref, live and live.live.start)
         if isinstance(done, Moved):
             with Cancel() as cancel:
                 said = post_merge(done, cancel.fd)

@@ -12,9 +12,10 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from io import RawIOBase
 from typing import Any, NoReturn
 
-from kin.errors import Invalid, KinError
+from kin.errors import Failed, Invalid, KinError
 from kin.runner.process.events import Caller, Event
 from kin.runner.process.signals import ASKING, Cancel
 from kin.runner.runs.begin import Asked
@@ -44,13 +45,14 @@ def start_detached(
     pid = os.fork()
     if pid == 0:
         os.close(hear)
-        _leave(project, ids, asked, environ, tell, allow)
+        _leave(project, ids, asked, environ, os.fdopen(tell, "wb", 0), allow)
     os.close(tell)
     with os.fdopen(hear, "rb") as pipe:
         line = pipe.readline()
     os.waitpid(pid, 0)  # the one in between, which has left already
     if not line:
-        return Outcome(ids[0], None, "unknown", 70, reason=f"it did not start; {_log_path(project)} may say why")
+        words = f"its process was killed before it had a record; `kin run {ids[0]}` starts it again"
+        return Outcome(ids[0], None, "unknown", Failed.exit, reason=words)
     return Outcome(*json.loads(line))
 
 
@@ -59,26 +61,35 @@ def _log_path(project: Project) -> str:
 
 
 def _leave(
-    project: Project, ids: Sequence[str], asked: Asked, environ: Mapping[str, str], tell: int, allow: Allow | None
+    project: Project, ids: Sequence[str], asked: Asked, environ: Mapping[str, str], tell: RawIOBase, allow: Allow | None
 ) -> NoReturn:
     """Become a process that belongs to nobody and run the tasks. Never returns into the caller."""
     try:
         os.setsid()
         if os.fork():
             os._exit(0)  # so that it can never get a terminal again, and init collects it
-        try:
-            _close_streams(project, tell)
-        except OSError as error:
-            said = Outcome(ids[0], None, "unknown", Invalid.exit, reason=f"{error.filename}: {error.strerror}")
-            os.write(tell, json.dumps(list(said)).encode() + b"\n")
-            os._exit(0)
+        _close_streams(project, tell.fileno())
         for number in ASKING:
             signal.signal(number, signal.SIG_DFL)
         _run(project, ids, asked, {**environ, **_ssh_agent(environ), "KIN_NONINTERACTIVE": "1"}, tell, allow)
+    except OSError as error:
+        if tell.closed:
+            traceback.print_exc()  # into the log that stands for standard error
+        why = f"{error.filename or 'this system'}: {error.strerror}"
+        _say(tell, Outcome(ids[0], None, "unknown", Invalid.exit, reason=why))
     except BaseException:
-        traceback.print_exc()  # into the log that stands for standard error; there is nobody left to raise to
+        traceback.print_exc()  # there is nobody left to raise to
+        _say(tell, Outcome(ids[0], None, "unknown", 70, reason=f"it did not start; {_log_path(project)} says why"))
     finally:
         os._exit(0)
+
+
+def _say(tell: RawIOBase, outcome: Outcome | tuple[Any, ...]) -> None:
+    """Tell whoever started this, once."""
+    if not tell.closed:
+        with suppress(BrokenPipeError):  # who started us was killed meanwhile: the run goes on
+            tell.write(json.dumps(list(outcome)).encode() + b"\n")
+        tell.close()
 
 
 def _close_streams(project: Project, tell: int) -> None:
@@ -109,35 +120,27 @@ def _ssh_agent(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _run(
-    project: Project, ids: Sequence[str], asked: Asked, environ: Mapping[str, str], tell: int, allow: Allow | None
+    project: Project, ids: Sequence[str], asked: Asked, environ: Mapping[str, str], tell: RawIOBase, allow: Allow | None
 ) -> None:
-    told, task_id = False, ids[0]
-
-    def say(outcome: Outcome | tuple[Any, ...]) -> None:
-        nonlocal told
-        if not told:
-            told = True
-            with suppress(BrokenPipeError):  # who started us was killed meanwhile: the run goes on
-                os.write(tell, json.dumps(list(outcome)).encode() + b"\n")
-            os.close(tell)
+    task_id = ids[0]
 
     def emit(event: Event) -> None:
         if event.kind == "start":
-            say(Outcome(event.task, event.text, "in_progress", 0, reason=f"`kin log -f {event.task}` follows it"))
+            _say(tell, Outcome(event.task, event.text, "in_progress", 0, reason=f"`kin log -f {event.task}` follows it"))
         elif event.kind == "queue":
             words = f"{event.text}; `kin why {event.task}` shows behind whom, `kin stop {event.task}` takes it out"
-            say(Outcome(event.task, None, load(project, event.task)[0].status.value, 0, reason=words))
+            _say(tell, Outcome(event.task, None, load(project, event.task)[0].status.value, 0, reason=words))
 
     if allow is not None:
         slots = load_settings(project, environ).concurrency
         for outcome in run_many(Crew(project, asked, environ, emit, slots, False, list(ids), allow)):
-            say(outcome)
+            _say(tell, outcome)
         return
     with Cancel() as cancel:
         try:
-            say(run_task(project, task_id, asked, Caller(environ, emit, cancel)))
+            _say(tell, run_task(project, task_id, asked, Caller(environ, emit, cancel)))
         except KinError as error:
             status = "unknown"
             with suppress(KinError):  # it may be what cannot be read
                 status = load(project, task_id)[0].status.value
-            say(Outcome(task_id, None, status, error.exit, reason=str(error)))
+            _say(tell, Outcome(task_id, None, status, error.exit, reason=str(error)))

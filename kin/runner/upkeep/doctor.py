@@ -8,7 +8,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from zlib import crc32
 
 from kin import git
@@ -33,6 +35,8 @@ SPARE, PLENTY = 200 * 2**20, 2 * 2**30
 
 LOCK_AGE = 60.0
 """Seconds after which an `index.lock` is no passing `git status` any more."""
+
+PROBES = ".kin-doctor-"
 
 
 def examine(case: Case, checks: "Sequence[Check] | None" = None) -> list[Row]:
@@ -122,7 +126,11 @@ def check_file_system(case: Case) -> Iterator[Row]:
     if os.stat(cache).st_dev == os.stat(case.project.store).st_dev:
         del places[case.project.store]
     for folder, where in places.items():
-        with tempfile.TemporaryDirectory(prefix=".kin-doctor-", dir=folder) as scratch:
+        for old in Path(folder).glob(f"{PROBES}*"):
+            with suppress(FileNotFoundError):  # of a doctor at work beside this one; an old one's was killed
+                if times.now().timestamp() - old.stat().st_mtime > LOCK_AGE:
+                    shutil.rmtree(old, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=PROBES, dir=folder) as scratch:
             if where == "the git folder" and (fault := probes.locks_exclude(scratch)):
                 yield Row("file system", "bad", f"{where}: {fault}", "keep the clone on a local disk")
             if fault := probes.renames_are_whole(scratch):
