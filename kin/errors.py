@@ -4,7 +4,16 @@ Errors are raised where they are known and caught at the command line's edge, wh
 code. The table of codes is the contract's (docs/reference.md, "Exit codes").
 """
 
+import errno
+import os
 from typing import Any, ClassVar, NamedTuple
+
+LIMITS = {
+    errno.ENOSPC: "make room on the disk, for files too: `df -i` counts them",
+    errno.EMFILE: "`ulimit -n` says how many files a process may open",
+    errno.EAGAIN: "`ulimit -u`, or a container, says how many processes may run",
+}
+"""What stands behind the system's no where its own words do not say it."""
 
 
 class Place(NamedTuple):
@@ -97,3 +106,10 @@ class Interrupted(KinError):
     def __init__(self, signal_number: int, message: str = "interrupted", hint: str = "") -> None:
         super().__init__(message, hint)
         self.exit = 128 + signal_number  # type: ignore[misc]
+
+
+def of_system(error: OSError) -> Invalid:
+    """The system's no as an error of ours: which file, and why."""
+    named = " -> ".join(os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, (str, bytes)))
+    reason = error.strerror or str(error) or type(error).__name__
+    return Invalid(f"{named}: {reason}" if named else reason, LIMITS.get(error.errno or 0, ""))

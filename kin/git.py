@@ -65,7 +65,8 @@ class GitError(Invalid):
     def __init__(self, arguments: Sequence[str], out: Out, hint: str = "") -> None:
         words = [a for a in arguments if not a.startswith("-") and "=" not in a][:2]
         lines = [line.strip() for line in out.err.splitlines() if line.strip()]
-        said = "; ".join(lines[:4]) or f"exit {out.code}, no message"
+        ended = f"exit {out.code}, no message" if out.code >= 0 else signal.strsignal(-out.code)
+        said = "; ".join(lines[:4]) or ended
         super().__init__(f"git {' '.join(words)} failed: {said}", hint)
         self.out = out
 
@@ -765,10 +766,15 @@ def under_way(gitdir: str) -> str | None:
 
 
 def identity(cwd: str) -> str | None:
-    """The committer as `Name <mail>`; None if git knows no committer or no author: asked before anything is paid (rule 30)."""
+    """The committer as `Name <mail>`; None if git knows no committer or no author: asked before anything is paid (rule 30).
+
+    Raises GitError if git cannot read its settings.
+    """
     try:
         return signatures(cwd)[1].decode("utf-8", "surrogateescape")
-    except GitError:
+    except GitError as error:
+        if "bad config" in error.out.err:
+            raise
         return None
 
 

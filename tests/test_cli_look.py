@@ -198,6 +198,16 @@ def test_log_follows_a_run_to_its_end(project: Repo) -> None:
     reader.stdout.close()
 
 
+def test_log_follows_also_where_no_program_may_hear_of_changes(project: Repo) -> None:
+    none = ("unshare", "-Ur", "sh", "-c", 'echo 0 > /proc/sys/user/max_inotify_instances && exec "$@"', "sh")
+    if subprocess.run([*none, "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    project.kin("add", "One", "--run", "echo one")
+    project.kin("run", "1", "--detach")
+    assert "one\n" in project.kin("log", "-f", "1", "--raw", wraps=none).stdout
+    assert "file system   [" not in project.kin("doctor", wraps=none).stdout
+
+
 # why and inbox
 
 

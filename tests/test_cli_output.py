@@ -102,7 +102,7 @@ def test_an_error_of_the_system_names_the_file(capsys: pytest.CaptureFixture[str
 
     monkeypatch.setattr(help_module, "version_", full)
     assert run(["version"], os.environ) == 7
-    assert capsys.readouterr().err == "error: /some/file: No space left on device\n"
+    assert capsys.readouterr().err.startswith("error: /some/file: No space left on device; make room on the disk")
 
 
 def test_ctrl_c_is_130_and_says_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +144,15 @@ def test_a_locale_without_unicode_prints_what_it_can(project: Repo) -> None:
     assert "Gr\\xf6\\xdfe \\u8868" in done.stdout
     done = project.kin("list", "--json", env={"PYTHONIOENCODING": "ascii"})
     assert document(done.stdout)["data"][0]["title"] == "Größe 表"
+
+
+def test_a_locale_of_another_encoding_changes_no_text_path_or_command(project: Repo) -> None:
+    os.rename(project.path, project.path.parent / "Größe ✓")
+    moved = Repo(project.path.parent / "Größe ✓")
+    ascii = {"LC_ALL": "C", "PYTHONUTF8": "0"}
+    moved.kin("add", "Größe ✓", "--run", "echo 'ü ✓' > 'ü ✓.txt'", env=ascii)
+    moved.kin("run", "1", env=ascii)
+    assert moved.read("ü ✓.txt") == "ü ✓\n" and "title: Größe ✓\n" in moved.read(".kin/tasks/KIN-1.yaml")
 
 
 def test_a_terminal_gets_colours_a_heading_and_lines_that_fit(project: Repo) -> None:

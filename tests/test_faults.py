@@ -191,3 +191,12 @@ def test_a_full_disk_costs_no_work(tmp_path: Path) -> None:
         pytest.skip("this machine does not let anybody mount")
     done = subprocess.run([sys.executable, BENCH / "full_disk.py", "--step", "72"], capture_output=True, text=True)
     assert done.returncode == 0 and ": 0 wrong" in done.stdout, done.stdout + done.stderr
+
+
+def test_without_proc_files_are_written_and_nothing_is_started_that_could_not_be_ended(project: Repo) -> None:
+    bare = (*MOUNTS, "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh")
+    if subprocess.run([*bare, "true"], capture_output=True).returncode:
+        pytest.skip("no mounts here")
+    project.kin("add", "One", "--run", "true", wraps=bare)
+    assert "/proc is not there" in project.kin("run", "1", wraps=bare, exit=7).stderr
+    project.kin("run", "1")

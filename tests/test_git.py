@@ -351,3 +351,14 @@ def test_another_users_repository_is_left_to_git(repo: Repo, monkeypatch: pytest
         patch.setattr(git, "git", lambda *_, **__: git.Out(128, b"", "fatal: detected dubious ownership"))
         assert git.tip(str(repo.path), "refs/heads/main") is None
     assert git.tip(str(repo.path), "refs/heads/main") == first
+
+
+def test_settings_that_git_cannot_read_are_told_from_a_person_it_does_not_know(project: Repo) -> None:
+    project.kin("add", "One", "--run", "true")
+    project.write(".git/config", "[broken\n")
+    said = project.kin("run", "1", exit=7).stderr
+    assert "bad config line 1" in said and "who you are" not in said
+
+
+def test_a_git_that_a_signal_ended_names_it() -> None:
+    assert "File size limit exceeded" in str(git.GitError(["fast-import"], git.Out(-25, b"", "")))

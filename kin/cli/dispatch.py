@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from kin.cli.output import Call, Result, fail, gone, show
 from kin.cli.screen import Screen
-from kin.errors import Bug, Interrupted, Invalid, KinError, NotFound
+from kin.errors import Bug, Interrupted, KinError, NotFound, of_system
 
 if TYPE_CHECKING:
     from kin.cli.parse import Parsed
@@ -41,7 +41,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     except KinError as error:
         return fail(error, screen)
     except OSError as error:
-        return fail(_system(error), screen)
+        return fail(of_system(error), screen)
     except Exception as error:  # the edge: what nobody expected becomes a report, not a traceback
         return fail(_report(error, words, environ), screen)
 
@@ -69,13 +69,6 @@ def _perform(parsed: "Parsed", call: Call) -> Result:
     gc.enable()
     result: Result = function(call)
     return result
-
-
-def _system(error: OSError) -> KinError:
-    """The system's no as an error of ours: which file, and why."""
-    named = " -> ".join(os.fsdecode(n) for n in (error.filename, error.filename2) if isinstance(n, (str, bytes)))
-    reason = error.strerror or str(error) or type(error).__name__
-    return Invalid(f"{named}: {reason}" if named else reason)
 
 
 def _report(error: Exception, words: Sequence[str], environ: Mapping[str, str]) -> KinError:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 def main(words: list[str] | None = None) -> int:
     """Run a command line and return the exit code; without `words` this process's own, which then ends here."""
     if words is None:
+        if sys.getfilesystemencoding() != "utf-8":
+            _speak_utf8()
         _take_no_signals_from_caller()
         _end(main(sys.argv[1:]))
     if words == ["--version"] and sys.stdout is not None:
@@ -34,6 +36,14 @@ def main(words: list[str] | None = None) -> int:
     from kin.cli.dispatch import run
 
     return run(words, os.environ)
+
+
+def _speak_utf8() -> None:
+    """Begin again in Python's UTF-8 mode, in another language's encoding (`LANG=en_US`): the files of a project, its paths and
+    commands are UTF-8 on every machine. What the person typed is taken over as they meant it."""
+    program = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+    words = [os.fsencode(word) for word in (sys.executable, "-X", "utf8", *program)]
+    os.execv(sys.executable, [*words, *(word.encode("utf-8", "surrogateescape") for word in sys.argv[1:])])
 
 
 def _take_no_signals_from_caller() -> None:

@@ -349,7 +349,8 @@ def write_new(path: str, text: str, *, synced: bool = True) -> None:
 def _write_new(path: str, content: bytes) -> None:
     folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        # Linux makes a file without a name, so that a killed kin leaves nothing behind.
+        # Linux makes a file without a name, so that a killed kin leaves nothing behind. It gets its name through /proc.
+        os.stat("/proc/self/fd")
         fd = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o666, dir_fd=folder)
     except (OSError, AttributeError):
         os.close(folder)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import NamedTuple, Protocol, Self, TypeVar
 
-from kin.errors import Bug, Busy, Invalid
+from kin.errors import LIMITS, Bug, Busy, Invalid
 from kin.store.project import file_name
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ def _open(path: str) -> int:
 
 def _no_lock(path: str, error: OSError) -> Invalid:
     refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    way = "is the git folder writable?" if refused else "move away what is there"
+    way = "is the git folder writable?" if refused else LIMITS.get(error.errno or 0, "move away what is there")
     return Invalid(f"the lock file {path} cannot be opened: {error.strerror}", way)
 
 

@@ -158,10 +158,8 @@ def follow(folder: str, is_live: Callable[[], bool], step: str | None = None) ->
 
     The folder may not exist yet.
     """
-    from watchdog.observers import Observer
-
     woken, offsets = threading.Event(), dict[str, int]()
-    observer, watched = Observer(), False
+    observer, watched = new_observer(), False
     try:
         while True:
             watched = watched or watch(observer, folder, woken)
@@ -172,16 +170,29 @@ def follow(folder: str, is_live: Callable[[], bool], step: str | None = None) ->
                 return
             woken.wait(LOOK_AGAIN)  # a deadline, since neither the run's end nor a network mount need wake us
     finally:
-        if watched:
+        if observer and watched:
             observer.stop()
             observer.join()
 
 
-def watch(observer: "BaseObserver", folder: str, woken: threading.Event) -> bool:
+def new_observer() -> "BaseObserver | None":
+    """What hears of changes in folders; None where the user's other programs hold all that the system gives one user."""
+    from watchdog.observers import Observer
+
+    try:
+        return Observer()
+    except OSError:
+        return None
+
+
+def watch(observer: "BaseObserver | None", folder: str, woken: threading.Event) -> bool:
     """Have `woken` set by what is written in the folder; False if it does not exist or the system has no watches left."""
     import logging
 
     from watchdog.events import FileCreatedEvent, FileModifiedEvent, FileSystemEvent, FileSystemEventHandler
+
+    if observer is None:
+        return False
 
     class Wake(FileSystemEventHandler):
         def on_any_event(self, event: FileSystemEvent) -> None:

@@ -29,7 +29,7 @@ def main(limit: float, what: str, how: str) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     env = dict(os.environ)
     if how == "post":
-        argv = [sys.executable, "-P", "-m", "kin.runner.process.notifier", "--post"]
+        argv = [sys.executable, "-P", "-X", "utf8", "-m", "kin.runner.process.notifier", "--post"]
     else:
         argv = ["/bin/sh", "-c", env.pop("KIN_NOTIFY")]
     child, error = supervisor.start((argv, os.getcwd(), env, "/dev/stdin"), nowhere, nowhere)

@@ -144,7 +144,7 @@ class Supervisor:
         (self._out, out), (self._err, err) = _output_pipe(), _output_pipe()
         inherited = (theirs.fileno(), out, err, self._kids.fd)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", PROGRAM, *map(str, inherited), self._run],
+            [sys.executable, "-I", "-S", "-X", "utf8", PROGRAM, *map(str, inherited), self._run],
             pass_fds=inherited,
             start_new_session=True,  # a terminal's Ctrl-C and hang-up are for the runner alone
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ Finished steps are paid work and never run again. What is unfinished, gates, set
 """
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -93,6 +94,8 @@ class Plan(NamedTuple):
 def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str, str]) -> Plan:
     """The plan of a run of `task_id`. Raises a KinError for whatever would stop it later: nothing starts half-checked."""
     git.require(project.root, environ)
+    if sys.platform == "linux" and not os.path.exists("/proc/self/stat"):  # what an agent starts could not be ended
+        raise Invalid("/proc is not there, by which kin ends what agents leave behind", "`mount -t proc proc /proc`")
     config.refuse_newer_format(project)
     task, text = tasks.load(project, task_id)
     live = records.live(project, task_id)

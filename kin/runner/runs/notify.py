@@ -36,7 +36,7 @@ def notify(project: Project, entries: Sequence[Notify], outcome: Outcome, title:
 
 def _start(project: Project, entry: Notify, what: str, told: bytes, environ: Mapping[str, str]) -> None:
     """The text is smaller than a pipe, so writing it waits for nobody. A URL may hold a secret: it goes by the environment."""
-    argv = [sys.executable, "-P", "-m", "kin.runner.process.notifier", str(entry.timeout), what]
+    argv = [sys.executable, "-P", "-X", "utf8", "-m", "kin.runner.process.notifier", str(entry.timeout), what]
     env = {**environ, "KIN_DIR": project.store, "KIN_NOTIFY": entry.webhook or entry.run or ""}
     path = os.path.join(project.common, "logs", "notify.log")
     try:

@@ -8,7 +8,7 @@ import os
 from contextlib import nullcontext, suppress
 
 from kin import git
-from kin.errors import Busy, Conflict, KinError
+from kin.errors import Busy, Conflict, KinError, of_system
 from kin.faults import point
 from kin.model.record import Run
 from kin.model.status import BlockedKind, RunStatus, StepStatus, WaitFor
@@ -116,8 +116,8 @@ def _through(p: Passage, old: Run | None, base: str) -> Outcome:
         if tip and (done := landed_run(p.project.root, tip, p.run.run, p.live.start)) is not None:
             return complete(p, done)  # what failed came after the merge, which is not taken back by a failure's record
         kind = BlockedKind.conflict if isinstance(error, Conflict) else BlockedKind.failed
-        said = f"{error.filename or 'this system'}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        return block(p, kind, f"{p.short(said)}; `kin run {p.task.id}` tries again")
+        said = of_system(error) if isinstance(error, OSError) else error
+        return block(p, kind, f"{p.short(str(said))}; `kin run {p.task.id}` tries again")
 
 
 def passage_for(project: Project, plan: Plan, run: Run, caller: Caller, kids: locks.Held) -> Passage:

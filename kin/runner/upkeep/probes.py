@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 
-from kin.runner.process.logs import watch
+from kin.runner.process.logs import new_observer, watch
 from kin.store import files, locks
 
 NETWORK = re.compile(
@@ -95,11 +95,9 @@ def renames_are_whole(folder: str, times: int = 50) -> str:
 
 def changes_wake(folder: str) -> str:
     """Whether a watcher is woken by a change (inotify on Linux)."""
-    from watchdog.observers import Observer
-
-    observer, woken = Observer(), threading.Event()
-    if not watch(observer, folder, woken):
-        return "the system has no watches left (fs.inotify.max_user_watches)"
+    observer, woken = new_observer(), threading.Event()
+    if observer is None or not watch(observer, folder, woken):
+        return "the system has no watches left (fs.inotify.max_user_watches, max_user_instances)"
     try:
         with open(os.path.join(folder, "changed"), "w", encoding="ascii") as file:
             file.write("x")
