@@ -1,12 +1,13 @@
 """People at several desks use kin on the same tasks at once, by drawn lots, while others edit the YAML and somebody kills.
 
-    python bench/office.py [--tasks 6] [--desks 3] [--moves 60] [--every 0.4] [--seed 1]
+    python bench/office.py [--tasks 5] [--desks 4] [--moves 60] [--two] [--every 0.4] [--seed 1]
 
 Every desk types commands (run, detached or not, stop, approve, revise, reject, reopen, undo, set, note, ...), edits task files
-by hand and commits them, in one checkout. `--every` seconds a runner or a command is killed (0: nobody is). Then all go home
-and one person brings every task to its end. No command may have broken, each must have answered with one JSON document; no
-hand edit and no file that an agent wrote may be lost; each run is merged at most once, the gate passes on every first-parent
-commit, and nothing is left. Exit 1 if anything is wrong.
+by hand and commits them, in one checkout, or with `--two` every other one in a second worktree, on a branch beside. `--every`
+seconds a runner or a command is killed (0: nobody is). Then all go home and one person brings every task to its end. No
+command may have broken, each must have answered with one JSON document; no hand edit and no file that an agent wrote may be
+lost; each run is merged at most once, the gate passes on every first-parent commit, and nothing is left. Exit 1 if anything
+is wrong.
 """
 
 import argparse
@@ -35,7 +36,10 @@ GATE = "for d in work/*; do test -e $d/1 -a -e $d/2 || exit 1; done"
 
 def make(repo: Repo, tasks: int, names: Path) -> None:
     """Tasks of two steps, every other one merged by itself; the files that steps write stand in `names`."""
-    repo.write(".kin/kin.yaml", f"format: 1\n\nkey: KIN\n\nmode: review\n\nconcurrency: 3\n\ngates:\n  - {json.dumps(GATE)}\n")
+    repo.write(
+        ".kin/kin.yaml",
+        f"format: 1\n\nkey: KIN\n\nbase: main\n\nmode: review\n\nconcurrency: 3\n\ngates:\n  - {json.dumps(GATE)}\n",
+    )
     for n in range(1, tasks + 1):
         steps = (STEP.format(d=f"work/{n}", step=step, names=names) for step in (1, 2))
         pipeline = "".join(f"\n  - role: developer\n    run: {json.dumps(step)}" for step in steps)
@@ -50,19 +54,23 @@ def make(repo: Repo, tasks: int, names: Path) -> None:
 class Office:
     """One checkout, its desks, and what went wrong at them."""
 
-    def __init__(self, repo: Repo, tasks: int, moves: int, seed: int) -> None:
+    def __init__(self, repo: Repo, tasks: int, moves: int, seed: int, two: bool) -> None:
         self.repo, self.tasks, self.moves, self.seed = repo, [f"KIN-{n}" for n in range(1, tasks + 1)], moves, seed
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.edits: list[tuple[str, str]] = []
+        self.edits: list[tuple[Path, str]] = []
+        self.places = [repo.path]
+        if two:
+            self.places.append(repo.path.with_name("second"))
+            repo.git("worktree", "add", "-q", "-b", "side", str(self.places[1]))
         self.busy: dict[int, subprocess.Popen[str]] = {}
-        self.over, self.git_in_use = threading.Event(), threading.Lock()
+        self.over, self.git_in_use, self.editing = threading.Event(), threading.Lock(), threading.Lock()
 
     def kin(self, desk: int, *words: str) -> int:
         """Type a command; what it may not do is written down."""
         command = [sys.executable, "-m", "kin", *words, "--json"]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, cwd=self.repo.path, **pipes) as process:  # type: ignore[call-overload]
+        with subprocess.Popen(command, cwd=self.place(desk), **pipes) as process:  # type: ignore[call-overload]
             self.busy[desk] = process
             out, err = process.communicate()
             self.busy.pop(desk)
@@ -77,6 +85,10 @@ class Office:
         if code == 70 or code < 0 or "Traceback" in out + err:
             self.wrong.append(f"{' '.join(words)}: exit {code}: {out[-1500:]} {err[-1500:]}")
         return code
+
+    def place(self, desk: int) -> Path:
+        """The checkout that somebody sits at."""
+        return self.places[desk % len(self.places)]
 
     def move(self, desk: int, number: int, dice: random.Random) -> None:
         """One move of somebody at a desk."""
@@ -102,11 +114,11 @@ class Office:
             ("doctor", "--fix"): 1,
         }
         by_hand: dict[Callable[[], None], int] = {
-            lambda: self.edit(task, f"# {desk}.{number}"): 4,
-            lambda: self.git(("add", ".kin"), ("commit", "-q", "-m", f"desk {desk}")): 2,
-            lambda: self.git(("switch", "-q", "--detach"), back=True): 1,
-            lambda: self.git(("gc", "-q", "--prune=now")): 1,
-            lambda: self.merge(task): 1,
+            lambda: self.edit(self.place(desk) / f".kin/tasks/{task}.yaml", f"# {desk}.{number}"): 4,
+            lambda: self.git(desk, ("add", ".kin"), ("commit", "-q", "-m", f"desk {desk}")): 2,
+            lambda: self.git(desk, ("switch", "-q", "--detach"), back=True): 1,
+            lambda: self.git(desk, ("gc", "-q", "--prune=now")): 1,
+            lambda: self.merge(desk, task): 1,
         }
         choices = [*commands.items(), *by_hand.items()]
         chosen = dice.choices([c for c, _ in choices], [weight for _, weight in choices])[0]
@@ -115,35 +127,36 @@ class Office:
         else:
             chosen()
 
-    def edit(self, task: str, words: str) -> None:
+    def edit(self, path: Path, words: str) -> None:
         """Add a line to a task's file as an editor saves it: read, changed, and put in its place if nobody else wrote it."""
-        path = self.repo.path / ".kin/tasks" / f"{task}.yaml"
-        seen = path.stat()
-        text = path.read_text()
-        new = path.with_name(f".{task}.{words[2:]}.swp")
-        new.write_text(f"{text}{words}\n")
-        now = path.stat()
-        if (seen.st_ino, seen.st_mtime_ns) == (now.st_ino, now.st_mtime_ns):
-            os.replace(new, path)
-            self.edits.append((task, words))
-            self.counts["edits"] += 1
-        else:
-            new.unlink()
+        with self.editing:  # people who save over one another would be their own fault
+            seen = path.stat()
+            new = path.with_name(f".{path.stem}.{words[2:]}.swp")
+            new.write_text(f"{path.read_text()}{words}\n")
+            now = path.stat()
+            if (seen.st_ino, seen.st_mtime_ns) == (now.st_ino, now.st_mtime_ns):
+                os.replace(new, path)
+                self.edits.append((path, words))
+                self.counts["edits"] += 1
+            else:
+                new.unlink()
 
-    def git(self, *commands: tuple[str, ...], back: bool = False) -> None:
+    def git(self, desk: int, *commands: tuple[str, ...], back: bool = False) -> None:
         """Use git as a person would, who meets kin's locks and tries again some other time; one of them at a time."""
-        quiet: dict[str, Any] = {"cwd": self.repo.path, "capture_output": True, "stdin": subprocess.DEVNULL}
+        place = self.place(desk)
+        quiet: dict[str, Any] = {"cwd": place, "capture_output": True, "stdin": subprocess.DEVNULL}
+        home = "main" if place == self.repo.path else "side"
         with self.git_in_use:
             for words in commands:
                 done = subprocess.run(["git", *words], **quiet)
                 self.counts[f"git {words[0]} {done.returncode}"] += 1
-            while back and subprocess.run(["git", "switch", "-q", "main"], **quiet).returncode:
-                self.counts["git switch main again"] += 1
+            while back and subprocess.run(["git", "switch", "-q", home], **quiet).returncode:
+                self.counts["git switch back again"] += 1
 
-    def merge(self, task: str) -> None:
+    def merge(self, desk: int, task: str) -> None:
         """Merge by hand what waits for a review."""
-        if crowd.states(self.repo)[task][0] == "review":
-            self.git(("merge", "-q", "--no-edit", f"kin/{task}"))
+        if self.place(desk) == self.repo.path and crowd.states(self.repo)[task][0] == "review":
+            self.git(desk, ("merge", "-q", "--no-edit", f"kin/{task}"))
 
     def desk(self, number: int) -> None:
         """A day at one desk."""
@@ -173,7 +186,7 @@ class Office:
     def settle(self) -> None:
         """One person brings all tasks to their ends, with the command that each one's status asks for."""
         deadline = time.monotonic() + 60
-        while pids_with(f"KIN_DIR={self.repo.path}/.kin\0") and time.monotonic() < deadline:
+        while pids_with(f"KIN_DIR={self.repo.path.parent}/") and time.monotonic() < deadline:
             threading.Event().wait(0.1)
         for _ in range(8):
             states = crowd.states(self.repo)
@@ -182,7 +195,7 @@ class Office:
             for task, (status, _) in states.items():
                 verb = {"review": "approve", "cancelled": "reopen", "done": ""}.get(status, "run")
                 code = self.kin(0, verb, task) if verb else 0
-                if code == 4 and verb == "run":
+                if code in (3, 4) and verb == "run":
                     self.kin(0, "approve", task)
                 elif code == 1 and verb == "run":
                     self.kin(0, "run", task, "--restart")
@@ -196,9 +209,8 @@ def verdict(office: Office, names: Path) -> list[str]:
     repo, wrong = office.repo, office.wrong
     runs = Counter(repo.git("log", "--first-parent", "--merges", "--format=%(trailers:key=Kin-Run,valueonly)").split())
     wrong += [f"run {run} was merged {n} times" for run, n in runs.items() if n > 1]
-    for task, words in office.edits:
-        if words not in repo.read(f".kin/tasks/{task}.yaml").splitlines():
-            wrong.append(f"a hand edit of {task} is lost: {words}")
+    lost = [(path, words) for path, words in office.edits if words not in path.read_text().splitlines()]
+    wrong += [f"a hand edit of {path} is lost: {words}" for path, words in lost]
     wrote, kept = names.read_text().split(), set()
     for line in repo.git("log", "--all", "-m", "--format=", "--name-only", "--diff-filter=A").split():
         kept.add(line)
@@ -215,10 +227,10 @@ def verdict(office: Office, names: Path) -> list[str]:
         "the gate fails on": red,
         "code that nobody wrote": code,
         "work lost": [name for name in wrote if name not in kept],
-        "worktrees": repo.git("worktree", "list").splitlines()[1:],
+        "worktrees": [w for w in repo.git("worktree", "list").splitlines() if "[main]" not in w and "[side]" not in w],
         "refs": repo.git("for-each-ref", "--format=%(refname)", "refs/kin/merge", "refs/heads/kin").split(),
         "records": [*(repo.path / ".git/kin/run").rglob("*.yaml"), *(repo.path / ".git/kin/journal").glob("*")],
-        "processes": pids_with(f"KIN_DIR={repo.path}/.kin\0"),
+        "processes": pids_with(f"KIN_DIR={repo.path.parent}/"),
         "lock files": [*(repo.path / ".git").rglob("*.lock")],
         "strange files": [p for p in (repo.path / ".kin").rglob(".*") if p.name not in (".gitattributes", ".gitignore")],
         "fsck": repo.git("fsck", "--connectivity-only", "--no-dangling", ok=(0, 1, 2, 4, 8)).splitlines(),
@@ -231,9 +243,10 @@ def verdict(office: Office, names: Path) -> list[str]:
 def main() -> int:
     """Run the campaign."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    words.add_argument("--tasks", type=int, default=6)
-    words.add_argument("--desks", type=int, default=3)
+    words.add_argument("--tasks", type=int, default=5)
+    words.add_argument("--desks", type=int, default=4)
     words.add_argument("--moves", type=int, default=60, help="at each desk")
+    words.add_argument("--two", action="store_true", help="every other desk has a worktree of its own")
     words.add_argument("--every", type=float, default=0.4, help="seconds between two kills; 0: none")
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--keep", help="copy the repository there if anything is wrong")
@@ -242,7 +255,7 @@ def main() -> int:
         environment(folder / "home")
         repo, names = fresh(folder / "repo"), folder / "names"
         make(repo, asked.tasks, names)
-        office = Office(repo, asked.tasks, asked.moves, asked.seed)
+        office = Office(repo, asked.tasks, asked.moves, asked.seed, asked.two)
         desks = [threading.Thread(target=office.desk, args=(n,)) for n in range(1, asked.desks + 1)]
         killer = threading.Thread(target=office.kill, args=(asked.every,))
         for thread in [*desks, *([killer] if asked.every else [])]:
