@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from conftest import Repo, task_text, wait_for
 from killing import killed
+from test_many import has_open
 
+from kin.store.locks import lock_path, try_lock
 from kin.store.text import emit
 
 OPTIONS = {"read": ["--read-only"], "write": ["--write"], "resume": ["--resume", "{session}"], "model": ["--model", "{model}"]}
@@ -419,6 +421,19 @@ def test_a_client_that_says_success_after_kins_signal_is_not_believed(company: C
 def test_what_a_reading_model_changed_is_dropped(company: Company) -> None:
     company.task(pipeline="reviewer")
     company.repo.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline="\n  - role: reviewer"))
+def test_the_integrator_is_given_what_came_while_the_run_queued_for_its_merge(company: Company) -> None:
+    company.repo.commit("base", a__txt="one\n")
+    done = company.says("done", said(result(summary="done")))
+    resolve = "grep -q '<<<<<<<' a/txt && echo both > a/txt; "
+    company.answers("claude", f"echo ours > a/txt; {done}", f"{resolve}{done}")
+    queue = lock_path(str(company.repo.path / ".git/kin"), "queue-main")
+    with try_lock(queue) or pytest.fail("free"):
+        run = company.repo.start("run", "KIN-1", stdout=subprocess.DEVNULL)
+        wait_for(lambda: has_open(run.pid, queue))
+        company.repo.commit("theirs", a__txt="theirs\n")
+    assert run.wait(30) == 0 and company.repo.read("a/txt") == "both\n"
+
+
     company.answers("claude", f"echo a > a.txt; {company.says('done', said(result(summary='fine')))}")
     company.run()
     assert not (company.repo.path / "a.txt").exists()

@@ -81,6 +81,8 @@ def try_integrator(p: Passage, clash: Clash) -> None:
     except KinError as error:  # nobody is named, or nobody is there: as if there were no integrator
         p.say("note", text=f"no integrator: {error.message}")
         return
+    if p.share is None and (tip := git.tip(p.project.root, p.target.ref)):  # it moved while this run queued behind others
+        p.target = p.target._replace(oid=tip)
     record = StepRecord(step_id(len(p.specs), spec), spec.role)
     p.specs, p.cast = (*p.specs, spec), (*p.cast, who)
     p.save(steps=(*p.run.steps, record), integrates=p.target.oid, rounds={**p.live.rounds, _CONFLICT: "1"})
