@@ -156,9 +156,23 @@ def test_the_dry_run_says_who_would_play_with_which_flags(company: Company) -> N
         (said("```kin-result\n{status: done}\n```"), 1, "failed", "malformed result"),
         (said("API Error", is_error=True, api_error_status=401), 3, "question", "claude login"),
         (said(result(status="failed", summary="No way")), 1, "failed", "No way"),
+        (said('No.\n\n```json\n{"status": "failed", "summary": "No way"}\n```'), 1, "failed", "No way"),
+        (said('{"status": "blocked",\n"question": "Which port?"}'), 3, "question", "Which port?"),
+        (said('It answers:\n\n```json\n{"status": "failed"}\n```'), 1, "no_work", "does not say why"),
         ('{"type": "system", "session_id": "s-1"}', 1, "failed", "did not end well"),
     ],
-    ids=["nothing", "question mark", "question", "malformed", "login", "failed", "no closing line"],
+    ids=[
+        "nothing",
+        "question mark",
+        "question",
+        "malformed",
+        "login",
+        "failed",
+        "other fence",
+        "no fence",
+        "other words",
+        "no closing line",
+    ],
 )
 def test_what_a_model_says_is_held_against_what_it_did(company: Company, script: str, exit: int, kind: str, words: str) -> None:
     company.answers("claude", company.says("said", script))

@@ -3,6 +3,7 @@
 The one form for both is the contract's (docs/reference.md, "Results"). It comes from outside, so pydantic checks it.
 """
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,8 @@ class Result(BaseModel):
     plan: list[Any] = Field(default_factory=list)
 
 
+_STATUSES = ("done", "changes_requested", "blocked", "failed")
+_TOLD = ("summary", "items", "question", "tasks", "plan")
 _OPENING = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*kin-result[ \t]*$", re.MULTILINE)
 _BLOCK = re.compile(_OPENING.pattern + r".*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -56,17 +59,31 @@ def without_result(message: str) -> str:
 
 
 def result_of(message: str) -> Result | None:
-    """The last fenced `kin-result` block of a final message; None if it has none. Raises ValueError if that is malformed.
+    """The last fenced `kin-result` block of a final message, or what reads like one without that name at its end; None if
+    it has none. Raises ValueError if that is malformed.
 
     A fence that nothing closes ends with the message.
     """
     openings = list(_OPENING.finditer(message))
     if not openings:
-        return None
+        return _unnamed(message)
     opening = openings[-1]
     closing = re.search(rf"^[ \t]*{opening[1]}", message[opening.end() :], re.MULTILINE)
     end = opening.end() + closing.start() if closing else len(message)
     return parse_result(message[opening.end() : end].strip())
+
+
+def _unnamed(message: str) -> Result | None:
+    """The result that a message ends with in a fence of another name, or in none: a no without a name is no yes."""
+    text = message.rstrip().rstrip("`~").rstrip()
+    raw = text[text.find("\n{") + 1 :]
+    try:
+        found = json.loads(raw) if raw.startswith("{") else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.get("status") not in _STATUSES or found.keys().isdisjoint(_TOLD):
+        return None
+    return parse_result(raw)
 
 
 def parse_result(raw: bytes | str) -> Result:
