@@ -6,6 +6,7 @@ an `Answer`; the server keeps all that was asked, in order, so that a test can p
 was.
 """
 
+import itertools
 import json
 import sys
 import threading
@@ -119,6 +120,8 @@ class Asked(NamedTuple):
 
 
 Script = Callable[[Asked], Answer]
+_NUMBERS = itertools.count(1)
+"""Of messages: a client takes two of one id for pieces of one message."""
 
 
 def by_prompt(scripts: Mapping[str, Sequence[Answer] | Script]) -> Script:
@@ -194,6 +197,9 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self) -> None:
+        self._others()
+
+    def do_CONNECT(self) -> None:
         self._others()
 
     def do_GET(self) -> None:
@@ -308,7 +314,7 @@ def _messages_stream(asked: Asked, answer: Answer) -> Iterator[dict[str, Any]]:
     number = len(asked.results)
     tokens_in, out, cached = answer.tokens
     usage = {"input_tokens": tokens_in, "cache_read_input_tokens": cached, "cache_creation_input_tokens": 0, "output_tokens": 1}
-    message = {"id": f"msg_{id(answer):x}_{number}", "type": "message", "role": "assistant", "model": asked.body["model"]}
+    message = {"id": f"msg_{next(_NUMBERS)}", "type": "message", "role": "assistant", "model": asked.body["model"]}
     message |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
     yield {"type": "message_start", "message": message}
     blocks: list[tuple[dict[str, Any], dict[str, Any]]] = []
@@ -385,7 +391,7 @@ def _responses_call(call: Call, offered: Sequence[Mapping[str, Any]]) -> dict[st
 
 def _responses_stream(asked: Asked, answer: Answer) -> Iterator[dict[str, Any]]:
     number = len(asked.results)
-    identity = f"resp_{id(answer):x}_{asked.turns}_{number}"
+    identity = f"resp_{next(_NUMBERS)}"
     yield {"type": "response.created", "response": {"id": identity}}
     items: list[dict[str, Any]] = []
     if answer.text:

@@ -49,8 +49,10 @@ def test_a_client_works_in_the_worktree_sees_the_house_rules_and_starts_nothing_
     evil(firm.project, log)
     work = [write("made.txt", "made by a tool\n"), shell("env > env.txt; id -u > uid.txt"), result(summary="made it")]
     firm.says(by_prompt({"Make it": [a._replace(tokens=(1000, 200, 50)) for a in work]}))
-    outcome = firm.do(SECRET_OF_A_PERSON="planted-secret", AWS_SECRET_ACCESS_KEY="planted-secret")
+    proxy = {"HTTPS_PROXY": firm.server.url, "NO_PROXY": "127.0.0.1"}
+    outcome = firm.do(SECRET_OF_A_PERSON="planted-secret", AWS_SECRET_ACCESS_KEY="planted-secret", **proxy)
     assert outcome["status"] == "done"
+    assert [asked for asked in firm.server.others if asked.startswith("CONNECT")] == [], "nobody else is told of it"
     read = firm.project.read
     assert read("made.txt") == "made by a tool\n"
     assert not re.search("planted-secret|EVIL=|RUST_LOG", read("env.txt"))

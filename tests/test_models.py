@@ -327,6 +327,14 @@ def test_money_is_handed_down_and_what_was_used_counts(company: Company) -> None
     assert company.argv(1)[-2:] == ["--max", "0.4000"] and company.argv(2)[-2:] == ["--max", "0.1500"]
 
 
+def test_a_client_that_keeps_to_its_own_limit_on_money_is_allowed_more_by_the_same_words(company: Company) -> None:
+    company.settings("budget:\n  usd: 0.4")
+    stop = said("", is_error=True, subtype="error_max_budget_usd")
+    company.answers("claude", f"{company.says('stop', stop)}; exit 1")
+    reason = company.run(exit=5)["reason"]
+    assert "the run's 0.4 USD are used up" in reason and "`kin run KIN-1 --budget 0.8`" in reason
+
+
 def test_what_a_killed_step_had_used_counts(company: Company) -> None:
     company.settings("budget:\n  usd: 0.4")
     company.answers("claude", f"echo a > a.txt; {company.says('done', said(result(summary='done')))}")
@@ -413,6 +421,19 @@ def test_a_conflict_goes_once_to_the_integrator(company: Company) -> None:
     assert "id: 2-integrator" in company.record() and company.repo.status() == ""
 
 
+def test_the_integrator_is_given_what_came_while_the_run_queued_for_its_merge(company: Company) -> None:
+    company.repo.commit("base", a__txt="one\n")
+    done = company.says("done", said(result(summary="done")))
+    resolve = "grep -q '<<<<<<<' a/txt && echo both > a/txt; "
+    company.answers("claude", f"echo ours > a/txt; {done}", f"{resolve}{done}")
+    queue = lock_path(str(company.repo.path / ".git/kin"), "queue-main")
+    with try_lock(queue) or pytest.fail("free"):
+        run = company.repo.start("run", "KIN-1", stdout=subprocess.DEVNULL)
+        wait_for(lambda: has_open(run.pid, queue))
+        company.repo.commit("theirs", a__txt="theirs\n")
+    assert run.wait(30) == 0 and company.repo.read("a/txt") == "both\n"
+
+
 def test_a_conflict_that_the_integrator_leaves_is_a_persons(company: Company) -> None:
     conflict(company, "echo nothing; ")
     outcome = company.run(exit=4)
@@ -435,19 +456,6 @@ def test_a_client_that_says_success_after_kins_signal_is_not_believed(company: C
 def test_what_a_reading_model_changed_is_dropped(company: Company) -> None:
     company.task(pipeline="reviewer")
     company.repo.write(".kin/tasks/KIN-1.yaml", task_text("KIN-1", pipeline="\n  - role: reviewer"))
-def test_the_integrator_is_given_what_came_while_the_run_queued_for_its_merge(company: Company) -> None:
-    company.repo.commit("base", a__txt="one\n")
-    done = company.says("done", said(result(summary="done")))
-    resolve = "grep -q '<<<<<<<' a/txt && echo both > a/txt; "
-    company.answers("claude", f"echo ours > a/txt; {done}", f"{resolve}{done}")
-    queue = lock_path(str(company.repo.path / ".git/kin"), "queue-main")
-    with try_lock(queue) or pytest.fail("free"):
-        run = company.repo.start("run", "KIN-1", stdout=subprocess.DEVNULL)
-        wait_for(lambda: has_open(run.pid, queue))
-        company.repo.commit("theirs", a__txt="theirs\n")
-    assert run.wait(30) == 0 and company.repo.read("a/txt") == "both\n"
-
-
     company.answers("claude", f"echo a > a.txt; {company.says('done', said(result(summary='fine')))}")
     company.run()
     assert not (company.repo.path / "a.txt").exists()

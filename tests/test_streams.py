@@ -57,6 +57,16 @@ def test_what_a_session_had_used_before_it_was_taken_up_is_not_counted_again() -
     assert (reading.cost_usd, reading.tokens) == (1.0, {"in": 200, "out": 40, "cached": 10})
 
 
+def test_a_gateway_that_is_down_is_a_wait_and_an_error_that_is_listed_is_told() -> None:
+    codex, claude = reader_of("codex"), reader_of("claude")
+    words = "unexpected status 502 Bad Gateway: <html>\n<body>502</body>"
+    codex.feed("stdout", json.dumps({"type": "turn.failed", "error": {"message": words}}))
+    assert codex.end(1, False).kind == "overload"
+    event = {"type": "result", "subtype": "error_during_execution", "is_error": True, "errors": ["No conversation found"]}
+    claude.feed("stdout", json.dumps(event))
+    assert "No conversation found" in claude.end(1, False).error
+
+
 def test_what_codex_used_is_counted_once_whichever_of_its_pipes_is_read_first() -> None:
     log = "event.kind=response.completed input_token_count=150 output_token_count=20 cached_token_count=50 model=m"
     usage = {"input_tokens": 900, "cached_input_tokens": 50, "output_tokens": 90}

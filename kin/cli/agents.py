@@ -136,10 +136,11 @@ def _verdicts(data: Mapping[str, Any], tried: Tried, agent: Agent, screen: Scree
     reading, name = tried.reading, clean(data["name"])
     yes, no = screen.paint("yes", "green"), screen.paint("no", "red")
     used = reading.tokens
+    kept_off = "it wrote nothing, though it was asked to" if reading.ok else "unknown: it did not answer"
     cost = "unknown" if reading.cost_usd is None else f"{reading.cost_usd:.4f} USD"
     yield f"{'started':12}{yes if tried.started else no}"
     yield f"{'answered':12}{yes if reading.ok else no}, after {tried.seconds:.1f} s"
-    yield f"{'read-only':12}{'it wrote nothing, though it was asked to' if tried.kept_off else no + ': it wrote a file'}"
+    yield f"{'read-only':12}{kept_off if tried.kept_off else no + ': it wrote a file'}"
     yield f"{'tokens':12}{used['in']} in, {used['cached']} cached, {used['out']} out; cost {cost}"
     if reading.error:
         yield clean(reading.error)

@@ -189,7 +189,7 @@ _WAITS_FOR = {
     WaitFor.plan: "a person to agree to its plan: `kin approve {}`",
     WaitFor.question: "an answer: `kin answer {} -m ...`",
     WaitFor.merge: "its merge, which something blocks: `kin approve {}` tries again",
-    WaitFor.limit: "a usage limit to end",
+    WaitFor.limit: "its agent's service to take it again",
 }
 
 

@@ -103,12 +103,13 @@ class ClaudeStream(StreamReader):
             self.tokens[name] += new - old
 
     def _result(self, event: Mapping[str, Any]) -> None:
-        said = text_at(event, "result") or text_at(event, "error", "message")
+        errors = event.get("errors")
+        told = "; ".join(map(str, errors)) if isinstance(errors, list) else text_at(event, "error", "message")
+        said = text_at(event, "result") or told
         self.closed = event.get("is_error") is False and event.get("subtype") == "success"
         self.final = said
         subtype = text_at(event, "subtype")
-        told = (subtype if subtype != "success" else "", said)
-        self.error = "" if self.closed else ": ".join(filter(None, told))
+        self.error = "" if self.closed else ": ".join(filter(None, (subtype if subtype != "success" else "", said)))
         status = event.get("api_error_status")
         self.status = status if isinstance(status, int) else None
         self.turns = count(event.get("num_turns")) or None

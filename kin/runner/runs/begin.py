@@ -149,8 +149,8 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
     agreed = waiting is not None and waiting.for_ == WaitFor.plan and not must_agree(task, plan.settings, plan.plan)
     if live and waiting and waiting.for_ in (WaitFor.review, WaitFor.plan) and not agreed:
         return outcome(live, task.status.value, 3, waiting={"for": waiting.for_.value, "until": None, "paths": []})
-    if waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > written():
-        raise Busy(f"{task.id} waits for a usage limit until {waiting.until}", "try again then", until=waiting.until)
+    if live and waiting and waiting.for_ == WaitFor.limit and waiting.until and waiting.until > written():
+        raise Busy(f"{task.id} waits until {waiting.until}: {live.reason}", "try again then", until=waiting.until)
     # A run that was interrupted, or killed between its record and the task's file, may leave `review`: it goes on.
     if task.status == TaskStatus.review and (live is None or live.status == RunStatus.completed):
         raise Waits(f"{task.id} is in review, but no run of it waits in this clone", f"`kin set {task.id} status=todo` first")

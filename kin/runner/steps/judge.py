@@ -93,7 +93,7 @@ def judge_model(p: Passage, turn: Turn, who: str, agent: "Agent", ended: Ended, 
         return Verdict(broken)
     if ended.why == "budget" or reading.kind == "budget":
         words = f"step {name} was ended: {who} reached its budget"
-        return Verdict(StepEnd("failed", BlockedKind.budget, words, again="its budget was used up, and is larger now"))
+        return Verdict(StepEnd("failed", BlockedKind.budget, words, again="reached its budget, which is larger now"))
     if reading.kind in ("limit", "overload"):
         return Verdict(_waits(p, name, who, reading))
     if reading.kind == "login":
@@ -126,9 +126,8 @@ def _waits(p: Passage, name: str, who: str, reading: "Reading") -> StepEnd:
     """A limit or an overload: never before a minute has gone by, and an overload only once in a row."""
     overload = reading.kind == "overload"
     if overload and who in p.live.overloaded:
-        what = f"{who} is overloaded again ({p.short(reading.error)})"
-        words = f"step {name}: {what}; `kin run {p.task.id}` tries again"
-        return StepEnd("failed", reason=words, again=what)
+        words = f"step {name}: {who} is overloaded again ({p.short(reading.error)}); `kin run {p.task.id}` tries again"
+        return StepEnd("failed", reason=words, again="was ended by a service that was too busy")
     soonest = times.now() + timedelta(seconds=OVERLOAD_WAIT)
     latest = times.now() + timedelta(seconds=OVERLOAD_WAIT if overload else LIMIT_WAIT)
     until = max(times.parse(reading.until), soonest) if reading.until else latest

@@ -49,8 +49,8 @@ def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Ca
         log.note(f"{PLAYED_BY}{who}")
         reading, ended, over = let_run(p.supervisor, agent, started, cwd=p.path, limits=limits, caps=caps, log=log, tell=tell)
     verdict = judge_model(p, turn, who, agent, ended, reading)
-    if over is not None and ended.why == "budget":
-        verdict = verdict._replace(end=budgets.over(p, name, over)._replace(again=verdict.end.again))
+    if (cap := over if ended.why == "budget" else usd if reading.kind == "budget" else None) is not None:
+        verdict = verdict._replace(end=budgets.over(p, name, cap)._replace(again=verdict.end.again))
     facts: dict[str, Any] = {
         "agent": who,
         "version": reading.version or agents.npm_version(started.argv[0]),
