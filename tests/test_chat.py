@@ -75,6 +75,14 @@ def test_run_starts_what_was_written(company: Company) -> None:
     assert "started_by: chat" in company.repo.git("show", "main:.kin/pipelines/KIN-2/" + record_of(company))
 
 
+def test_a_budget_holds_for_the_run_of_what_was_written(company: Company) -> None:
+    work = company.says("work", said(result(summary="made")))
+    proposal = company.says("tasks", said(result(tasks=[{"title": "The form", "pipeline": "quick"}])))
+    company.answers("claude", proposal, f"echo form > form.txt; {work}")
+    answer = chat(company, "-m", "A form", "--yes", "--run", "--budget", "0.01", exit=5)
+    assert [run["blocked"] for run in answer["runs"]] == ["budget"]
+
+
 def record_of(company: Company) -> str:
     return company.repo.git("ls-tree", "--name-only", "main:.kin/pipelines/KIN-2")
 

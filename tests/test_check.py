@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import PROFILE, Style
 
 from kin.cli import check as command
-from kin.cli import progress
+from kin.cli import screen
 from kin.errors import Busy, Invalid
 from kin.model.deps import circles
 from kin.model.spelling import near, respellings, spellings
@@ -482,13 +482,13 @@ def test_progress_is_shown_at_a_terminal_and_taken_away(project: Repo, here: Pro
         json = quiet = False
         err = Terminal()
 
-    monkeypatch.setattr(progress, "PAUSE", 0)
-    shown = progress.Progress(Screen(), "files read")  # type: ignore[arg-type]
+    monkeypatch.setattr(screen, "PAUSE", 0)
+    shown = screen.Progress(Screen(), "files read")  # type: ignore[arg-type]
     check(here, os.environ, shown.tick)
     shown.close()
     assert Screen.err.getvalue() == "\r1 of 2 files read\x1b[K\r2 of 2 files read\x1b[K\r\x1b[K"
     Screen.json = True
-    assert progress.Progress(Screen(), "files read").tick is None  # type: ignore[arg-type]
+    assert screen.Progress(Screen(), "files read").tick is None  # type: ignore[arg-type]
 
 
 # What is kept

@@ -9,11 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from kin.cli.commands import COMMANDS, GLOBAL, Command, Opt
-from kin.cli.help import page
-from kin.cli.parse import VERSION, Parsed, defaults, spread
+from kin.cli.parse import HELP, VERSION, Parsed, about, spread
 from kin.errors import Usage
 
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -24,45 +22,33 @@ WORDS = inspect.Parameter(
 )
 """All that is no option: typer tells the two apart, kin.cli.parse says what the words mean."""
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+_SETTINGS: dict[str, Any] = {"help_option_names": []}
+"""HELP is an option like any other: kin.cli.help writes the pages."""
 
 
-class _Group(TyperGroup):
-    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
-        return "\n".join(page(None))
-
-
-class _One(TyperCommand):
-    def get_help(self, ctx: typer.Context) -> str:  # type: ignore[override]
-        return "\n".join(page(COMMANDS[self.name or ""]))
-
-
-def parse_fully(words: Sequence[str]) -> Parsed | None:
-    """What the command line means; None if it asked for help, which has then been printed. Raises Usage."""
+def parse_fully(words: Sequence[str]) -> Parsed:
+    """What the command line means. Raises Usage."""
     before: dict[str, Any] = {}
-    app = typer.Typer(cls=_Group, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True, context_settings=_SETTINGS)(
-        _function("kin", [_option(o) for o in (*GLOBAL, VERSION)], before.update)
+        _function("kin", [_option(o) for o in (*GLOBAL, HELP, VERSION)], before.update)
     )
-    for command in [COMMANDS[w] for w in dict.fromkeys(words) if w in COMMANDS] or COMMANDS.values():
-        _register(app, command)
+    for row in [COMMANDS[w] for w in dict.fromkeys(words) if w in COMMANDS] or COMMANDS.values():
+        _register(app, row)
     try:
         found = typer.main.get_command(app).main(list(words), prog_name="kin", standalone_mode=False)
     except _UsageError as error:
         raise _usage(error) from None
-    if isinstance(found, tuple):
-        command, values = found
-        return spread(command, values.pop(WORDS.name) or (), _said(before) | _said(values))
-    if found is None:
-        about = COMMANDS["version" if before.get("version") else "help"]
-        return Parsed(about, defaults(about) | {k: v for k, v in _said(before).items() if k != "version"})
-    return None
+    command, values = found or (None, dict[str, Any]())
+    loose = values.pop(WORDS.name, None) or ()
+    given = _said(before) | _said(values)
+    return spread(command, loose, given) if command and not {"help", "version"} & given.keys() else about(command, given)
 
 
 def _register(app: typer.Typer, command: Command) -> None:
-    parameters = [WORDS, *(_option(o) for o in (*command.options, *GLOBAL))]
+    parameters = [WORDS, *(_option(o) for o in (*command.options, *GLOBAL, HELP))]
     take = _function(command.name, parameters, lambda values: (command, values))
-    app.command(command.name, cls=_One, help=command.help, context_settings=_SETTINGS)(take)
+    app.command(command.name, help=command.help, context_settings=_SETTINGS)(take)
 
 
 def _function(name: str, parameters: list[inspect.Parameter], take: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
@@ -85,13 +71,13 @@ def _option(option: Opt) -> inspect.Parameter:
         hint = list[hint]
     names = [f"-{option.short}"] if option.short else []
     least = 0 if option.kind == "int" else None
-    about = typer.Option(*names, f"--{option.name}", help=option.help, show_default=False, min=least)
+    said = typer.Option(*names, f"--{option.name}", help=option.help, show_default=False, min=least)
     flag = option.kind == "flag"
     return inspect.Parameter(
         option.key,
         inspect.Parameter.KEYWORD_ONLY,
         default=False if flag else None,
-        annotation=Annotated[hint if flag else hint | None, about],
+        annotation=Annotated[hint if flag else hint | None, said],
     )
 
 

@@ -1,16 +1,15 @@
 """`kin board`: tasks in columns by status, as many side by side as the terminal holds."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kin.cli.listing import entry, select
 from kin.cli.output import Call, Result
 from kin.cli.screen import STATUS_STYLES, Screen, cells, clean, fit, pad
 from kin.model.ids import sort_key
 from kin.model.status import OPEN, TaskStatus
-
-if TYPE_CHECKING:
-    from kin.store.view import Seen
+from kin.store.config import quick
+from kin.store.view import Seen, see
 
 OPEN_LIMIT, ENDED_LIMIT = 40, 8
 """Tasks that a column shows unless it is asked for all; the newest of those that ended."""
@@ -20,9 +19,6 @@ NARROW, WIDE = 22, 40
 
 def board_(call: Call) -> Result:
     """Show tasks in columns by status."""
-    from kin.store.config import quick
-    from kin.store.view import see
-
     settings = quick(call.project)
     view = see(call.project, bodies=call.screen.json)
     found = select(view, {"all": True, "label": call["label"]}, settings.key)
@@ -38,7 +34,7 @@ def board_(call: Call) -> Result:
     return Result("board", data, lambda screen: _board(shown, limits, screen), warnings=(*settings.warnings, *view.warnings))
 
 
-def _board(columns: Mapping[TaskStatus, list["Seen"]], limits: Mapping[TaskStatus, int | None], screen: Screen) -> list[str]:
+def _board(columns: Mapping[TaskStatus, list[Seen]], limits: Mapping[TaskStatus, int | None], screen: Screen) -> list[str]:
     """Columns side by side as many as fit, the rest below them; a card is an id and a title of at most two lines."""
     if not columns:
         return [screen.paint("No task.", "dim")]
@@ -57,7 +53,7 @@ def _board(columns: Mapping[TaskStatus, list["Seen"]], limits: Mapping[TaskStatu
     return lines[:-1]
 
 
-def _column(status: TaskStatus, seen: Sequence["Seen"], limit: int | None, width: int, screen: Screen) -> list[tuple[str, str]]:
+def _column(status: TaskStatus, seen: Sequence[Seen], limit: int | None, width: int, screen: Screen) -> list[tuple[str, str]]:
     """The lines of one column, each with its style."""
     style = STATUS_STYLES.get(status, "bold")
     lines = [(fit(f"{status.upper()} {len(seen)}", width), style), ("─" * width, "dim")]

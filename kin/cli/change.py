@@ -1,16 +1,19 @@
 """`kin set`: fields of tasks, by the words that a person types (`priority=1`, `labels+=auto`, `assignee=`)."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kin.cli import many
+from kin.cli.listing import entry, select, split
 from kin.cli.output import Call, Result
-from kin.cli.progress import Progress
-from kin.errors import KinError, Usage
-from kin.model.fields import Declared, KeyPath, dotted, fields_of, value_at
-from kin.model.spelling import spellings
+from kin.cli.screen import Progress, clean
+from kin.errors import KinError, NotFound, Usage
+from kin.model.fields import Declared, KeyPath, Plain, dotted, fields_of, value_at
+from kin.model.ids import sort_key
+from kin.model.spelling import near, spellings
+from kin.model.status import TaskStatus, check_hand_move
 from kin.model.task import Task
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ LISTS = ("labels", "depends_on", "touches", "acceptance")
 PROSE = ("acceptance",)
 """Lists whose items may hold commas: `acceptance+=...` adds one item."""
 MAPPINGS = ("blocked", "budget")
+MANY = 20
+"""Tasks that are changed without a question, where somebody can be asked."""
 
 
 class Wish(NamedTuple):
@@ -37,9 +42,20 @@ class Wish(NamedTuple):
     value: str
 
 
+class Edit(NamedTuple):
+    """A value of a task that would be another; None: no such key. `key` is dotted."""
+
+    task: str
+    key: str
+    old: Plain
+    new: Plain
+
+    def __str__(self) -> str:
+        return clean(f"{self.key}: {_shown(self.old)} -> {_shown(self.new)}")
+
+
 def set_(call: Call) -> Result:
     """Change fields of one or more tasks; all words are checked before the first file is written."""
-    from kin.cli.listing import entry
     from kin.store.files import sync_folder
     from kin.store.tasks import change, resolve, task_path
     from kin.store.view import see
@@ -49,15 +65,15 @@ def set_(call: Call) -> Result:
     filters = [word for word in words if _FILTER.match(word)]
     ids = list(dict.fromkeys(resolve(project, word) for word in words if word not in filters))
     if filters:
-        ids = list(dict.fromkeys([*ids, *many.select(call, filters)]))
+        ids = list(dict.fromkeys([*ids, *_selected(call, filters)]))
     wanted = [_prepared(wish, call) for wish in wishes]
     changes = [change for wish in wanted for change in _changes(wish)]
     _refuse_cycles(project, ids, wanted)
-    if filters or call["dry_run"] or len(ids) > many.MANY:
-        edits = many.planned(project, ids, changes)
+    if filters or call["dry_run"] or len(ids) > MANY:
+        edits = _planned(project, ids, changes)
         if call["dry_run"]:
-            return Result("edit.list", [edit._asdict() for edit in edits], lambda screen: many.lines(edits))
-        if not many.agreed(call, edits):
+            return Result("edit.list", [edit._asdict() for edit in edits], [f"{edit.task}  {edit}" for edit in edits])
+        if not _agreed(call, edits):
             return Result("task.list", [], ["Nothing was changed."])
     progress = Progress(call.screen, "files changed")
     done: list[str] = []
@@ -130,10 +146,8 @@ def _prepared(wish: Wish, call: Call) -> Wish:
 
 
 def _unknown(name: str) -> Usage:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, _SPELLED, 1)
-    guess = f"did you mean {_SPELLED[near[0]]}? " if near else ""
+    meant = near(name, _SPELLED)
+    guess = f"did you mean {_SPELLED[meant]}? " if meant else ""
     return Usage(f"no field is called '{name}'", f"{guess}fields of your own begin with x-")
 
 
@@ -196,7 +210,7 @@ def _checked_inside(wish: Wish, field: Declared) -> Wish:
 def _items(wish: Wish) -> list[str]:
     if wish.path[0] in PROSE:
         return [wish.value] if wish.value else []
-    return [part.strip() for part in wish.value.split(",") if part.strip()]
+    return split([wish.value])
 
 
 def _changes(wish: Wish) -> "list[Change]":
@@ -237,3 +251,64 @@ def _refuse_cycles(project: "Project", ids: Iterable[str], wishes: Iterable[Wish
             if waits in reached(needed):
                 words = f"{task_id} cannot have {key} {other}: {other} already leads back to it"
                 raise Usage(words, f"`kin deps {task_id}` shows what waits for what")
+
+
+def _selected(call: Call, words: Iterable[str]) -> list[str]:
+    """The ids of the tasks that pass all filters (`label:backend`), as `kin list` takes them: only open ones, unless a status
+    is asked for. Raises NotFound if none does, Usage for a filter that says nothing.
+    """
+    from kin.store.config import quick
+    from kin.store.view import see
+
+    wanted: dict[str, Any] = {}
+    for word in words:
+        name, _, value = word.partition(":")
+        if not value.strip(", ") and name != "assignee":  # would be no filter, and all tasks would change
+            raise Usage(f"'{word}' says no {name}", f"{name}:WORD; only `assignee:` may be empty, for nobody")
+        wanted[name] = value if name == "assignee" else (*wanted.get(name, ()), value)
+    found = select(see(call.project, bodies=False), wanted, quick(call.project).key)
+    if not found:
+        raise NotFound(f"no task fits {' '.join(words)}", "`kin list` takes the same filters as options")
+    return sorted((seen.task.id for seen in found), key=sort_key)
+
+
+def _planned(project: "Project", ids: Sequence[str], changes: "Sequence[Change]") -> list[Edit]:
+    """What the changes would do to each file. Raises Usage for a move of status that is refused, Invalid for a file that cannot
+    be read, before anything is written.
+    """
+    from kin.store.tasks import load
+    from kin.store.text.reader import read
+    from kin.store.text.splice import Set, meant
+
+    edits: list[Edit] = []
+    for task_id in ids:
+        task, text = load(project, task_id)
+        old: Plain = {_SPELLED.get(key, key): value for key, value in read(text, "").items()}
+        new = reduce(meant, changes, old)
+        for path in dict.fromkeys(change.path for change in changes):
+            before, after = value_at(old, path), value_at(new, path)
+            if before != after:
+                edits.append(Edit(task_id, dotted(path), before, after))
+        for change in changes:
+            if change.path == ("status",) and isinstance(change, Set):
+                check_hand_move(task_id, task.status, TaskStatus(change.value))
+    return edits
+
+
+def _agreed(call: Call, edits: Sequence[Edit]) -> bool:
+    """Whether so many files may change: yes, unless somebody can be asked and says no to the summary."""
+    tasks = {edit.task for edit in edits}
+    if len(tasks) <= MANY or not call.screen.may_ask:
+        return True
+    counted = Counter(map(str, edits))
+    for words, number in counted.most_common(10):
+        call.screen.err.write(f"{number:6,}  {words}\n")
+    if len(counted) > 10:
+        call.screen.err.write(f"        and {len(counted) - 10:,} other changes\n")
+    return call.screen.ask(f"Change {len(tasks):,} files?")
+
+
+def _shown(value: Plain) -> str:
+    if value is None:
+        return "nothing"
+    return ", ".join(map(str, value)) if isinstance(value, list) else " ".join(str(value).split())[:60]

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.editor import written
-from kin.cli.lookup import who
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import Usage
@@ -48,16 +47,10 @@ def _once(call: Call, talk_id: str, message: str) -> Result:
         return Result("chat", data, lines, ids, warnings)
     if not call.screen.json:
         call.screen.say("\n".join(lines))
-    ran = _run(call, ids)
+    from kin.cli.run import run_added
+
+    ran = run_added(call, ids, "chat")
     return ran._replace(kind="chat", data={**data, "runs": ran.data}, warnings=[*warnings, *ran.warnings])
-
-
-def _run(call: Call, ids: Sequence[str]) -> Result:
-    from kin.cli.run import run_now, starter
-    from kin.runner.runs.begin import Asked
-
-    by = starter(call)
-    return run_now(call, ids, Asked(started_by="chat" if by == "person" else by), more_ready=False)
 
 
 def _say(call: Call, talk_id: str, message: str) -> "Answer":
@@ -67,7 +60,7 @@ def _say(call: Call, talk_id: str, message: str) -> "Answer":
     if not message.strip():
         raise Usage("nothing was said", '`kin chat -m "What is next?"`')
     talk = chats.load(call.project, talk_id)
-    talk = talk._replace(turns=(*talk.turns, chats.Turn(who(call), times.written(), message.strip())))
+    talk = talk._replace(turns=(*talk.turns, chats.Turn(call.person, times.written(), message.strip())))
     chats.save(call.project, talk_id, talk)
     answer = reply(call.project, talk, call.environ)
     chats.save(call.project, talk_id, talk._replace(turns=(*talk.turns, answer.turn)))
@@ -130,7 +123,9 @@ def _talk(call: Call, talk_id: str) -> Result:
         except (EOFError, KeyboardInterrupt):
             break
     if ids and call["run"]:
-        return _run(call, ids)
+        from kin.cli.run import run_added
+
+        return run_added(call, ids, "chat")
     return Result(
         "chat",
         {"id": talk_id, "tasks": ids},

@@ -3,21 +3,19 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from kin import git
-from kin.cli.annotate import github, gitlab
 from kin.cli.output import Call, Result
-from kin.cli.progress import Progress
-from kin.cli.screen import Screen, clean, counted
-from kin.errors import NotFound, Usage
+from kin.cli.screen import Progress, Screen, clean, counted
+from kin.errors import Invalid, NotFound, Usage
 from kin.store.checking.check import Report, check
 from kin.store.checking.findings import Finding
 from kin.store.checking.mend import mend
 from kin.store.project import Project
 
-INVALID = 7
 STYLES = {"error": "red", "warning": "yellow"}
 
 
@@ -58,7 +56,7 @@ def _told(call: Call, report: Report, wanted: Callable[[str], bool], done: list[
         findings=[finding for finding in report.findings if wanted(finding.where.path)],
         tidy={name: said for name, said in report.tidy.items() if wanted(f".kin/{name}")},
     )
-    code = INVALID if report.errors else 0
+    code = Invalid.exit if report.errors else 0
     data: dict[str, Any] = {
         "files": report.files,
         "errors": report.errors,
@@ -126,3 +124,30 @@ def _annotation(finding: Finding) -> str:
     text = f"{finding.message}; {finding.hint}" if finding.hint else finding.message
     place = {"file": finding.where.path, "line": finding.where.line, "col": finding.where.column}
     return github(finding.severity, f"kin check: {finding.code}", text, place)
+
+
+def github(severity: str, title: str, text: str, place: Mapping[str, object] = {}) -> str:
+    """A workflow command: `%`, line ends, in values `:` and `,` are escaped, so no text can be another command."""
+    named = {**{key: value for key, value in place.items() if value}, "title": title}
+    about = ",".join(f"{key}={_escaped(str(value), (':', '%3A'), (',', '%2C'))}" for key, value in named.items())
+    return f"::{severity} {about}::{_escaped(text)}"
+
+
+def _escaped(text: str, *more: tuple[str, str]) -> str:
+    for char, code in (("%", "%25"), ("\r", "%0D"), ("\n", "%0A"), *more):
+        text = text.replace(char, code)
+    return text
+
+
+def gitlab(findings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The report of `kin check`'s findings that GitLab shows in a merge request (artifacts:reports:codequality)."""
+    return [
+        {
+            "description": found["message"],
+            "check_name": found["code"],
+            "fingerprint": sha256(f"{found['code']}\0{found['file']}\0{found['message']}".encode()).hexdigest(),
+            "severity": "major" if found["severity"] == "error" else "minor",
+            "location": {"path": found["file"], "lines": {"begin": found["line"] or 1}},
+        }
+        for found in findings
+    ]

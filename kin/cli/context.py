@@ -1,28 +1,23 @@
 """`kin context`: exactly what a role would be told of a task, and how much of it is what."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, pad
+from kin.context import Prompt
 from kin.errors import Usage
-
-if TYPE_CHECKING:
-    from kin.context import Prompt
-    from kin.model.settings import StepSpec
+from kin.model.settings import StepSpec, problems_in
+from kin.runner.process.mask import make_mask
+from kin.runner.runs.planning import course_of
+from kin.runner.steps.casting import role_of
+from kin.runner.steps.passage import step_id
+from kin.runner.steps.prompts import prompt_for
+from kin.store import records, tasks
+from kin.store.config import load_settings
 
 
 def context_(call: Call) -> Result:
     """Print a step's prompt as it would be sent now; sizes go to standard error."""
-    from kin.context import Prompt
-    from kin.model.settings import StepSpec, problems_in
-    from kin.runner.process.mask import make_mask
-    from kin.runner.runs.planning import course_of
-    from kin.runner.steps.casting import role_of
-    from kin.runner.steps.passage import step_id
-    from kin.runner.steps.prompts import prompt_for
-    from kin.store import records, tasks
-    from kin.store.config import load_settings
-
     project = call.project
     task, _ = tasks.load(project, tasks.resolve(project, call["id"]))
     settings, run = load_settings(project, call.environ), records.live(project, task.id)
@@ -46,13 +41,13 @@ def context_(call: Call) -> Result:
     data = {"task": task.id, "step": name, "role": spec.role, "tokens": sum(s.tokens for s in prompt.sections)}
     if not (call.screen.json or call.screen.quiet):
         call.screen.err.write("".join(f"{line}\n" for line in _sizes(prompt, call.screen)))
-    return Result("context", data | {"prompt": prompt.text, "sections": sections}, lambda screen: _shown(prompt, screen))
+    text = prompt.text.removesuffix("\n")
+    shown = clean(text) if call.screen.terminal else text  # what could move a terminal's cursor is made visible
+    return Result("context", data | {"prompt": prompt.text, "sections": sections}, [shown])
 
 
-def _step(specs: "tuple[StepSpec, ...]", role: str | None, number: int | None) -> "tuple[int, StepSpec]":
+def _step(specs: tuple[StepSpec, ...], role: str | None, number: int | None) -> tuple[int, StepSpec]:
     """The step that is meant: by number, else the first of the role; a role that has none plays one after all others."""
-    from kin.model.settings import StepSpec
-
     if number is not None:
         if not 1 <= number <= len(specs):
             raise Usage(f"the pipeline has no step {number}", f"it has {len(specs)}")
@@ -63,13 +58,7 @@ def _step(specs: "tuple[StepSpec, ...]", role: str | None, number: int | None) -
     return next(((n, spec) for n, spec in enumerate(specs) if spec.role == role), (len(specs), StepSpec(role=role)))
 
 
-def _shown(prompt: "Prompt", screen: Screen) -> list[str]:
-    """The prompt's own lines; at a terminal, what could move its cursor is made visible."""
-    text = prompt.text.removesuffix("\n")
-    return [clean(text) if screen.terminal else text]
-
-
-def _sizes(prompt: "Prompt", screen: Screen) -> list[str]:
+def _sizes(prompt: Prompt, screen: Screen) -> list[str]:
     rows: list[tuple[str, Any, Any]] = [(s.name, len(s.text), s.tokens) for s in prompt.sections]
     rows.append(("together", len(prompt.text), sum(s.tokens for s in prompt.sections)))
     return [

@@ -80,17 +80,9 @@ def _since(word: str | None) -> str:
 
 
 def _name(by: str, run: "Run", step: "StepRecord") -> str:
-    match by:
-        case "role":
-            return step.role
-        case "agent":
-            return step.agent or "command"
-        case "model":
-            return step.model or "none"
-        case "day":
-            return (step.started or "")[:10]
-        case _:
-            return run.task
+    day = (step.started or "")[:10]
+    names = {"task": run.task, "role": step.role, "agent": step.agent or "command", "model": step.model or "none", "day": day}
+    return names[by]
 
 
 def _data(row: Sum) -> dict[str, Any]:

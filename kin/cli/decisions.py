@@ -10,6 +10,8 @@ from kin.cli.output import Call, Result, fields
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import NotFound, Usage
 from kin.model.decision import Decision, is_near_copy, superseded
+from kin.model.times import today
+from kin.store.decisions import add, load, resolve, scan
 
 if TYPE_CHECKING:
     from kin.store.project import Project
@@ -17,13 +19,9 @@ if TYPE_CHECKING:
 
 def decide_(call: Call) -> Result:
     """Write a decision of a person's, unless it only repeats one that holds."""
-    from kin.cli.lookup import who
-    from kin.model.times import today
-    from kin.store.decisions import add, resolve, scan
-
     data: dict[str, Any] = {"title": " ".join(call["title"]), "text": (written(call["message"]) or "").strip()}
     data |= {key: call[key] for key in ("kind", "module") if call[key]}
-    data |= {"tags": sorted(set(call["tag"])), "paths": sorted(set(call["path"])), "source": {"person": who(call)}}
+    data |= {"tags": sorted(set(call["tag"])), "paths": sorted(set(call["path"])), "source": {"person": call.person}}
     if call["supersedes"]:
         data["supersedes"] = resolve(call.project, call["supersedes"])
     known = scan(call.project)[0]
@@ -44,8 +42,6 @@ def decision_entry(one: Decision, replaced_by: str | None = None) -> dict[str, A
 
 def decisions_list(call: Call) -> Result:
     """List the decisions that hold, or those that fit."""
-    from kin.store.decisions import scan
-
     known, broken = scan(call.project)
     gone = superseded(known.values())
     paths = _lost_paths(call.project, known.values()) if call["stale"] else {}
@@ -110,8 +106,6 @@ def page(one: Decision, replaced_by: str | None, screen: Screen) -> list[str]:
 
 def decisions_export(call: Call) -> Result:
     """One Markdown file a decision, in the form of architecture decision records; a file that kin did not write stays."""
-    from kin.store.decisions import scan
-
     if not call["adr"]:
         raise Usage("export where?", "`kin decisions export --adr DIR` writes them as Markdown")
     known, _ = scan(call.project)
@@ -148,13 +142,9 @@ def _as_adr(one: Decision, replaced_by: str | None) -> str:
 
 def show_decision(call: Call) -> Result:
     """What `kin show D-7` shows."""
-    from kin.store.decisions import resolve, scan
-
     known, _ = scan(call.project)
     decision_id = resolve(call.project, call["id"])
     if decision_id not in known:
-        from kin.store.decisions import load
-
         load(call.project, decision_id)  # says what is wrong with the file
         raise NotFound(f"there is no decision {decision_id}")
     one, by = known[decision_id], superseded(known.values()).get(decision_id)

@@ -15,13 +15,22 @@ from kin.cli.screen import Screen
 from kin.errors import Bug, Usage
 
 GATE = "sh test.sh"
-TEST = """\
+PROJECT = """\
+git init -q -b main .
+git config user.name 'Ada Demo'
+git config user.email ada@example.org
+git config commit.gpgsign false
+echo '# A project' > README.md
+cat > test.sh <<'END'
 #!/bin/sh
 # Every script in bin/ must run, and nothing may be left to do.
 for script in bin/*.sh; do
     sh "$script" >/dev/null || exit 1
 done
 ! grep -rn TODO bin
+END
+git add .
+git commit -q -m 'A project with a test'
 """
 HELLO = "mkdir -p bin && echo 'echo Hello, ${1:-world}' > bin/hello.sh"
 LOUD = """sed 's/Hello/HELLO/' bin/hello.sh > bin/loud.sh"""
@@ -82,7 +91,8 @@ def demo_(call: Call) -> Result:
     repo = os.path.join(folder, "greetings")
     env = _environment(folder, call.environ)
     start = time.monotonic()
-    _prepare(repo, env)
+    os.makedirs(repo)
+    subprocess.run(["/bin/sh", "-ec", PROJECT], cwd=repo, env=env, check=True)
     for scene in _scenes():
         _play(scene, repo, env, call.screen)
     seconds = time.monotonic() - start
@@ -123,22 +133,6 @@ def _environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
     env.pop("GIT_LITERAL_PATHSPECS")
     env.pop("CI", None)
     return env
-
-
-def _prepare(repo: str, env: Mapping[str, str]) -> None:
-    os.makedirs(repo)
-    for arguments in (
-        ("init", "-q", "-b", "main"),
-        ("config", "user.name", "Ada Demo"),
-        ("config", "user.email", "ada@example.org"),
-        ("config", "commit.gpgsign", "false"),
-    ):
-        subprocess.run(["git", *arguments], cwd=repo, env=env, check=True)
-    for name, text in (("README.md", "# A project\n"), ("test.sh", TEST)):
-        with open(os.path.join(repo, name), "w", encoding="utf-8") as file:
-            file.write(text)
-    subprocess.run(["git", "add", "."], cwd=repo, env=env, check=True)
-    subprocess.run(["git", "commit", "-q", "-m", "A project with a test"], cwd=repo, env=env, check=True)
 
 
 def _play(scene: Scene, repo: str, env: Mapping[str, str], screen: Screen) -> None:

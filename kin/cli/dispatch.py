@@ -21,8 +21,6 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     screen = Screen(environ, json="--json" in words, no_color="--no-color" in words)
     try:
         parsed = _parse(words)
-        if parsed is None:
-            return 0
         values = parsed.values
         screen = Screen(
             environ,
@@ -46,7 +44,7 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
         return fail(_report(error, words, environ), screen)
 
 
-def _parse(words: Sequence[str]) -> "Parsed | None":
+def _parse(words: Sequence[str]) -> "Parsed":
     from kin.cli.parse import parse
 
     if (parsed := parse(words)) is not None:

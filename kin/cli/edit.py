@@ -4,7 +4,6 @@ import os
 
 from kin.cli.editor import edit_copy, forget
 from kin.cli.listing import entry
-from kin.cli.lookup import find_task
 from kin.cli.output import Call, Result
 from kin.errors import Busy, Invalid, KinError, Place, Usage
 from kin.model.fields import Plain
@@ -29,14 +28,14 @@ def edit_(call: Call) -> Result:
     after = read_text(copy, copy)
     if after == before:
         forget(copy)
-        return Result("task", lambda: entry(find_task(call, task_id)[0]), [f"{task_id}: nothing changed"], brief=())
+        return Result("task", lambda: entry(call.task()[0]), [f"{task_id}: nothing changed"], brief=())
     try:
         _check(copy, before, after, task_id)
         edit_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
     except KinError as error:
         raise _kept(error, copy) from None
     forget(copy)
-    return Result("task", lambda: entry(find_task(call, task_id)[0]), [f"{task_id}  {shown}"], brief=())
+    return Result("task", lambda: entry(call.task()[0]), [f"{task_id}  {shown}"], brief=())
 
 
 def _kept(error: KinError, copy: str) -> KinError:

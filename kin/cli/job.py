@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kin.cli.annotate import github
 from kin.cli.cost import Sum
 from kin.cli.output import Call, Result
 from kin.errors import KinError
@@ -89,6 +88,8 @@ def _fence(call: Call, host: str) -> Iterator[None]:
 def _tell(call: Call, host: str, ended: Sequence[Mapping[str, Any]]) -> None:
     runs = [record_of(call, one) for one in ended]
     if host in COMMANDS:
+        from kin.cli.check import github
+
         for one in ended:
             if one["exit"]:
                 level = "notice" if one["exit"] == 3 else "warning" if one["exit"] == 6 else "error"

@@ -95,9 +95,9 @@ def _tests(view: "View", wanted: Mapping[str, Any], key: str) -> Iterator[Callab
         yield lambda s: s.task.status in OPEN
     if get("ready"):
         yield lambda s: s.ready
-    if labels := set(_split(get("label") or ())):
+    if labels := set(split(get("label") or ())):
         yield lambda s: labels <= set(s.task.labels)
-    if modules := set(_split(get("module") or ())):
+    if modules := set(split(get("module") or ())):
         yield lambda s: s.task.module in modules
     if priorities := _priorities(get("priority") or ()):
         yield lambda s: s.task.priority in priorities
@@ -110,13 +110,14 @@ def _tests(view: "View", wanted: Mapping[str, Any], key: str) -> Iterator[Callab
         yield lambda s: search in "\n".join((s.task.id, s.task.title, s.task.description, *s.task.labels)).casefold()
 
 
-def _split(words: Iterable[str]) -> list[str]:
+def split(words: Iterable[str]) -> list[str]:
+    """The words between commas."""
     return [part.strip() for word in words for part in word.split(",") if part.strip()]
 
 
 def _statuses(words: Iterable[str]) -> set[str]:
     found: set[str] = set()
-    for word in _split(words):
+    for word in split(words):
         try:
             found.add(READ["status"](word))
         except ValueError:
@@ -127,7 +128,7 @@ def _statuses(words: Iterable[str]) -> set[str]:
 def _priorities(words: Iterable[str]) -> set[int]:
     found: set[int] = set()
     read = READ["priority"]
-    for word in _split(words):
+    for word in split(words):
         low, dash, high = word.partition("-")
         try:
             found.update(range(read(low), read(high if dash else low) + 1))
@@ -138,7 +139,7 @@ def _priorities(words: Iterable[str]) -> set[int]:
 
 def _columns(names: str | None) -> tuple[str, ...]:
     """The columns that a person named, or the usual ones."""
-    columns = tuple(_split([names])) if names else COLUMNS
+    columns = tuple(split([names])) if names else COLUMNS
     for name in columns:
         if name not in (*TASK_KEYS, "stored_status", "ready", "run") and not name.startswith("x-"):
             raise Usage(f"no column is called '{name}'", f"one of {', '.join(TASK_KEYS)}, stored_status, ready, run, x-...")

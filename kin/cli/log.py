@@ -45,11 +45,10 @@ def log_(call: Call) -> Result:
 
 def attach_(call: Call) -> Result:
     """Follow a run to its end, and end as `kin run` would have ended."""
-    from kin.cli.lookup import find_task
     from kin.runner.runs.ending import exit_now
 
     log_(Call({**call.values, "follow": True, "step": None, "run": None, "raw": False}, call.environ, call.screen))
-    seen, view = find_task(call, call["id"])
+    seen, view = call.task()
     if not call["jsonl"]:
         call.screen.say(f"{seen.task.id}  {call.screen.status(seen.status, seen.shown)}")
     return Result("", exit=exit_now(seen.task, view.runs.get(seen.task.id)))

@@ -1,11 +1,12 @@
-"""What goes on and what stands still: `status`, `why` and `inbox`."""
+"""What goes on and what stands still: `status`, `why` and `inbox`, here or in every project of which a clone is trusted."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, ago, clean, fit, gist
+from kin.errors import KinError
 from kin.model.ready import as_owed
 from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 def status_(call: Call) -> Result:
     """Show what runs and what waits; with --ended also how each task's last run ended."""
     if call["all"]:
-        from kin.cli.everywhere import everywhere
-
         return everywhere(call, status_, "status")
     from kin.model.times import now
     from kin.store.locks import queued
@@ -43,6 +42,35 @@ def status_(call: Call) -> Result:
         return _status(data, len(view.ready), screen, now())
 
     return Result("status", data, lines, [row["task"] for row in running], view.warnings)
+
+
+def everywhere(call: Call, look: Callable[[Call], Result], kind: str) -> Result:
+    """What `look` shows in each project, as a list of that kind; one that cannot be read is a warning."""
+    from kin.store.project import find
+    from kin.store.trust import clones
+
+    environ = {k: v for k, v in call.environ.items() if k != "KIN_DIR"}
+    found: list[tuple[str, Result]] = []
+    warnings: list[str] = []
+    for git_common in clones(environ):
+        root = os.path.dirname(git_common)
+        try:
+            project = find(root, environ)
+            found.append((project.root, look(call.within(project))))
+        except (KinError, OSError) as error:
+            warnings.append(f"{root}: {error}")
+    data: list[dict[str, Any]] = []
+    for root, result in found:
+        said = result.data() if callable(result.data) else result.data
+        data.append({"project": root, **(said if isinstance(said, dict) else {"items": said})})
+        warnings += [f"{root}: {warning}" for warning in result.warnings]
+
+    def lines(screen: Screen) -> Iterator[str]:
+        for root, result in found:
+            yield screen.paint(clean(root), "bold")
+            yield from (f"  {line}" for line in (result.lines(screen) if callable(result.lines) else result.lines))
+
+    return Result(f"{kind}.list", data, lines, [root for root, _ in found], warnings)
 
 
 def _stands_still(run: "Run") -> bool:
@@ -135,9 +163,8 @@ def _counted(number: int) -> str:
 
 def why_(call: Call) -> Result:
     """Every reason why a task does not run or merge now."""
-    from kin.cli.lookup import find_task
 
-    seen, view = find_task(call, call["id"], with_reasons=True)
+    seen, view = call.task(with_reasons=True)
     found = [*seen.reasons]
     if "auto" in seen.task.labels or _goes_on(view.runs.get(seen.task.id)):  # else it does not ask to be started
         from kin.runner.watch.reconcile import why_not
@@ -179,8 +206,6 @@ class Item(NamedTuple):
 def inbox_(call: Call) -> Result:
     """List all that waits for a person."""
     if call["all"]:
-        from kin.cli.everywhere import everywhere
-
         return everywhere(call, inbox_, "inbox")
     from kin.store.view import see
 

@@ -11,6 +11,7 @@ from kin.errors import Interrupted, KinError, NotFound
 
 if TYPE_CHECKING:
     from kin.store.project import Project
+    from kin.store.view import Seen, View
 
 SIGPIPE = 13
 
@@ -72,12 +73,30 @@ class Call:
         except FileNotFoundError:
             raise NotFound("the current folder is gone", "change to one that exists") from None
 
+    @property
+    def person(self) -> str:
+        """Who is at the keyboard, as git knows them."""
+        from kin import git
+
+        return (git.identity(self.project.root) or self.environ.get("USER") or "a person").partition(" <")[0]
+
     @cached_property
     def project(self) -> "Project":
         """The project that the command is about. Raises NotFound if there is none."""
         from kin.store.project import find
 
         return find(self.cwd, self.environ)
+
+    def task(self, *, with_reasons: bool = False) -> "tuple[Seen, View]":
+        """The task that ID means, as views show it. Raises NotFound, or Invalid if its file cannot be read."""
+        from kin.store.tasks import load, resolve
+        from kin.store.view import see
+
+        task_id = resolve(self.project, self["id"])
+        view = see(self.project, with_reasons=with_reasons)
+        if task_id not in view.seen:
+            load(self.project, task_id)  # says what is wrong with the file
+        return view.seen[task_id], view
 
 
 def show(result: Result, screen: Screen) -> None:

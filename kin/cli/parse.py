@@ -59,7 +59,7 @@ def parse(words: Sequence[str]) -> Parsed | None:
         while position < len(words) and words[position].startswith("-"):
             position = _take_option(words, position, _BEFORE, given)
         if position == len(words) or "version" in given or "help" in given:
-            return _about(None, given)
+            return about(None, given)
         command = COMMANDS.get(words[position])
         if command is None:
             return None
@@ -71,13 +71,13 @@ def parse(words: Sequence[str]) -> Parsed | None:
                 loose.append(words[position])
                 position += 1
         if "help" in given:
-            return _about(command, given)
+            return about(command, given)
         return spread(command, loose, given)
     except _NotPlain:
         return None
 
 
-def _about(command: Command | None, given: dict[str, Any]) -> Parsed:
+def about(command: Command | None, given: dict[str, Any]) -> Parsed:
     """`kin`, `--version` and `--help` are the commands `help` and `version` in another spelling."""
     row = COMMANDS["version" if given.pop("version", False) else "help"]
     given.pop("help", None)

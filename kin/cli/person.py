@@ -1,32 +1,33 @@
 """A person's part: approve, revise, reject, answer, reopen, undo."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kin.cli.consent import consent
 from kin.cli.editor import said
 from kin.cli.listing import entry
-from kin.cli.lookup import find_task, who
 from kin.cli.output import Call, Result
+from kin.cli.run import report, run_added
 from kin.cli.show_run import Display
 from kin.errors import KinError
+from kin.model.task import Task
+from kin.model.times import today
+from kin.runner.people.person import answer, approve, reject, reopen, revise, undo
+from kin.runner.process.events import Caller
+from kin.runner.process.signals import Cancel
+from kin.runner.runs.begin import Asked, plan_for
 from kin.runner.runs.outcome import Outcome
-
-if TYPE_CHECKING:
-    from kin.model.task import Task
+from kin.runner.tree.aside import how_to_see
+from kin.store import decisions, tasks
+from kin.store.view import see
 
 
 def _ids(call: Call) -> list[str]:
-    from kin.store import tasks
-
     words = call["ids"] if "ids" in call.values else [call["id"]]
     return list(dict.fromkeys(tasks.resolve(call.project, word) for word in words))
 
 
 def approve_(call: Call) -> Result:
     """Approve what waits, and merge it; one task's trouble does not keep the others."""
-    from kin.cli.run import report
-    from kin.runner.people.person import approve
-    from kin.runner.process.events import Caller
-    from kin.runner.process.signals import Cancel
     from kin.runner.upkeep.watchdog import recover
 
     ids = _ids(call)
@@ -36,7 +37,7 @@ def approve_(call: Call) -> Result:
     with Display(call.screen, alone=True) as display, Cancel() as cancel:
         for task_id in ids:
             try:
-                outcome = approve(call.project, task_id, who(call), Caller(call.environ, display.hear, cancel))
+                outcome = approve(call.project, task_id, call.person, Caller(call.environ, display.hear, cancel))
             except KinError as error:
                 if len(ids) == 1:
                     raise
@@ -47,9 +48,6 @@ def approve_(call: Call) -> Result:
 
 def _agree_to_gates(call: Call, ids: list[str]) -> None:
     """Gates may have changed by a pull since the run; whoever approves has them run, so they are agreed to as for a run."""
-    from kin.cli.consent import consent
-    from kin.runner.runs.begin import Asked, plan_for
-
     plans = []
     for task_id in ids:
         try:
@@ -62,74 +60,52 @@ def _agree_to_gates(call: Call, ids: list[str]) -> None:
 
 def revise_(call: Call) -> Result:
     """Send the work back with a note."""
-    from kin.runner.people.person import revise
-
     (task_id,) = _ids(call)
     text = said(call, f"revise {task_id}")
-    note, step = revise(call.project, task_id, text, by=who(call), to=call["to"], environ=call.environ)
+    note, step = revise(call.project, task_id, text, by=call.person, to=call["to"], environ=call.environ)
     if call["run"]:
-        return _run(call, task_id)
+        return run_added(call, [task_id])
     lines = [f"{task_id}  todo; step {step} reads your note when it runs: `kin run {task_id}`"]
     return Result("note", {"id": note, "task": task_id, "to": step, "text": text}, lines, brief=())
 
 
 def answer_(call: Call) -> Result:
     """Answer a question; with --decide the answer is remembered as a decision, too."""
-    from kin.runner.people.person import answer
-    from kin.store import tasks
-
     (task_id,) = _ids(call)
     text = said(call, f"answer {task_id}")
     task, _ = tasks.load(call.project, task_id)
-    note = answer(call.project, task_id, text, by=who(call))
+    note = answer(call.project, task_id, text, by=call.person)
     decided = _decide(call, task, text) if call["decide"] else None
     if call["run"]:
-        return _run(call, task_id)
+        return run_added(call, [task_id])
     lines = [f"{task_id}  todo; `kin run {task_id}` goes on with your answer"]
     lines += [f"{decided}  .kin/decisions/{decided}.yaml"] if decided else []
     return Result("note", {"id": note, "task": task_id, "text": text, "decision": decided}, lines, brief=())
 
 
-def _decide(call: Call, task: "Task", text: str) -> str:
+def _decide(call: Call, task: Task, text: str) -> str:
     """Make a decision of an answer: what was asked, what was said, and the part of the code that it is about."""
-    from kin.model.times import today
-    from kin.store import decisions
-
     asked = f"{task.blocked.reason}\n\n" if task.blocked else ""
     data = {
         "title": text.splitlines()[0][:200],
         "text": f"{asked}{text}",
         "module": task.module,
         "paths": list(task.touches),
-        "source": {"task": task.id, "person": who(call)},
+        "source": {"task": task.id, "person": call.person},
     }
     return decisions.add(call.project, {k: v for k, v in data.items() if v}, today=today()).id
 
 
-def _run(call: Call, task_id: str) -> Result:
-    from kin.cli.run import allowed, run_now, starter
-    from kin.runner.runs.begin import Asked
-
-    return run_now(call, [task_id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False)
-
-
 def reject_(call: Call) -> Result:
     """Give a task's work up, keeping it aside."""
-    from kin.runner.people.person import reject
-    from kin.runner.tree.aside import how_to_see
-
     (task_id,) = _ids(call)
-    kept = reject(call.project, task_id, message=said(call), by=who(call))
+    kept = reject(call.project, task_id, message=said(call), by=call.person)
     lines = [f"{task_id}  cancelled" + (f"; its work is kept: {how_to_see(kept)}" if kept else "")]
-    return Result("task", lambda: entry(find_task(call, task_id)[0]) | {"kept": kept}, lines, brief=())
+    return Result("task", lambda: entry(call.task()[0]) | {"kept": kept}, lines, brief=())
 
 
 def reopen_(call: Call) -> Result:
     """Put tasks back to todo."""
-    from kin.runner.people.person import reopen
-    from kin.runner.tree.aside import how_to_see
-    from kin.store.view import see
-
     done = {task_id: reopen(call.project, task_id) for task_id in _ids(call)}
     lines = [
         f"{task_id}  todo" + (f"; earlier work is kept: {how_to_see(kept)}" if kept else "") for task_id, kept in done.items()
@@ -144,7 +120,6 @@ def reopen_(call: Call) -> Result:
 
 def undo_(call: Call) -> Result:
     """Revert a task's merge: code and state go back, the task is todo again."""
-    from kin.runner.people.person import undo
     from kin.runner.upkeep.watchdog import recover
 
     (task_id,) = _ids(call)
@@ -152,4 +127,4 @@ def undo_(call: Call) -> Result:
     done, target = undo(call.project, task_id, base=call["base"], environ=call.environ)
     lines = [f"{task_id}  todo; reverted on {target} as {done.oid[:12]}; gates did not run on it"]
     warnings = [*recovered, *done.warnings]
-    return Result("task", lambda: entry(find_task(call, task_id)[0]) | {"commit": done.oid}, lines, (), warnings)
+    return Result("task", lambda: entry(call.task()[0]) | {"commit": done.oid}, lines, (), warnings)

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+from kin.cli.consent import consent
+from kin.cli.editor import said
 from kin.cli.output import Call, Result, fields
+from kin.cli.run import report
 from kin.cli.screen import Screen, clean
+from kin.cli.show_run import Display
+from kin.runner.people.phase import ASKED, approve, find, plan_of, reject, revise, stands, start
+from kin.runner.runs.begin import plan_for
 
 
 def phase_list(call: Call) -> Result:
     """All phases and where they stand."""
-    from kin.runner.people.phase import plan_of, stands
-
     data: list[dict[str, Any]] = []
     for phase in plan_of(call.project):
         roles = [step if isinstance(step, str) else step.get("role") or "command" for step in phase.roles or ()]
@@ -19,69 +23,49 @@ def phase_list(call: Call) -> Result:
     def lines(screen: Screen) -> list[str]:
         rows = [(clean(row["id"]), screen.status(row["status"]), clean(row["name"] or row["goal"] or "")) for row in data]
         wide = max((len(row[0]) for row in rows), default=0)
-        return [f"{one:{wide}}  {status}  {words}" for one, status, words in rows] or ["no phases: write .kin/phases.yaml"]
+        lines = [f"{one:{wide}}  {status}  {words}".rstrip() for one, status, words in rows]
+        return lines or ["no phases: write .kin/phases.yaml"]
 
     return Result("phase.list", data, lines, [row["id"] for row in data])
 
 
 def phase_start(call: Call) -> Result:
     """Run a phase's roles or tasks."""
-    from kin.cli.consent import consent
-    from kin.cli.run import report
-    from kin.cli.show_run import Display
-    from kin.runner.people.phase import ASKED, start
-    from kin.runner.runs.begin import plan_for
     from kin.runner.upkeep.watchdog import recover
 
-    said = recover(call.project)
+    recovered = recover(call.project)
 
     def allow(ids: Sequence[str]) -> None:
         consent(call, [plan_for(call.project, task_id, ASKED, call.environ) for task_id in ids])
 
     with Display(call.screen, alone=False) as display:
         outcomes = start(call.project, call["phase"], environ=call.environ, emit=display.hear, allow=allow)
-    return report(outcomes, said)
+    return report(outcomes, recovered)
 
 
 def phase_approve(call: Call) -> Result:
     """Agree to what a phase brought."""
-    from kin.cli.consent import consent
-    from kin.cli.lookup import who
-    from kin.cli.run import report
-    from kin.cli.show_run import Display
-    from kin.runner.people.phase import ASKED, approve, find
-    from kin.runner.runs.begin import plan_for
-
     if task := find(call.project, call["phase"]).task:
         consent(call, [plan_for(call.project, task, ASKED, call.environ)], steps=False)
     with Display(call.screen, alone=True) as display:
-        outcomes = approve(call.project, call["phase"], by=who(call), environ=call.environ, emit=display.hear)
+        outcomes = approve(call.project, call["phase"], by=call.person, environ=call.environ, emit=display.hear)
     return report(outcomes) if outcomes else _told(call)
 
 
 def phase_revise(call: Call) -> Result:
     """Send it back with a note."""
-    from kin.cli.editor import said
-    from kin.cli.lookup import who
-    from kin.runner.people.phase import revise
-
     text = said(call, f"phase revise {call['phase']}")
-    revise(call.project, call["phase"], text, by=who(call), to=call["to"], environ=call.environ)
+    revise(call.project, call["phase"], text, by=call.person, to=call["to"], environ=call.environ)
     return _told(call, f"`kin phase start {call['phase']}` goes on with your note")
 
 
 def phase_reject(call: Call) -> Result:
     """Give it up."""
-    from kin.cli.editor import said
-    from kin.cli.lookup import who
-    from kin.runner.people.phase import reject
-
-    reject(call.project, call["phase"], message=said(call), by=who(call))
+    reject(call.project, call["phase"], message=said(call), by=call.person)
     return _told(call, f"`kin phase start {call['phase']}` starts it anew")
 
 
 def _told(call: Call, more: str = "") -> Result:
-    from kin.runner.people.phase import find
 
     phase_id = call["phase"]
     status = find(call.project, phase_id).status

@@ -9,9 +9,17 @@ from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, indent
 from kin.cli.show_run import Display, outcome_lines
 from kin.errors import KinError, Usage
+from kin.model.record import StepRecord
 from kin.model.status import OPEN
+from kin.runner.process.events import Caller
+from kin.runner.process.signals import Cancel
 from kin.runner.runs.begin import Asked, Plan, already, plan_for
 from kin.runner.runs.outcome import Outcome
+from kin.runner.runs.planning import refuse_open_parts
+from kin.runner.steps.casting import access_of, flags_of, role_of, time_limit
+from kin.runner.steps.passage import step_id
+from kin.store import records, tasks
+from kin.store.config import load_settings
 from kin.store.view import View, see
 
 FOREVER = 365 * 86400.0
@@ -26,8 +34,6 @@ def run_(call: Call) -> Result:
 
 
 def _run(call: Call) -> Result:
-    from kin.store import tasks
-
     named = [tasks.resolve(call.project, word) for word in call["ids"]]
     if named and call["ready"]:
         raise Usage("--ready and ids exclude each other", "`kin run --ready` runs all that are ready")
@@ -55,18 +61,22 @@ def do_(call: Call) -> Result:
     said = recover(call.project)
     task = add_task(call, None if call["run"] else "quick")
     try:
-        return run_now(call, [task.id], Asked(started_by=starter(call), budget=allowed(call)), more_ready=False, warnings=said)
+        return run_added(call, [task.id], warnings=said)
     except KinError as error:  # whoever called `kin do` again would have two of them
         error.hint = "; ".join(filter(None, (error.hint, f"{task.id} is added, `kin run {task.id}` starts it")))
         error.data["task"] = task.id
         raise
 
 
+def run_added(call: Call, ids: Sequence[str], by: str = "person", warnings: Sequence[str] = ()) -> Result:
+    """Run what a command wrote or changed, and no other tasks."""
+    asked = Asked(started_by=starter(call, by), budget=allowed(call))
+    return run_now(call, ids, asked, more_ready=False, warnings=warnings)
+
+
 def run_now(call: Call, ids: Sequence[str], asked: Asked, *, more_ready: bool, warnings: Sequence[str] = ()) -> Result:
     """Run `ids` and report; one task in this process, several in one process each."""
     from kin.runner.runs.many import parts_of
-    from kin.runner.runs.planning import refuse_open_parts
-    from kin.store import records
 
     plans: list[Plan] = []
     for task_id in ids if asked.restart else ():
@@ -111,8 +121,6 @@ def _detached(call: Call, ids: Sequence[str], asked: Asked, planned: bool) -> li
 
 def run_alone(call: Call, task_id: str, asked: Asked, display: Display, plan: Plan) -> Outcome:
     """Run one task in this process, as it was just planned."""
-    from kin.runner.process.events import Caller
-    from kin.runner.process.signals import Cancel
     from kin.runner.runs.pipeline import run_task
 
     with Cancel() as cancel:
@@ -121,7 +129,6 @@ def run_alone(call: Call, task_id: str, asked: Asked, display: Display, plan: Pl
 
 def _many(call: Call, ids: Sequence[str], asked: Asked, display: Display, more_ready: bool) -> list[Outcome]:
     from kin.runner.runs.many import Crew, run_many
-    from kin.store.config import load_settings
 
     slots, allow = load_settings(call.project).concurrency, _allowance(call, asked)
     crew = Crew(call.project, asked, call.environ, display.hear, slots, more_ready, list(ids), allow)
@@ -179,13 +186,13 @@ def allowed(call: Call) -> dict[str, float]:
     from kin.model.spending import read_amounts
 
     try:
-        return read_amounts(call["budget"]) if call["budget"] else {}
+        return read_amounts(said) if (said := call.values.get("budget")) else {}
     except ValueError as error:
         raise Usage(f"--budget: {error}", "`--budget 10`, `--budget tokens=500000,minutes=30`") from None
 
 
-def starter(call: Call) -> str:
-    return "ci" if call.environ.get("CI") else "person"
+def starter(call: Call, by: str = "person") -> str:
+    return "ci" if call.environ.get("CI") else by
 
 
 def _nothing_ready(view: View, said: Sequence[str]) -> Result:
@@ -201,8 +208,6 @@ def _nothing_ready(view: View, said: Sequence[str]) -> Result:
 
 def _agrees(call: Call, ids: Sequence[str]) -> bool:
     """At a terminal `kin run` without ids lists what is ready and asks; elsewhere it runs it."""
-    from kin.store import tasks
-
     if not call.screen.may_ask:
         return True
     for task_id in ids:
@@ -218,10 +223,7 @@ def _dry_run(call: Call, ids: Sequence[str]) -> Result:
 
 
 def _plan_data(call: Call, plan: Plan) -> dict[str, Any]:
-    from kin.model.record import StepRecord
     from kin.runner.runs.finish import mode_of
-    from kin.runner.steps.casting import access_of, flags_of, role_of, time_limit
-    from kin.runner.steps.passage import step_id
     from kin.runner.steps.prompts import prompt_for
 
     steps = []

@@ -7,6 +7,7 @@ not move the cursor or set the window's name.
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ STATUS_STYLES = {
     "done": "green",
     "cancelled": "dim",
 }
+PAUSE = 0.1
+"""Seconds between two states of the line; before the first one three of these pass, since most commands end by then."""
 _CONTROLS = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
 _CONTROLS.update((n, f"\\u{n:04x}") for n in (0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)))
 
@@ -78,6 +81,31 @@ class Screen:
         self.err.write(f"{question} [y/N] ")
         self.err.flush()
         return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+class Progress:
+    """A line that tells how far a long command has come: `tick(done, most)` shows `1,200 of 10,000 <what>` on standard error;
+    it is None where that is no terminal.
+    """
+
+    def __init__(self, screen: Screen, what: str) -> None:
+        self.err, self.what = screen.err, what
+        self.next = monotonic() + 3 * PAUSE
+        self.tick = self._tick if self.err.isatty() and not (screen.json or screen.quiet) else None
+        self.shown = False
+
+    def _tick(self, done: int, most: int) -> None:
+        if monotonic() >= self.next:
+            self.next = monotonic() + PAUSE
+            self.err.write(f"\r{done:,} of {most:,} {self.what}\x1b[K")
+            self.err.flush()
+            self.shown = True
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self.shown:
+            self.err.write("\r\x1b[K")
+            self.err.flush()
 
 
 def _open(stream: TextIO | None) -> TextIO:

@@ -1,11 +1,10 @@
-"""`kin show`: all that is known of one task, for a person or as JSON."""
+"""`kin show`: all that is known of one task, for a person or as JSON; and `kin diff`, what its branch changes."""
 
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.listing import entry
-from kin.cli.lookup import find_task
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, gist, indent
 from kin.model.status import TaskStatus
@@ -27,7 +26,7 @@ def show_(call: Call) -> Result:
     from kin.store.tasks import task_path
 
     project = call.project
-    seen, view = find_task(call, call["id"])
+    seen, view = call.task()
     task_id = seen.task.id
     notes = of_task(project, task_id)
     run = view.runs.get(task_id)
@@ -175,3 +174,34 @@ def run_entry(run: "Run") -> dict[str, Any]:
     out: dict[str, Any] = plain(committed(run))
     del out["live"]
     return out | {"waiting": plain(run.waiting)}
+
+
+def diff_(call: Call) -> Result:
+    """Print the difference: through the person's own pager at a terminal, byte for byte into a pipe."""
+    from kin import git
+    from kin.runner.steps.changed import BUT_KIN, files_between, range_of
+    from kin.store.records import live
+    from kin.store.tasks import resolve
+
+    project, task = call.project, resolve(call.project, call["id"])
+    between = range_of(project, task)
+    form = "--stat" if call["stat"] else "--name-only" if call["name_only"] else "--patch"
+    words = (form, "--end-of-options", between.old, between.new, "--", *BUT_KIN)
+    proposed = [] if call["name_only"] else proposals(live(project, task))
+    if not call.screen.json:
+        code = git.show_diff(project.root, *words, terminal=call.screen.terminal, color=call.screen.color)
+        return Result("", lines=list(_proposed(proposed)), exit=code)
+    files = [change._asdict() for change in files_between(project, between)]
+    patch = git.diff_text(project.root, between.old, between.new, *BUT_KIN, magic=True) if form == "--patch" else None
+    return Result("diff", {"task": task, **between._asdict(), "files": files, "patch": patch, "proposals": proposed})
+
+
+def _proposed(found: list[dict[str, Any]]) -> Iterator[str]:
+    """What else the merge will bring: decisions and draft tasks, as the steps said them."""
+    for one in found:
+        again = f"repeats {one['repeats']}, not stored" if one["repeats"] else one["id"] or ""
+        yield f"\nproposed by {one['step']}: {one['kind']} {again}"
+        for key, value in one.items():
+            if key not in ("id", "repeats", "step"):
+                words = ", ".join(value) if isinstance(value, list) else value
+                yield from indent([f"{key}: {line}" if n == 0 else line for n, line in enumerate(clean(words).splitlines())])

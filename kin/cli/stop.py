@@ -1,8 +1,5 @@
 """`kin stop`. Apart from `kin run`, whose imports would come before the signal."""
 
-from functools import partial
-
-from kin.cli.lookup import who
 from kin.cli.output import Call, Result
 
 
@@ -11,7 +8,7 @@ def stop_(call: Call) -> Result:
     from kin.runner.people.stop import stop
     from kin.store import tasks
 
-    stopped = [stop(call.project, tasks.resolve(call.project, word), by=partial(who, call)) for word in call["ids"]]
+    stopped = [stop(call.project, tasks.resolve(call.project, word), by=lambda: call.person) for word in call["ids"]]
     words = (
         "taken out of the queue",
         "at its end when it was stopped",

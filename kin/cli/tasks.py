@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from kin.cli.editor import edit_copy, forget, written
-from kin.cli.listing import entry
+from kin.cli.listing import entry, split
 from kin.cli.output import Call, Result
-from kin.cli.screen import clean
+from kin.cli.screen import Progress, clean
 from kin.cli.show import note_entry
 from kin.errors import Busy, Invalid, NotFound, Place, Usage, Waits
 from kin.model.task import Task
@@ -33,7 +33,6 @@ def add_(call: Call) -> Result:
 
 def _add_file(call: Call) -> Result:
     """All tasks of a file or of standard input; options fill in what a task leaves open."""
-    from kin.cli.progress import Progress
     from kin.model.times import today
     from kin.store.bulk import add_all
 
@@ -116,16 +115,12 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("label", "priority", "assignee", "parent", "depends_on", "module", "touches", "mode", "base", "acceptance"):
         value = values.get(name)
         if isinstance(value, tuple):
-            value = list(dict.fromkeys(part for word in value for part in ([word] if name == "acceptance" else _listed(word))))
+            value = list(dict.fromkeys(value if name == "acceptance" else split(value)))
         if value:
             data[spelled.get(name, name)] = value
     if description := written(values.get("description")):
         data["description"] = description.rstrip("\n") + ("\n" if "\n" in description.rstrip("\n") else "")
     return data
-
-
-def _listed(word: str) -> list[str]:
-    return [part.strip() for part in word.split(",") if part.strip()]
 
 
 def _resolved(project: "Project", value: Any) -> Any:
@@ -195,7 +190,6 @@ def _refuse_needed(ids: list[str], graph: "Graph") -> None:
 
 def note_(call: Call) -> Result:
     """Leave a note on a task: from -m, from standard input, or from the editor."""
-    from kin.cli.lookup import who
     from kin.model import times
     from kin.model.task import Note
     from kin.store.notes import add
@@ -211,7 +205,7 @@ def note_(call: Call) -> Result:
         text = _composed(project, task_id, call.environ)
     if not text.strip():
         raise Usage("the note is empty; nothing was written")
-    note = Note(by=who(call), at=times.written(), text=text.strip("\n"), to=call["to"])
+    note = Note(by=call.person, at=times.written(), text=text.strip("\n"), to=call["to"])
     note_id = add(project, task_id, note)
     path = os.path.join(".kin", "notes", task_id, f"{note_id}.yaml")
     return Result("note", note_entry(task_id, note_id, note), [f"{clean(path)}"], brief=())
