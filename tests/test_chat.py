@@ -77,8 +77,8 @@ def test_run_starts_what_was_written(company: Company) -> None:
 
 def test_a_budget_holds_for_the_run_of_what_was_written(company: Company) -> None:
     work = company.says("work", said(result(summary="made")))
-    proposal = company.says("tasks", said(result(tasks=[{"title": "The form", "pipeline": "quick"}])))
-    company.answers("claude", proposal, f"echo form > form.txt; {work}")
+    proposal = company.says("tasks", said(result(tasks=[{"title": "The form"}])))
+    company.answers("claude", proposal, f"echo form > form.txt; {work}", work)
     answer = chat(company, "-m", "A form", "--yes", "--run", "--budget", "0.01", exit=5)
     assert [run["blocked"] for run in answer["runs"]] == ["budget"]
 

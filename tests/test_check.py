@@ -483,12 +483,12 @@ def test_progress_is_shown_at_a_terminal_and_taken_away(project: Repo, here: Pro
         err = Terminal()
 
     monkeypatch.setattr(screen, "PAUSE", 0)
-    shown = screen.Progress(Screen(), "files read")  # type: ignore[arg-type]
-    check(here, os.environ, shown.tick)
-    shown.close()
+    with screen.Progress(Screen(), "files read") as tick:  # type: ignore[arg-type]
+        check(here, os.environ, tick)
     assert Screen.err.getvalue() == "\r1 of 2 files read\x1b[K\r2 of 2 files read\x1b[K\r\x1b[K"
     Screen.json = True
-    assert screen.Progress(Screen(), "files read").tick is None  # type: ignore[arg-type]
+    with screen.Progress(Screen(), "files read") as tick:  # type: ignore[arg-type]
+        assert tick is None
 
 
 # What is kept

@@ -113,8 +113,11 @@ def agents_test(call: Call) -> Result:
     mine, here = _settings(call)
     if (agent := known(here).get(name)) is None:
         raise NotFound(f"no agent is called '{name}'", f"one of {', '.join(known(here))}")
-    if here.agents.get(name) != mine.agents.get(name):
-        _need_trust(call)
+    if here.agents.get(name) != mine.agents.get(name):  # whoever wrote that may not be the person
+        from kin.cli.consent import trusts
+
+        if not_agreed(call.project, texts_here(call.project), call.environ) and not trusts(call):
+            raise Waits("this repository changes how the agent is started, and nobody agreed to that", "`kin trust` shows it")
     tried = try_out(agent, call["model"], call.environ)
     reading = tried.reading
     told = ("kind", "error", "until", "version", "model", "tokens", "cost_usd")
@@ -122,14 +125,6 @@ def agents_test(call: Call) -> Result:
     data |= {key: getattr(reading, key) or None for key in told} | {"seconds": round(tried.seconds, 1)}
     code = EXITS.get(reading.kind, 7) if tried.kept_off else 7
     return Result("agent", data, lambda screen: _verdicts(data, tried, agent, screen), exit=code)
-
-
-def _need_trust(call: Call) -> None:
-    """Raise Waits unless the person agreed to what this repository says about agents."""
-    from kin.cli.consent import trusts
-
-    if not_agreed(call.project, texts_here(call.project), call.environ) and not trusts(call):
-        raise Waits("this repository changes how the agent is started, and nobody agreed to that", "`kin trust` shows it")
 
 
 def _verdicts(data: Mapping[str, Any], tried: Tried, agent: Agent, screen: Screen) -> Iterator[str]:

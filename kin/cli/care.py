@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, ago, clean, counted
-from kin.errors import Invalid, NotFound, Usage
+from kin.errors import Invalid, Usage
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -118,23 +118,14 @@ def _changes(done: "Renumbered", screen: Screen) -> Iterator[str]:
 
 def merge_file_(call: Call) -> Result:
     """Merge THEIRS into OURS, in place; exit 1 if something is left to settle."""
+    from kin.cli.editor import content
     from kin.store.text.merge import merge
 
     path = call["path"] or call["ours"]
-    sides = [_content(call[name]) for name in ("base", "ours", "theirs")]
+    sides = [content(call[name]) for name in ("base", "ours", "theirs")]
     size = call["marker_size"] or 7
     merged = merge(*sides, cwd=call.cwd, path=path, marker=size)
     with open(call["ours"], "wb") as file:
         file.write(merged.content)
     said = [f"{path}: both sides changed {', '.join(merged.clashes)}"] if merged.clashes else []
     return Result("merge", {"path": path, "clashes": list(merged.clashes)}, warnings=said, exit=int(bool(merged.clashes)))
-
-
-def _content(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise NotFound(f"there is no {path}") from None
-    except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}") from error

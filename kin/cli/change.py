@@ -75,21 +75,20 @@ def set_(call: Call) -> Result:
             return Result("edit.list", [edit._asdict() for edit in edits], [f"{edit.task}  {edit}" for edit in edits])
         if not _agreed(call, edits):
             return Result("task.list", [], ["Nothing was changed."])
-    progress = Progress(call.screen, "files changed")
     done: list[str] = []
-    try:
-        for task_id in ids:
-            change(project, task_id, changes, synced=False)
-            done.append(task_id)
-            if progress.tick:
-                progress.tick(len(done), len(ids))
-    except KinError as error:
-        error.data["changed"] = done
-        raise
-    finally:
-        if done:
-            sync_folder(task_path(project, done[0]))  # once for all: a file's own text is durable already
-        progress.close()
+    with Progress(call.screen, "files changed") as tick:
+        try:
+            for task_id in ids:
+                change(project, task_id, changes, synced=False)
+                done.append(task_id)
+                if tick:
+                    tick(len(done), len(ids))
+        except KinError as error:
+            error.data["changed"] = done
+            raise
+        finally:
+            if done:
+                sync_folder(task_path(project, done[0]))  # once for all: a file's own text is durable already
     said = " ".join(f"{dotted(w.path)}{w.what}{w.value}" for w in wanted)
 
     def data() -> list[dict[str, Any]]:

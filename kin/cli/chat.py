@@ -2,24 +2,22 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from kin.cli.consent import consent
 from kin.cli.editor import written
 from kin.cli.output import Call, Result
+from kin.cli.run import run_added
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import Usage
 from kin.model import times
 from kin.model.ids import run_id
+from kin.runner.people.chat import Answer, reply, write
 from kin.store import chats
-
-if TYPE_CHECKING:
-    from kin.runner.people.chat import Answer
 
 
 def chat_(call: Call) -> Result:
     """Say one thing, or talk at a terminal until Ctrl-D."""
-    from kin.cli.consent import consent
-
     consent(call, [], steps=False, ask=False)
     message = written(call["message"])
     talk_id = chats.newest(call.project) if call["last"] else None
@@ -47,16 +45,12 @@ def _once(call: Call, talk_id: str, message: str) -> Result:
         return Result("chat", data, lines, ids, warnings)
     if not call.screen.json:
         call.screen.say("\n".join(lines))
-    from kin.cli.run import run_added
-
     ran = run_added(call, ids, "chat")
     return ran._replace(kind="chat", data={**data, "runs": ran.data}, warnings=[*warnings, *ran.warnings])
 
 
-def _say(call: Call, talk_id: str, message: str) -> "Answer":
+def _say(call: Call, talk_id: str, message: str) -> Answer:
     """Keep what the person says, then what the PM answers: a talk that breaks off keeps the question."""
-    from kin.runner.people.chat import reply
-
     if not message.strip():
         raise Usage("nothing was said", '`kin chat -m "What is next?"`')
     talk = chats.load(call.project, talk_id)
@@ -67,20 +61,18 @@ def _say(call: Call, talk_id: str, message: str) -> "Answer":
     return answer
 
 
-def _write(call: Call, talk_id: str, answer: "Answer") -> list[str]:
-    from kin.runner.people.chat import write
-
+def _write(call: Call, talk_id: str, answer: Answer) -> list[str]:
     ids = write(call.project, answer.tasks, call.environ)
     talk = chats.load(call.project, talk_id)
     chats.save(call.project, talk_id, talk._replace(tasks=(*talk.tasks, *ids)))
     return ids
 
 
-def _question(answer: "Answer") -> str:
+def _question(answer: Answer) -> str:
     return "Write this task?" if len(answer.tasks) == 1 else f"Write these {len(answer.tasks)} tasks?"
 
 
-def _answer_lines(answer: "Answer", screen: Screen) -> Iterator[str]:
+def _answer_lines(answer: Answer, screen: Screen) -> Iterator[str]:
     yield from (clean(line) for line in answer.turn.text.splitlines())
     for number, task in enumerate(answer.tasks, 1):
         yield from ("", *_task_lines(number, task, screen))
@@ -94,7 +86,7 @@ def _task_lines(number: int, task: Mapping[str, Any], screen: Screen) -> Iterato
             yield from indent(clean(line) for line in f"{key}: {words}".splitlines())
 
 
-def _written_lines(answer: "Answer", ids: Sequence[str]) -> Iterator[str]:
+def _written_lines(answer: Answer, ids: Sequence[str]) -> Iterator[str]:
     if ids:
         yield from ("", f"written: {', '.join(ids)}; `kin run {' '.join(ids)}` runs them")
     elif answer.tasks:
@@ -123,8 +115,6 @@ def _talk(call: Call, talk_id: str) -> Result:
         except (EOFError, KeyboardInterrupt):
             break
     if ids and call["run"]:
-        from kin.cli.run import run_added
-
         return run_added(call, ids, "chat")
     return Result(
         "chat",

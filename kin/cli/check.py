@@ -26,11 +26,8 @@ def check_(call: Call) -> Result:
     project = call.project
     wanted = _wanted(project, call.cwd, call["paths"])
     done, failed = mend(project, wanted) if call["fix"] else ([], [])
-    progress = Progress(call.screen, "files read")
-    try:
-        report = check(project, call.environ, progress.tick)
-    finally:
-        progress.close()
+    with Progress(call.screen, "files read") as tick:
+        report = check(project, call.environ, tick)
     return _told(call, report, wanted, done, failed)
 
 

@@ -10,7 +10,6 @@ from kin.cli.output import Call, Result, fields
 from kin.cli.screen import Screen, clean, indent
 from kin.errors import NotFound, Usage
 from kin.model.decision import Decision, is_near_copy, superseded
-from kin.model.times import today
 from kin.store.decisions import add, load, resolve, scan
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 def decide_(call: Call) -> Result:
     """Write a decision of a person's, unless it only repeats one that holds."""
+    from kin.model.times import today
+
     data: dict[str, Any] = {"title": " ".join(call["title"]), "text": (written(call["message"]) or "").strip()}
     data |= {key: call[key] for key in ("kind", "module") if call[key]}
     data |= {"tags": sorted(set(call["tag"])), "paths": sorted(set(call["path"])), "source": {"person": call.person}}

@@ -7,18 +7,30 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from kin.cli.output import Call
-from kin.errors import Failed, Usage
+from kin.errors import Failed, Invalid, NotFound, Place, Usage
 
 if TYPE_CHECKING:
     from kin.store.project import Project
+
+
+def content(name: str, most: int = -1) -> bytes:
+    """What a file or `-`, standard input, holds, at most so many bytes. Raises NotFound, Invalid."""
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read(most) if sys.stdin is not None else b""
+        with open(name, "rb") as file:
+            return file.read(most)
+    except FileNotFoundError:
+        raise NotFound(f"there is no {name}") from None
+    except OSError as error:
+        raise Invalid(f"cannot be read: {error.strerror}", where=Place(name)) from error
 
 
 def written(value: str | None) -> str | None:
     """An option's text; `-` stands for standard input, where bytes that are no UTF-8 become U+FFFD."""
     if value != "-":
         return value
-    read = sys.stdin.buffer.read() if sys.stdin is not None else b""
-    return read.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n")
+    return content("-").decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n")
 
 
 def said(call: Call, needed: str = "") -> str:

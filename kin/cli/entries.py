@@ -87,17 +87,14 @@ def link_rm(call: Call) -> Result:
     return Result("link", {"name": name}, [f"{name}  removed"], [name], warnings)
 
 
-def link_list(call: Call) -> Result:
-    """All links and where each leads."""
-    return _links(call, check=False)
-
-
 def link_check(call: Call) -> Result:
     """All links; exit 7 if one leads nowhere or its entry is wrong."""
-    return _links(call, check=True)
+    found = link_list(call)
+    return found._replace(exit=Invalid.exit if found.warnings or any(row["lost"] for row in found.data) else 0)
 
 
-def _links(call: Call, *, check: bool) -> Result:
+def link_list(call: Call) -> Result:
+    """All links and where each leads."""
     from kin.model.link import LINKS
     from kin.store import linked
 
@@ -108,8 +105,7 @@ def _links(call: Call, *, check: bool) -> Result:
         lost = there if isinstance(there, str) else None
         data.append(fields(link) | {"root": None if isinstance(there, str) else there.root, "lost": lost})
     lines = [f"{row['name']}  {clean(row['at'])}" + (f"  ({clean(row['lost'])})" if row["lost"] else "") for row in data]
-    bad = check and (bool(held.wrong) or any(row["lost"] for row in data))
-    return Result("link.list", data, lines, list(held.found), held.faults, Invalid.exit if bad else 0)
+    return Result("link.list", data, lines, list(held.found), held.faults)
 
 
 def modules_list(call: Call) -> Result:

@@ -25,7 +25,7 @@ def help_(call: Call) -> Result:
     name = call["command"]
     if name is not None and name not in COMMANDS and name not in TOPICS:
         raise Usage(f"no command or topic is called '{name}'", "`kin help` lists them")
-    lines = _topic(name) if name in TOPICS else page(COMMANDS[name] if name else None)
+    lines = _root() if name is None else _topic(name) if name in TOPICS else page(COMMANDS[name])
     return Result("help", {"command": name, "text": "\n".join(lines)}, lines)
 
 
@@ -34,11 +34,6 @@ def version_(call: Call) -> Result:
     from kin import __version__
 
     return Result("version", {"version": __version__}, [f"kin {__version__}"])
-
-
-def page(command: Command | None) -> list[str]:
-    """The lines of a command's help, or of kin's own."""
-    return _root() if command is None else _command(command)
 
 
 def _root() -> list[str]:
@@ -53,7 +48,8 @@ def _root() -> list[str]:
     return [*lines, "", "More help", *_columns((f"kin help {name}", about) for name, about in more)]
 
 
-def _command(command: Command) -> list[str]:
+def page(command: Command) -> list[str]:
+    """The lines of a command's help."""
     lines = [f"kin {command.name}: {command.help}", "", f"Usage: {usage(command)}"]
     if command.actions:
         usual = "" if command.needs_action else " (default)"

@@ -1,4 +1,7 @@
-"""What goes on and what stands still: `status`, `why` and `inbox`, here or in every project of which a clone is trusted."""
+"""What goes on and what stands still: `status`, `why` and `inbox`, here or in every project of which a clone is trusted; `stop`.
+
+It imports little: the sooner `kin stop` has sent its signal, the better.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -266,3 +269,19 @@ def _inbox(items: Sequence[Item], screen: Screen) -> list[str]:
         lines.append(f"  {screen.paint(item.kind, 'yellow')}" + (f": {why}" if why else ""))
         lines.append("  " + "   ".join(f"`{command}`" for command in item.commands))
     return lines
+
+
+def stop_(call: Call) -> Result:
+    """End the live runs of tasks."""
+    from kin.runner.people.stop import stop
+    from kin.store import tasks
+
+    stopped = [stop(call.project, tasks.resolve(call.project, word), by=lambda: call.person) for word in call["ids"]]
+    words = (
+        "taken out of the queue",
+        "at its end when it was stopped",
+        "stopped; `kin run {0}` goes on from the last finished step",
+    )
+    lines = [f"{s.end.task}  {words[0 if s.queued else 1 if s.end.run is None else 2].format(s.end.task)}" for s in stopped]
+    data = [{**s.end._asdict(), "pid": s.pid, "queued": s.queued} for s in stopped]
+    return Result("pipeline.list", data, lines, brief=())

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from kin.cli.consent import consent
-from kin.cli.editor import said
 from kin.cli.output import Call, Result, fields
-from kin.cli.run import report
 from kin.cli.screen import Screen, clean
-from kin.cli.show_run import Display
 from kin.runner.people.phase import ASKED, approve, find, plan_of, reject, revise, stands, start
 from kin.runner.runs.begin import plan_for
 
@@ -31,6 +27,9 @@ def phase_list(call: Call) -> Result:
 
 def phase_start(call: Call) -> Result:
     """Run a phase's roles or tasks."""
+    from kin.cli.consent import consent
+    from kin.cli.run import report
+    from kin.cli.show_run import Display
     from kin.runner.upkeep.watchdog import recover
 
     recovered = recover(call.project)
@@ -45,6 +44,10 @@ def phase_start(call: Call) -> Result:
 
 def phase_approve(call: Call) -> Result:
     """Agree to what a phase brought."""
+    from kin.cli.consent import consent
+    from kin.cli.run import report
+    from kin.cli.show_run import Display
+
     if task := find(call.project, call["phase"]).task:
         consent(call, [plan_for(call.project, task, ASKED, call.environ)], steps=False)
     with Display(call.screen, alone=True) as display:
@@ -54,6 +57,8 @@ def phase_approve(call: Call) -> Result:
 
 def phase_revise(call: Call) -> Result:
     """Send it back with a note."""
+    from kin.cli.editor import said
+
     text = said(call, f"phase revise {call['phase']}")
     revise(call.project, call["phase"], text, by=call.person, to=call["to"], environ=call.environ)
     return _told(call, f"`kin phase start {call['phase']}` goes on with your note")
@@ -61,6 +66,8 @@ def phase_revise(call: Call) -> Result:
 
 def phase_reject(call: Call) -> Result:
     """Give it up."""
+    from kin.cli.editor import said
+
     reject(call.project, call["phase"], message=said(call), by=call.person)
     return _told(call, f"`kin phase start {call['phase']}` starts it anew")
 

@@ -6,7 +6,7 @@ not move the cursor or set the window's name.
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
@@ -84,15 +84,18 @@ class Screen:
 
 
 class Progress:
-    """A line that tells how far a long command has come: `tick(done, most)` shows `1,200 of 10,000 <what>` on standard error;
-    it is None where that is no terminal.
+    """A line that tells how far a long command has come. `with` gives `tick(done, most)`, which shows it on standard error as
+    `1,200 of 10,000 <what>`, or None where that is no terminal.
     """
 
     def __init__(self, screen: Screen, what: str) -> None:
         self.err, self.what = screen.err, what
         self.next = monotonic() + 3 * PAUSE
-        self.tick = self._tick if self.err.isatty() and not (screen.json or screen.quiet) else None
+        self.seen = self.err.isatty() and not (screen.json or screen.quiet)
         self.shown = False
+
+    def __enter__(self) -> Callable[[int, int], None] | None:
+        return self._tick if self.seen else None
 
     def _tick(self, done: int, most: int) -> None:
         if monotonic() >= self.next:
@@ -101,8 +104,7 @@ class Progress:
             self.err.flush()
             self.shown = True
 
-    def close(self) -> None:
-        """Take the line away."""
+    def __exit__(self, *_: object) -> None:
         if self.shown:
             self.err.write("\r\x1b[K")
             self.err.flush()

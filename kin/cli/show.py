@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from kin.cli.listing import entry
 from kin.cli.output import Call, Result
@@ -11,7 +11,7 @@ from kin.model.status import TaskStatus
 
 if TYPE_CHECKING:
     from kin.model.record import Run
-    from kin.model.task import Note
+    from kin.model.task import Note, Task
     from kin.store.view import Seen, View
 
 
@@ -39,37 +39,30 @@ def show_(call: Call) -> Result:
         "proposals": proposals(last),
         "notes": [note_entry(task_id, note_id, note) for note_id, note in notes],
     }
-    page = Page(seen, view, last, [note for _, note in notes], data)
-    return Result("task", data, lambda screen: _page(page, screen), warnings=view.warnings)
+    told = [note for _, note in notes]
+    return Result("task", data, lambda screen: _page(seen, view, last, told, data, screen), warnings=view.warnings)
 
 
-class Page(NamedTuple):
-    """What a page tells: `run` is the one under way or the last that ended."""
-
-    seen: "Seen"
-    view: "View"
-    run: "Run | None"
-    notes: "list[Note]"
-    data: dict[str, Any]
-
-
-def _page(page: Page, screen: Screen) -> Iterator[str]:
-    task = page.seen.task
+def _page(
+    seen: "Seen", view: "View", run: "Run | None", notes: "list[Note]", data: dict[str, Any], screen: Screen
+) -> Iterator[str]:
+    """`run` is the one under way or the last that ended."""
+    task = seen.task
     yield f"{screen.paint(task.id, 'bold')}  {clean(task.title)}"
-    facts = [screen.status(page.seen.status, clean(page.seen.shown)), f"priority {task.priority}"]
+    facts = [screen.status(seen.status, clean(seen.shown)), f"priority {task.priority}"]
     facts += [f"{name} {clean(value)}" for name, value in (("module", task.module), ("for", task.assignee)) if value]
     facts += [clean(", ".join(task.labels))] if task.labels else []
     facts += [f"created {clean(task.created)}"] if task.created else []
     yield " · ".join(facts)
     if task.blocked and task.status == TaskStatus.blocked:
         yield from ("", f"{screen.paint('Blocked', 'red')} ({task.blocked.kind})", *_indented(task.blocked.reason))
-    yield from _section("", list(_fields(page)), screen)
+    yield from _section("", list(_fields(task, view, data)), screen)
     yield from _section("Description", task.description.splitlines(), screen)
     yield from _section("Acceptance", [f"- {line}" for line in task.acceptance], screen)
-    if page.run is not None:
-        yield from _section(f"Run {page.run.run}", _run(page.run), screen)
-    yield from _section("Notes", [line for note in page.notes for line in _note(note)], screen)
-    yield from ("", screen.paint(page.data["path"], "dim"))
+    if run is not None:
+        yield from _section(f"Run {run.run}", _run(run), screen)
+    yield from _section("Notes", [line for note in notes for line in _note(note)], screen)
+    yield from ("", screen.paint(data["path"], "dim"))
 
 
 def _section(title: str, lines: Sequence[str], screen: Screen) -> list[str]:
@@ -82,10 +75,9 @@ def _indented(text: str) -> list[str]:
     return indent(clean(line) for line in text.splitlines())
 
 
-def _fields(page: Page) -> Iterator[str]:
+def _fields(task: "Task", view: "View", data: dict[str, Any]) -> Iterator[str]:
     """The fields that have no place of their own, a line each."""
-    task, rows = page.seen.task, list[tuple[str, str]]()
-    known, graph = page.view.seen, page.view.graph
+    rows, known, graph = list[tuple[str, str]](), view.seen, view.graph
     needs = [
         f"{meant} ({known[meant].shown})" if meant else word if ":" in word else f"{word} (missing)"
         for word, meant in graph.depends_on.get(task.id, ())
@@ -95,7 +87,7 @@ def _fields(page: Page) -> Iterator[str]:
     rows.append(("touches", ", ".join(task.touches)))
     rows += [(name, _short(getattr(task, name))) for name in ("mode", "base", "agent", "budget", "plan", "pipeline")]
     rows += [(name, _short(value)) for name, value in task.extra.items()]
-    rows += [("branch", page.data["branch"] or ""), ("worktree", page.data["worktree"] or "")]
+    rows += [("branch", data["branch"] or ""), ("worktree", data["worktree"] or "")]
     width = max(len(name) for name, value in rows if value) if any(value for _, value in rows) else 0
     for name, value in rows:
         if value:

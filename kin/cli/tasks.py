@@ -1,18 +1,19 @@
 """Commands that write tasks: `add`, `rm` and `note`; they change files in the working tree and commit nothing."""
 
 import os
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from kin.cli.editor import edit_copy, forget, written
+from kin.cli.editor import content, edit_copy, forget, written
 from kin.cli.listing import entry, split
 from kin.cli.output import Call, Result
 from kin.cli.screen import Progress, clean
 from kin.cli.show import note_entry
-from kin.errors import Busy, Invalid, NotFound, Place, Usage, Waits
+from kin.errors import Busy, Invalid, Place, Usage, Waits
 from kin.model.task import Task
-from kin.store.config import quick
+from kin.model.times import today
+from kin.store.config import quick, refuse_newer_format
+from kin.store.tasks import add, resolve, shown_path, task_path
 
 if TYPE_CHECKING:
     from kin.model.ready import Graph
@@ -26,54 +27,26 @@ def add_(call: Call) -> Result:
     if not call["title"]:
         raise Usage("a task needs a title", "`kin add TITLE`, or `kin add --file FILE`")
     task = add_task(call)
-    path = os.path.join(".kin", "tasks", f"{task.id}.yaml")
     warnings = quick(call.project).warnings  # the key may be another than the person thinks
-    return Result("task.list", lambda: _entries(call, [task.id]), [f"{task.id}  {path}"], [task.id], warnings)
+    return Result("task.list", lambda: _entries(call, [task.id]), [f"{task.id}  {shown_path(task.id)}"], [task.id], warnings)
 
 
 def _add_file(call: Call) -> Result:
     """All tasks of a file or of standard input; options fill in what a task leaves open."""
-    from kin.model.times import today
     from kin.store.bulk import add_all
+    from kin.store.text.stream import LARGEST
 
     if call["title"]:
         raise Usage("--file and a title exclude each other", "put the task into the file")
     defaults = _described(call)
     path = "standard input" if call["file"] == "-" else call["file"]
-    progress = Progress(call.screen, "tasks written")
-    try:
-        added = add_all(
-            call.project,
-            _stream(call["file"]),
-            path,
-            today=today(),
-            defaults=defaults,
-            environ=call.environ,
-            tick=progress.tick,
-        )
-    finally:
-        progress.close()
-    lines = [f"{task_id}  {os.path.join('.kin', 'tasks', task_id)}.yaml" for task_id in added.ids]
-    return Result("task.list", lambda: _entries(call, added.ids), lines, added.ids, added.warnings)
-
-
-def _stream(name: str) -> bytes:
-    """What a file or standard input holds. Raises NotFound, Invalid."""
-    from kin.store.text.stream import LARGEST
-
-    try:
-        if name == "-":
-            raw = sys.stdin.buffer.read(LARGEST + 1) if sys.stdin is not None else b""
-        else:
-            with open(name, "rb") as file:
-                raw = file.read(LARGEST + 1)
-    except FileNotFoundError:
-        raise NotFound(f"there is no {name}") from None
-    except OSError as error:
-        raise Invalid(f"cannot be read: {error.strerror}", where=Place(name)) from error
+    raw = content(call["file"], LARGEST + 1)
     if len(raw) > LARGEST:
-        raise Invalid(f"more than {LARGEST >> 20} MiB", "add it in parts", Place(name))
-    return raw
+        raise Invalid(f"more than {LARGEST >> 20} MiB", "add it in parts", Place(call["file"]))
+    with Progress(call.screen, "tasks written") as tick:
+        added = add_all(call.project, raw, path, today=today(), defaults=defaults, environ=call.environ, tick=tick)
+    lines = [f"{task_id}  {shown_path(task_id)}" for task_id in added.ids]
+    return Result("task.list", lambda: _entries(call, added.ids), lines, added.ids, added.warnings)
 
 
 def _entries(call: Call, ids: list[str]) -> list[dict[str, Any]]:
@@ -88,9 +61,6 @@ def add_task(call: Call, pipeline: str | None = None) -> Task:
 
     Raises Usage for a value that does not fit, NotFound for a task that it shall depend on.
     """
-    from kin.model.times import today
-    from kin.store.tasks import add
-
     data = {"title": " ".join(call["title"]), **_described(call, pipeline)}
     return add(call.project, data, today=today())
 
@@ -124,12 +94,12 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(project: "Project", value: Any) -> Any:
-    from kin.store.tasks import resolve
-
     if not isinstance(value, list):
         return resolve(project, value)
     if any(":" in word for word in value):
-        from kin.store.linked import needed as resolve
+        from kin.store.linked import needed
+
+        return [needed(project, word) for word in value]
     return [resolve(project, word) for word in value]
 
 
@@ -157,9 +127,7 @@ def refuse_pipeline(call: Call, name: str) -> None:
 
 def rm_(call: Call) -> Result:
     """Remove tasks' files, unless something else needs them."""
-    from kin.store.config import refuse_newer_format
     from kin.store.files import remove_file
-    from kin.store.tasks import resolve, task_path
     from kin.store.view import see
 
     project = call.project
@@ -194,7 +162,6 @@ def note_(call: Call) -> Result:
     from kin.model.task import Note
     from kin.store.notes import add
     from kin.store.roles import find_role
-    from kin.store.tasks import resolve
 
     project = call.project
     task_id = resolve(project, call["id"])
