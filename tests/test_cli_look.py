@@ -86,7 +86,7 @@ def test_status_shows_what_a_run_waits_for(project: Repo) -> None:
     waiting(project, 1, WaitFor.limit, until="2999-01-01T00:00:00Z", reason="usage limit")
     said = here(project, "status")[0]
     assert "waits for limit until 2999-01-01T00:00:00Z: usage limit" in said
-    assert "1 task is ready: `kin run` starts them." in said
+    assert "1 task is ready: `kin run` starts it." in said
     assert data(project, "status", "2") == {"running": [], "queued": [], "waiting": [], "ended": []}
 
 

@@ -85,10 +85,8 @@ def _version(agent: Agent, environ: Mapping[str, str]) -> str | None:
 def _login_seen(agent: Agent, environ: Mapping[str, str]) -> str | None:
     """The variable or file that says that somebody is logged in; None if none does (a keychain may, which nobody asks)."""
     home = environ.get("HOME", "")
-    for sign in agent.logged_in:
-        if environ.get(sign) or (sign.startswith("~/") and os.path.exists(os.path.join(home, sign[2:]))):
-            return sign
-    return None
+    files = {sign: os.path.join(home, sign[2:]) for sign in agent.logged_in if sign.startswith("~/")}
+    return next((s for s in agent.logged_in if environ.get(s) or os.path.exists(files.get(s, ""))), None)
 
 
 def _lines(rows: Sequence[Mapping[str, Any]], screen: Screen) -> Iterator[str]:

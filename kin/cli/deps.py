@@ -6,8 +6,7 @@ from typing import Any
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, clean, counted
 from kin.model.deps import Link, circles, critical_path, needed_by, needs, waits_of
-from kin.store.tasks import load, resolve
-from kin.store.view import Seen, View, see
+from kin.store.view import Seen, View
 
 DEEPEST = 40
 """Levels that are indented: a chain of thousands would be more blanks than words."""
@@ -17,10 +16,8 @@ Way = Sequence[tuple[str, str, str]]
 
 def deps_(call: Call) -> Result:
     """Both trees of a task, the circles in them, and the longest chain of open tasks before it."""
-    task_id = resolve(call.project, call["id"])
-    view = see(call.project, bodies=False)
-    if task_id not in view.seen:
-        load(call.project, task_id)  # says why it cannot be read
+    seen, view = call.task(bodies=False)
+    task_id = seen.task.id
     down, up = needs(view.graph, task_id), needed_by(view.graph, task_id)
     near = {task_id, *(link.id for link in (*down, *up))}
     waits = {one: others for one, others in waits_of(view.graph).items() if one in near}
@@ -35,7 +32,7 @@ def deps_(call: Call) -> Result:
     }
 
     def lines(screen: Screen) -> Iterator[str]:
-        yield _line(view.seen[task_id], task_id, screen)
+        yield _line(seen, task_id, screen)
         yield from _tree("needs", down, view, screen)
         yield from _tree("needed by", up, view, screen)
         yield from _told(chain, rounds, screen)

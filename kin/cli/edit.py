@@ -1,6 +1,7 @@
 """`kin edit`: a task in the person's editor, checked on leaving; whatever happens, nothing that they wrote is lost."""
 
 import os
+from contextlib import suppress
 
 from kin.cli.editor import edit_copy, forget
 from kin.cli.listing import entry
@@ -8,7 +9,6 @@ from kin.cli.output import Call, Result
 from kin.errors import Busy, Invalid, KinError, Place, Usage
 from kin.model.fields import Plain
 from kin.model.status import check_hand_move
-from kin.model.task import Task
 from kin.store.config import refuse_newer_format
 from kin.store.files import edit_file, read_text
 from kin.store.tasks import parse, resolve, task_path
@@ -26,23 +26,18 @@ def edit_(call: Call) -> Result:
     before = read_text(path, shown)
     copy = edit_copy(project, f"{task_id}.yaml", before, call.environ)
     after = read_text(copy, copy)
-    if after == before:
-        forget(copy)
-        return Result("task", lambda: entry(call.task()[0]), [f"{task_id}: nothing changed"], brief=())
-    try:
-        _check(copy, before, after, task_id)
-        edit_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
-    except KinError as error:
-        raise _kept(error, copy) from None
+    if after != before:
+        try:
+            _check(copy, before, after, task_id)
+            edit_file(project, path, lambda now: after if now == before else _together(before, after, now, shown))
+        except KinError as error:
+            kept = f"the task is unchanged, what you wrote is in {copy}"
+            error.hint = "; ".join(filter(None, (error.hint, kept)))
+            error.data["kept"] = copy
+            raise
     forget(copy)
-    return Result("task", lambda: entry(call.task()[0]), [f"{task_id}  {shown}"], brief=())
-
-
-def _kept(error: KinError, copy: str) -> KinError:
-    """The same error, with the place of the text that is kept: the file itself is as it was."""
-    error.hint = "; ".join(part for part in (error.hint, f"the task is unchanged, what you wrote is in {copy}") if part)
-    error.data["kept"] = copy
-    return error
+    said = f"{task_id}: nothing changed" if after == before else f"{task_id}  {shown}"
+    return Result("task", lambda: entry(call.task()[0]), [said], brief=())
 
 
 def _check(copy: str, before: str, after: str, task_id: str) -> None:
@@ -50,15 +45,8 @@ def _check(copy: str, before: str, after: str, task_id: str) -> None:
     task = parse(after, copy)
     if task.id != task_id:
         raise Usage(f"the id of {task_id} cannot be changed: it is the file's name")
-    if (old := _parsed(before, copy)) is not None:
-        check_hand_move(task_id, old.status, task.status)
-
-
-def _parsed(text: str, path: str) -> Task | None:
-    try:
-        return parse(text, path)
-    except Invalid:  # it was broken before: being mended is what this edit is for
-        return None
+    with suppress(Invalid):  # it was broken before: being mended is what this edit is for
+        check_hand_move(task_id, parse(before, copy).status, task.status)
 
 
 def _together(before: str, mine: str, theirs: str, shown: str) -> str:

@@ -44,10 +44,8 @@ def found(call: Call) -> Result:
     view = see(call.project, bodies=bodies)
     seen = select(view, call.values, settings.key)
     warnings = (*settings.warnings, *view.warnings)
-    if form == "csv":
-        return Result("task.list", lines=lambda screen: _csv(seen, columns), warnings=warnings)
-    if form == "jsonl":
-        return Result("task.list", lines=lambda screen: _json_lines(seen), warnings=warnings)
+    if form in ("csv", "jsonl"):
+        return Result("task.list", lines=_csv(seen, columns) if form == "csv" else _json_lines(seen), warnings=warnings)
     return Result(
         "task.list",
         lambda: map(entry, seen),

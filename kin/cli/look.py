@@ -1,4 +1,4 @@
-"""What goes on and what stands still: `status`, `why` and `inbox`, here or in every project of which a clone is trusted; `stop`.
+"""What goes on and what stands still: `status`, `why` and `inbox`, here or in every trusted clone's project; and `stop`.
 
 It imports little: the sooner `kin stop` has sent its signal, the better.
 """
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kin.cli.output import Call, Result
-from kin.cli.screen import Screen, ago, clean, fit, gist
+from kin.cli.screen import Screen, ago, clean, counted, fit, gist
 from kin.errors import KinError
 from kin.model.ready import as_owed
 from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor
@@ -145,7 +145,8 @@ def _status(data: Mapping[str, list[dict[str, Any]]], ready: int, screen: Screen
         said = f"{row['status']}, {ago(row['ended'], moment)} ago" if row["ended"] else str(row["status"])
         lines += [_head(row, screen), f"  {said}" + (f": {gist(row['reason'])}" if row["reason"] else "")]
     if not data["running"]:
-        lines.append("Nothing runs." + (f" {_counted(ready)} ready: `kin run` starts them." if ready else ""))
+        are, them = ("is", "it") if ready == 1 else ("are", "them")
+        lines.append("Nothing runs." + (f" {counted(ready, 'task')} {are} ready: `kin run` starts {them}." if ready else ""))
     return lines
 
 
@@ -158,10 +159,6 @@ def _waits(row: Mapping[str, Any]) -> str:
 
 def _head(row: Mapping[str, Any], screen: Screen) -> str:
     return f"{screen.paint(row['task'], 'bold')}  {clean(row['title'])}"
-
-
-def _counted(number: int) -> str:
-    return "1 task is" if number == 1 else f"{number} tasks are"
 
 
 def why_(call: Call) -> Result:
@@ -238,25 +235,23 @@ _MENDS = {
 
 
 def _item(seen: "Seen", run: "Run | None") -> Item | None:
-    task = seen.task
+    task = as_owed(seen.task, run)
+    commands: Sequence[str]
     if run is not None and run.status == RunStatus.waiting and run.waiting and run.waiting.for_ in _ANSWERS:
-        reason = run.waiting.reason or ", ".join(run.waiting.paths)
-        return _made(task.id, task.title, run.waiting.for_, reason, _ANSWERS[run.waiting.for_])
-    if seen.ready or (run is not None and run.status in (RunStatus.running, RunStatus.waiting)):
+        kind, reason = str(run.waiting.for_), run.waiting.reason or ", ".join(run.waiting.paths)
+        commands = _ANSWERS[run.waiting.for_]
+    elif seen.ready or (run is not None and run.status in (RunStatus.running, RunStatus.waiting)):
         return None
-    task = as_owed(task, run)
-    if task.status == TaskStatus.blocked:
+    elif task.status == TaskStatus.blocked:
         kind = task.blocked.kind if task.blocked else BlockedKind.manual
         reason = task.blocked.reason if task.blocked else ""
-        return _made(task.id, task.title, kind, reason, _MENDS.get(kind, ("kin log {0}", "kin run {0}")))
-    if task.status == TaskStatus.review:
-        why, way = ("its run was interrupted", "run {0}") if run else ("its run is not in this clone", "set {0} status=todo")
-        return _made(task.id, task.title, "review", why, ("kin show {0}", f"kin {way}"))
-    return None
-
-
-def _made(task: str, title: str, kind: str, reason: str, commands: Sequence[str]) -> Item:
-    return Item(task, title, kind, reason, tuple(command.format(task) for command in commands))
+        commands = _MENDS.get(kind, ("kin log {0}", "kin run {0}"))
+    elif task.status == TaskStatus.review:
+        kind, reason = "review", "its run was interrupted" if run else "its run is not in this clone"
+        commands = ("kin show {0}", "kin run {0}" if run else "kin set {0} status=todo")
+    else:
+        return None
+    return Item(task.id, task.title, kind, reason, tuple(command.format(task.id) for command in commands))
 
 
 def _inbox(items: Sequence[Item], screen: Screen) -> list[str]:

@@ -87,13 +87,13 @@ class Call:
 
         return find(self.cwd, self.environ)
 
-    def task(self, *, with_reasons: bool = False) -> "tuple[Seen, View]":
+    def task(self, *, bodies: bool = True, with_reasons: bool = False) -> "tuple[Seen, View]":
         """The task that ID means, as views show it. Raises NotFound, or Invalid if its file cannot be read."""
         from kin.store.tasks import load, resolve
         from kin.store.view import see
 
         task_id = resolve(self.project, self["id"])
-        view = see(self.project, with_reasons=with_reasons)
+        view = see(self.project, bodies=bodies, with_reasons=with_reasons)
         if task_id not in view.seen:
             load(self.project, task_id)  # says what is wrong with the file
         return view.seen[task_id], view
