@@ -30,7 +30,9 @@ PIPE_PATIENCE = 10.0
 SCRUBBED = frozenset(
     {
         *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"),
-        *("GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_AUTHOR_DATE"),
+        *("GIT_NAMESPACE", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_AUTHOR_DATE", "GIT_SHALLOW_FILE", "GIT_GRAFT_FILE"),
+        *("GIT_CONFIG", "GIT_IMPLICIT_WORK_TREE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE"),
+        *("GIT_INTERNAL_SUPER_PREFIX",),
         *("GIT_COMMITTER_DATE", "GIT_EDITOR", "GIT_GLOB_PATHSPECS", "GIT_NOGLOB_PATHSPECS", "GIT_ICASE_PATHSPECS"),
     }
 )
@@ -773,7 +775,7 @@ def identity(cwd: str) -> str | None:
     try:
         return signatures(cwd)[1].decode("utf-8", "surrogateescape")
     except GitError as error:
-        if "bad config" in error.out.err:
+        if "bad config" in error.out.err or "GIT_CONFIG" in error.out.err:
             raise
         return None
 

@@ -127,6 +127,18 @@ def test_unreadable_records_and_journal_entries_are_bad_and_left(project: Repo) 
         assert record.exists() and entry.exists()
 
 
+def test_a_broken_record_costs_no_work_once_it_is_moved_away(project: Repo, tmp_path: Path) -> None:
+    project.kin("add", "One", "--run", "echo one > one.txt")
+    project.kin("set", "1", "mode=review")
+    project.kin("run", "1", exit=3)
+    (record,) = (project.path / ".git/kin/run/KIN-1").iterdir()
+    record.write_text("{broken")
+    assert "move that file away" in str(doctor(project, exit=7))
+    record.rename(tmp_path / "away")
+    project.kin("set", "1", "status=todo")
+    assert "it is kept: `kin salvage show KIN-1" in project.kin("run", "1", exit=3).stdout
+
+
 def test_a_lock_that_cannot_be_asked_is_named_and_stops_nothing_else(project: Repo) -> None:
     project.kin("add", "One", "--run", "true")
     locks_folder = project.path / ".git/kin/locks"

@@ -362,3 +362,11 @@ def test_settings_that_git_cannot_read_are_told_from_a_person_it_does_not_know(p
 
 def test_a_git_that_a_signal_ended_names_it() -> None:
     assert "File size limit exceeded" in str(git.GitError(["fast-import"], git.Out(-25, b"", "")))
+
+
+def test_what_git_itself_calls_a_repositorys_variables_turns_no_run(project: Repo) -> None:
+    listed = project.git("rev-parse", "--local-env-vars").split()
+    env = {name: "/nowhere" for name in listed if not name.startswith(("GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"))}
+    project.kin("add", "One", "--run", "echo one > one.txt", env=env)
+    project.kin("run", "1", env=env)
+    assert project.read("one.txt") == "one\n"

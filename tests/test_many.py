@@ -197,6 +197,16 @@ def test_a_runner_that_stands_still_is_nobodys_to_take_over(project: Repo, tmp_p
     first.communicate(timeout=20)
 
 
+def test_stop_ends_a_run_that_ctrl_z_stopped_as_any_other(project: Repo, tmp_path: Path) -> None:
+    add(project, 1, waiting_for(tmp_path, "up"))
+    first = started(project, "run", "KIN-1")
+    wait_for((tmp_path / "up").exists)
+    os.kill(first.pid, signal.SIGTSTP)
+    project.kin("stop", "KIN-1")
+    first.communicate(timeout=20)
+    assert first.returncode == 143, "it ended by itself and was not killed"
+
+
 def test_stop_ends_all_processes_keeps_the_work_and_the_run_goes_on(project: Repo, tmp_path: Path) -> None:
     text = f"test -e {tmp_path}/second && exit 0; {waiting_for(tmp_path, 'up')}"
     add(project, 1, text)

@@ -45,6 +45,7 @@ def stop(project: Project, task_id: str, *, by: Callable[[], str]) -> Stopped:
     files.write_own(records.stop_mark(project, task_id), "")
     try:
         _signal(who, signal.SIGTERM)
+        _signal(who, signal.SIGCONT)  # a job that Ctrl-Z stopped hears it only then
         from kin.runner.upkeep.watchdog import sweep
 
         if not _ends(paths, STOP_WAIT):

@@ -4,6 +4,7 @@ Settings and gates come from the store if the target is checked out there, else 
 branch that is being judged, or an agent could write its own gate.
 """
 
+import os
 from typing import NamedTuple
 
 from kin import git
@@ -62,7 +63,9 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
     checked_out = here is not None and ref == f"refs/heads/{here}"
     if oid is None and checked_out:
         git.git_dir(project.root)  # raises if git answers nothing at all here: it may not trust the folder's owner
-        raise Invalid(f"the branch {name} has no commit yet", "commit once first: `git commit --allow-empty -m start`")
+        gone = os.path.exists(os.path.join(project.gitdir, "logs", "HEAD"))
+        lost = "was it deleted? `git reflog` tells where it was; else " if gone else ""
+        raise Invalid(f"the branch {name} has no commit", f"{lost}commit once first: `git commit --allow-empty -m start`")
     if oid is None:
         remote = origin.tracking(name)
         oid = git.tip(project.root, remote)

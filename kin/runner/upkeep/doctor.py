@@ -237,7 +237,8 @@ def check_runs(case: Case) -> Iterator[Row]:
             yield Row("runs", "bad", fault.message, fault.hint)
     runs, warnings = case.live
     for warning in warnings:
-        yield Row("runs", "bad", f"a run's record cannot be read: {warning}")
+        way = "move that file away: `kin run` then keeps the branch aside and begins anew"
+        yield Row("runs", "bad", f"a run's record cannot be read: {warning}", way)
     for task, run in runs.items():
         if task in case.held:
             continue
