@@ -247,6 +247,8 @@ def test_an_unborn_branch_is_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
     repo.git("commit", "-q", "--allow-empty", "-m", "start")
     repo.kin("run", "KIN-1")
     assert repo.read("f") == "1\n" and status_of(repo) == "done"
+    repo.git("update-ref", "-d", "refs/heads/main")
+    refused(repo, "undo", "KIN-1", exit=7, says="was it deleted? `git reflog` tells where it was")
 
 
 def test_a_bare_repository_is_refused_and_its_worktrees_work(ready: Repo) -> None:

@@ -1,5 +1,6 @@
 """Several tasks in one command: side by side, in the order of their dependencies, one failure never another's."""
 
+import errno
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from conftest import Repo, wait_for
 from test_run import add, outcomes, settings, status_of
 
+from kin.cli.dispatch import run
 from kin.runner.runs.outcome import Outcome
 from kin.store.locks import lock_path, try_lock
 
@@ -515,3 +517,17 @@ def test_a_task_that_becomes_ready_later_starts_only_if_its_settings_are_trusted
     assert found["KIN-1"]["status"] == "done"
     assert found["KIN-2"]["exit"] == 3 and found["KIN-2"]["run"] is None and "kin trust" in str(found["KIN-2"]["reason"])
     assert not project.git("branch", "--list", "kin/*")
+
+
+def test_a_limit_of_the_system_is_no_bug_of_one_of_several(
+    project: Repo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def short_of_files(*_: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    for number in (1, 2):
+        add(project, number, "true")
+    monkeypatch.setattr("kin.runner.runs.many.run_task", short_of_files)
+    monkeypatch.chdir(project.path)
+    assert run(["run", "1", "2", "--json"], os.environ) == 7
+    assert capsys.readouterr().out.count("Too many open files; `ulimit -n` says") == 2

@@ -143,11 +143,9 @@ def _open(path: str) -> int:
 
 def _no_lock(path: str, error: OSError) -> Invalid:
     refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    way = (
-        "is the git folder writable? (what `sudo` made in it is not yours)"
-        if refused
-        else LIMITS.get(error.errno or 0, "move away what is there")
-    )
+    way = LIMITS.get(error.errno or 0, "move away what is there")
+    if refused:
+        way = "is the git folder writable? (what `sudo` made in it is not yours)"
     return Invalid(f"the lock file {path} cannot be opened: {error.strerror}", way)
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from kin.errors import Bug, KinError
+from kin.errors import Bug, KinError, of_system
 from kin.model.module import MODULES, meeting
 from kin.model.status import BLOCKED_EXIT, BlockedKind, TaskStatus, WaitFor
 from kin.model.task import Task
@@ -220,8 +220,9 @@ def _answer(crew: Crew, task: Task, told: int, cancel: Cancel) -> dict[str, obje
     try:
         outcome = run_task(crew.project, task.id, asked, Caller(crew.environ, emit, cancel))
         return {"outcome": list(outcome)}
-    except KinError as error:
-        return {"error": str(error), "exit": error.exit, "slots": bool(error.data.get("slots"))}
+    except (KinError, OSError) as error:
+        no = of_system(error) if isinstance(error, OSError) else error
+        return {"error": str(no), "exit": no.exit, "slots": bool(no.data.get("slots"))}
     except Exception as error:
         # The edge of a process: what nobody expected is one pipeline's, and its parent reports it as a bug.
         return {"error": f"kin stumbled: {type(error).__name__}: {error}", "exit": Bug.exit, "slots": False}
