@@ -355,9 +355,10 @@ def test_code_that_breaks_only_in_combination_is_blocked(project: Repo) -> None:
     assert outcome["blocked"] == "gate" and project.tip() == before
 
 
-def test_rejected_work_is_kept_aside(project: Repo) -> None:
+def test_rejected_work_is_kept_aside_and_a_task_without_any_is_cancelled_otherwise(project: Repo) -> None:
     settings(project, mode="review")
     add(project)
+    assert "`kin set KIN-1 status=cancelled`" in project.kin("reject", "KIN-1", exit=2).stderr
     outcomes(project, "KIN-1", exit=3)
     project.kin("reject", "KIN-1", "-m", "no")
     assert status_of(project) == "cancelled" and project.git("branch", "--list", "kin/*") == ""

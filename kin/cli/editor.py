@@ -53,7 +53,7 @@ def edit_copy(project: "Project", name: str, text: str, environ: Mapping[str, st
     editor = environ.get("VISUAL") or environ.get("EDITOR") or ""
     if not editor:
         if sys.stdin is None or not sys.stdin.isatty():
-            raise Usage("there is no editor to write in", "set EDITOR, or say it with an option")
+            raise Usage("there is no editor to write in", "set EDITOR, or use `-m`, or `kin set`")
         editor = "vi"
     path = os.path.join(project.common, "edit", str(os.getpid()), name)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)

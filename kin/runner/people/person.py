@@ -12,7 +12,7 @@ from kin.model import times
 from kin.model.ready import as_owed
 from kin.model.record import PlanRecord, Run
 from kin.model.settings import StepSpec
-from kin.model.status import BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
+from kin.model.status import OPEN, BlockedKind, RunStatus, StepStatus, TaskStatus, WaitFor, check_hand_move
 from kin.model.task import Note, NoteFor
 from kin.runner.merge.build import Clash, merge_ref
 from kin.runner.merge.landed import reopened
@@ -178,7 +178,10 @@ def _waiting(project: Project, task_id: str, verb: str) -> Run:
         raise Usage(f"{task_id} is {task.status}, so nothing of it waits", f"`kin reopen {task_id}` first")
     under_way = live is not None and live.status in (RunStatus.waiting, RunStatus.running)
     if live is None or not (_may_approve(live) if verb == "approve" else under_way):
-        raise Usage(f"no run of {task_id} waits for you to {verb} it", "`kin inbox` shows what waits")
+        hint = "`kin inbox` shows what waits"
+        if verb == "reject" and task.status in OPEN:
+            hint = f"`kin set {task_id} status=cancelled` cancels the task"
+        raise Usage(f"no run of {task_id} waits for you to {verb} it", hint)
     return live
 
 
