@@ -78,6 +78,17 @@ def test_what_codex_used_is_counted_once_whichever_of_its_pipes_is_read_first() 
         assert stream.end(0, False).tokens == {"in": 100, "out": 20, "cached": 50}
 
 
+def test_what_a_session_used_before_a_signal_ended_it_is_counted_when_it_goes_on() -> None:
+    stream = reader_of("claude")
+    stream.counted = {"in": 100, "out": 1, "cached": 5, "usd": 0.0}  # its client told that much, and no money, before
+    total = {"inputTokens": 300, "outputTokens": 90, "cacheReadInputTokens": 9, "costUSD": 4.5}
+    event = {"type": "result", "subtype": "success", "is_error": False, "result": "ready", "total_cost_usd": 4.5}
+    event |= {"modelUsage": {"m": total}, "model_usage_since_last_result": {"m": {"inputTokens": 20, "costUSD": 0.5}}}
+    stream.feed("stdout", json.dumps(event))
+    reading = stream.end(0, False)
+    assert (reading.cost_usd, reading.tokens) == (4.5, {"in": 200, "out": 89, "cached": 4})
+
+
 def test_an_error_that_stands_where_the_message_would_is_told() -> None:
     stream = reader_of("qwen")
     words = "[API Error: 401 Incorrect API key provided.]"

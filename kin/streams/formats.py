@@ -113,7 +113,8 @@ class ClaudeStream(StreamReader):
         status = event.get("api_error_status")
         self.status = status if isinstance(status, int) else None
         self.turns = count(event.get("num_turns")) or None
-        if isinstance(since := event.get("model_usage_since_last_result"), dict):  # the totals are the whole session's there
+        since = event.get("model_usage_since_last_result")
+        if isinstance(since, dict) and self.counted is None:  # the totals are the whole session's there
             self._since += since.values()
             self.cost_usd = sum(_money(at(model, "costUSD")) or 0.0 for model in self._since)
             models: list[Any] = self._since
@@ -122,6 +123,9 @@ class ClaudeStream(StreamReader):
             models = list(total.values()) if isinstance(total := event.get("modelUsage"), dict) else []
         used = [_used(model, _BY_MODEL) for model in models] or [_used(event.get("usage"), _USAGE)]
         self.tokens = dict(zip(self.tokens, map(sum, zip(*used, strict=True)), strict=True))
+        if isinstance(since, dict) and self.counted is not None:  # they hold what an end by a signal left untold
+            self.tokens = {name: max(n - int(self.counted.get(name, 0)), 0) for name, n in self.tokens.items()}
+            self.cost_usd = max((self.cost_usd or 0.0) - self.counted.get("usd", 0.0), 0.0)
 
 
 _USAGE = ("input_tokens", "cache_creation_input_tokens", "output_tokens", "cache_read_input_tokens")

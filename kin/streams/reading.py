@@ -73,6 +73,8 @@ class StreamReader:
     def __init__(self, agent: Agent, clock: Callable[[], datetime] = times.now) -> None:
         self.tokens = {"in": 0, "out": 0, "cached": 0}
         self.cost_usd: float | None = None
+        self.counted: Mapping[str, float] | None = None
+        """What is counted already of the session that is taken up, if one is: tokens as above, and `usd`."""
         self.session: str | None = None
         self.version: str | None = None
         self.model: str | None = None

@@ -47,11 +47,13 @@ def let_run(
     cwd: str,
     limits: Limits,
     caps: Mapping[str, Cap] = {},
+    counted: Mapping[str, float] | None = None,
     log: StepLog | None = None,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Said:
-    """Let a client run to its end. `tell` hears what it says, in words for people."""
+    """Let a client run to its end. `counted` is of the session that it takes up; `tell` hears what it says, in words."""
     stream = reader(agent)
+    stream.counted = counted
     reached: list[Cap] = []
     tail = ""
 

@@ -28,7 +28,8 @@ def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Ca
     cast, name = p.cast[turn.place], turn.name
     assert cast is not None
     agent = cast.agents[who]
-    usd = caps.get("usd")
+    usd, session = caps.get("usd"), p.session(turn.place, who)
+    counted = {k: float(v) for k, v in p.live.sessions[name].get("counted", {}).items()} if session else None
     started = agents.start(
         agent,
         access=turn.access,
@@ -36,7 +37,7 @@ def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Ca
         prompt=prompt,
         home=p.home(name, who),
         environ=p.environ,
-        session=p.session(turn.place, who),
+        session=session,
         usd=usd.left if usd else None,
         cwd=p.path,
     )
@@ -47,7 +48,9 @@ def perform(p: Passage, turn: Turn, who: str, prompt: str, caps: Mapping[str, Ca
     tell = partial(p.say, "line", name)
     with p.log(name) as log:
         log.note(f"{PLAYED_BY}{who}")
-        reading, ended, over = let_run(p.supervisor, agent, started, cwd=p.path, limits=limits, caps=caps, log=log, tell=tell)
+        reading, ended, over = let_run(
+            p.supervisor, agent, started, cwd=p.path, limits=limits, caps=caps, counted=counted, log=log, tell=tell
+        )
     verdict = judge_model(p, turn, who, agent, ended, reading)
     if (cap := over if ended.why == "budget" else usd if reading.kind == "budget" else None) is not None:
         verdict = verdict._replace(end=budgets.over(p, name, cap)._replace(again=verdict.end.again))

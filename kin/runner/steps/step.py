@@ -222,7 +222,10 @@ def _model_changes(p: Passage, turn: Turn, end: StepEnd, played: Played) -> dict
     failed = end.again is not None and (answered or p.live.sessions.get(name, {}).get("answered"))
     if played.session and (failed or end.status in ("blocked", "waiting", "cancelled")):
         kept = {"agent": who, "session": played.session, "of": p.wording(turn.place), "at": written()}
-        sessions[name] = kept | {"why": end.again or "", "answered": answered}
+        before = p.live.sessions.get(name, {}) if p.session(turn.place, who) == played.session else {}
+        used = {**played.facts["tokens"], "usd": played.facts["cost_usd"] or 0.0}
+        counted = {unit: n + float(before.get("counted", {}).get(unit, 0)) for unit, n in used.items()}
+        sessions[name] = kept | {"why": end.again or "", "answered": answered, "counted": counted}
     changes: dict[str, object] = {"sessions": sessions}
     if end.status == "waiting":
         changes["limited"] = {**p.live.limited, who: end.until}
