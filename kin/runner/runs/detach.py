@@ -15,7 +15,7 @@ from contextlib import suppress
 from io import RawIOBase
 from typing import Any, NoReturn
 
-from kin.errors import Failed, Invalid, KinError
+from kin.errors import Failed, Invalid, KinError, of_system
 from kin.runner.process.events import Caller, Event
 from kin.runner.process.signals import ASKING, Cancel
 from kin.runner.runs.begin import Asked
@@ -75,8 +75,7 @@ def _leave(
     except OSError as error:
         if tell.closed:
             traceback.print_exc()  # into the log that stands for standard error
-        why = f"{error.filename or 'this system'}: {error.strerror}"
-        _say(tell, Outcome(ids[0], None, "unknown", Invalid.exit, reason=why))
+        _say(tell, Outcome(ids[0], None, "unknown", Invalid.exit, reason=str(of_system(error))))
     except BaseException:
         traceback.print_exc()  # there is nobody left to raise to
         _say(tell, Outcome(ids[0], None, "unknown", 70, reason=f"it did not start; {_log_path(project)} says why"))
