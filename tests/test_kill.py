@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import python
 from conftest import Repo, wait_for
 from killing import copy, is_over, killed, make, passages, points, processes
 
@@ -93,3 +94,10 @@ def test_work_whose_branch_is_gone_is_brought_back_before_it_is_merged(project: 
     project.kin("run", "KIN-1", exit=3)
     project.kin("approve", "KIN-1")
     assert is_over(project) == []
+
+
+def test_people_at_several_desks_and_a_killer_lose_nothing() -> None:
+    """A short piece of the campaign in bench/."""
+    office = str(Path(__file__).parents[1] / "bench/office.py")
+    done = python.run([office, "--tasks", "2", "--desks", "3", "--moves", "8", "--seed", "3"])
+    assert done.returncode == 0, done.stdout + done.stderr
