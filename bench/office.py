@@ -1,13 +1,13 @@
 """People at several desks use kin on the same tasks at once, by drawn lots, while others edit the YAML and somebody kills.
 
-    python bench/office.py [--tasks 5] [--desks 4] [--moves 60] [--two] [--every 0.4] [--seed 1]
+    python bench/office.py [--tasks 5] [--desks 4] [--moves 60] [--two] [--watch] [--every 0.4] [--seed 1]
 
 Every desk types commands (run, detached or not, stop, approve, revise, reject, reopen, undo, set, note, ...), edits task files
 by hand and commits them, in one checkout, or with `--two` every other one in a second worktree, on a branch beside. `--every`
-seconds a runner or a command is killed (0: nobody is). Then all go home and one person brings every task to its end. No
-command may have broken, each must have answered with one JSON document; no hand edit and no file that an agent wrote may be
-lost; each run is merged at most once, the gate passes on every first-parent commit, and nothing is left. Exit 1 if anything
-is wrong.
+seconds a runner or a command is killed (0: nobody is); with `--watch` a watcher starts tasks, too, and is killed like all
+others. Then all go home and one person brings every task to its end. No command may have broken, each must have answered with
+one JSON document; no hand edit and no file that an agent wrote may be lost; each run is merged at most once, the gate passes on
+every first-parent commit, and nothing is left. Exit 1 if anything is wrong.
 """
 
 import argparse
@@ -43,12 +43,15 @@ def make(repo: Repo, tasks: int, names: Path) -> None:
     for n in range(1, tasks + 1):
         steps = (STEP.format(d=f"work/{n}", step=step, names=names) for step in (1, 2))
         pipeline = "".join(f"\n  - role: developer\n    run: {json.dumps(step)}" for step in steps)
-        mode = "\n\nmode: auto" if n % 2 else ""
+        mode = "\n\nlabels:\n  - auto\n\nmode: auto" if n % 2 else ""
         repo.write(f".kin/tasks/KIN-{n}.yaml", f"id: KIN-{n}\n\ntitle: Part {n}\n\nstatus: todo{mode}\n\npipeline:{pipeline}\n")
     repo.write("work/0/1", "")
     repo.write("work/0/2", "")
     names.touch()
     repo.commit("tasks")
+
+
+PIPES: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
 class Office:
@@ -69,8 +72,7 @@ class Office:
     def kin(self, desk: int, *words: str) -> int:
         """Type a command; what it may not do is written down."""
         command = [sys.executable, "-m", "kin", *words, "--json"]
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with subprocess.Popen(command, cwd=self.place(desk), **pipes) as process:  # type: ignore[call-overload]
+        with subprocess.Popen(command, cwd=self.place(desk), **PIPES) as process:
             self.busy[desk] = process
             out, err = process.communicate()
             self.busy.pop(desk)
@@ -167,6 +169,22 @@ class Office:
         except Exception as error:
             self.wrong.append(f"desk {number}: {error!r}")
 
+    def watch(self) -> None:
+        """Keep a watcher alive, which is killed like everybody else; in the end it is asked to go."""
+        while not self.over.is_set():
+            with subprocess.Popen([sys.executable, "-m", "kin", "watch", "--jsonl"], cwd=self.repo.path, **PIPES) as process:
+                self.busy[10] = process
+                reader = threading.Thread(target=lambda process=process: process.communicate())
+                reader.start()
+                while reader.is_alive() and not self.over.wait(0.1):
+                    pass
+                process.terminate()
+                reader.join()
+                self.busy.pop(10)
+            self.counts[f"watch {process.returncode}"] += 1
+            if process.returncode not in (-signal.SIGKILL, -signal.SIGTERM, 143, 0):
+                self.wrong.append(f"the watcher ended with {process.returncode}")
+
     def kill(self, every: float) -> None:
         """Kill a runner in a slot or what is typed at a desk, until the day is over."""
         dice = random.Random(f"{self.seed}.kill")
@@ -247,6 +265,7 @@ def main() -> int:
     words.add_argument("--desks", type=int, default=4)
     words.add_argument("--moves", type=int, default=60, help="at each desk")
     words.add_argument("--two", action="store_true", help="every other desk has a worktree of its own")
+    words.add_argument("--watch", action="store_true", help="a watcher starts tasks with the label auto")
     words.add_argument("--every", type=float, default=0.4, help="seconds between two kills; 0: none")
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--keep", help="copy the repository there if anything is wrong")
@@ -258,11 +277,14 @@ def main() -> int:
         office = Office(repo, asked.tasks, asked.moves, asked.seed, asked.two)
         desks = [threading.Thread(target=office.desk, args=(n,)) for n in range(1, asked.desks + 1)]
         killer = threading.Thread(target=office.kill, args=(asked.every,))
-        for thread in [*desks, *([killer] if asked.every else [])]:
+        watcher = threading.Thread(target=office.watch)
+        for thread in [*desks, *([killer] if asked.every else []), *([watcher] if asked.watch else [])]:
             thread.start()
         for thread in desks:
             thread.join()
         office.over.set()
+        if asked.watch:
+            watcher.join()
         office.settle()
         wrong = verdict(office, names)
         print("; ".join(f"{n} {kind}" for kind, n in sorted(office.counts.items())))
