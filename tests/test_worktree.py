@@ -286,8 +286,8 @@ def test_a_lost_index_or_git_file_costs_no_work(desk: Desk) -> None:
     worktree.mark_ready(desk.made.gitdir)
     desk.tree.write("src/a", "work\n")
     desk.tree.write("src/new", "work\n")
-    Path(desk.made.gitdir, "index").unlink()
-    (desk.path / ".git").unlink()
+    for lost in (Path(desk.made.gitdir, "index"), desk.path / ".git", Path(desk.made.gitdir, "commondir")):
+        lost.unlink()
     desk.sit()
     assert desk.tree.git("status", "--porcelain").splitlines() == [" M src/a", "?? src/new"]
 

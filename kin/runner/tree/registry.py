@@ -81,11 +81,15 @@ def is_registered(project: Project, path: str) -> bool:
 
 
 def lead_back(path: str, gitdir: str) -> None:
-    """Let a worktree's `.git` lead to its git folder again, where it is gone or leads nowhere: the clone was moved."""
+    """Let a worktree's `.git` lead to its git folder again, where it is gone or leads nowhere: the clone was moved; and that
+    to the repository's, without which git takes it for a repository of its own."""
     linked = git.linked_gitdir(path)
     if not os.path.lexists(os.path.join(path, ".git")) or (linked and not os.path.exists(linked)):
         with open(os.path.join(path, ".git"), "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(f"gitdir: {gitdir}\n")
+    if not os.path.exists(common := os.path.join(gitdir, "commondir")):
+        with open(common, "w", encoding="ascii") as file:
+            file.write("../..\n")
 
 
 def clear_locks(path: str) -> None:

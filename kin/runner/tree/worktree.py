@@ -122,7 +122,7 @@ def ensure(
 def _gitdir(path: str) -> str:
     gitdir = git.linked_gitdir(path)
     if gitdir is None:
-        raise Invalid(f"{path} is no worktree any more", "`kin run` makes it again")
+        raise Invalid(f"the worktree {path} has lost its `.git`", "`kin run` makes it again")
     return gitdir
 
 
