@@ -199,6 +199,13 @@ def test_a_runner_that_stands_still_is_nobodys_to_take_over(project: Repo, tmp_p
     first.communicate(timeout=20)
 
 
+def test_stop_does_not_deny_a_run_whose_lock_names_nobody(project: Repo) -> None:
+    add(project, 1, "true")
+    with try_lock(lock_path(f"{project.path}/.git/kin", "KIN-1")) as held:  # type: ignore[union-attr]
+        os.truncate(held.path, 0)
+        assert "KIN-1 is being run, and its lock does not say by whom" in project.kin("stop", "1", exit=6).stderr
+
+
 def test_stop_ends_a_run_that_ctrl_z_stopped_as_any_other(project: Repo, tmp_path: Path) -> None:
     add(project, 1, waiting_for(tmp_path, "up"))
     first = started(project, "run", "KIN-1")

@@ -37,9 +37,13 @@ def stop(project: Project, task_id: str, *, by: Callable[[], str]) -> Stopped:
     """
     paths = [locks.lock_path(project.common, name) for name in (f"{task_id}.queued", task_id)]  # a run takes them so
     path = next(filter(locks.is_held, paths), None)
-    who = locks.holder(path) if path else None
-    if who is None:
+    if path is None:
         raise Usage(f"{task_id} is not being run", "`kin status` shows what is")
+    who = locks.holder(path)
+    if who is None:  # the disk was full when it was to be written
+        raise Busy(
+            f"{task_id} is being run, and its lock does not say by whom", f"end `kin run {task_id}` where it was started"
+        )
     if who.host != locks.me("").host or who.pidns != locks.me("").pidns:
         raise Busy(f"{task_id} is run by pid {who.pid} on {who.host}, which cannot be signalled from here", "stop it there")
     files.write_own(records.stop_mark(project, task_id), "")
