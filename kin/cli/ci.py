@@ -8,6 +8,7 @@ from typing import Any
 
 from kin import __version__, git
 from kin.cli.consent import consent
+from kin.cli.cost import money
 from kin.cli.job import cost_of, shortened, told
 from kin.cli.output import Call, Result
 from kin.cli.run import report, starter
@@ -130,5 +131,4 @@ def _parsed(cwd: str, revision: str, path: str, parse: Any) -> Any:
 
 def _bill(runs: Sequence[Run | None]) -> str:
     cost, number = cost_of(runs), sum(run is not None for run in runs)
-    money = f"${cost.cost_usd:.2f}" + (f" and {counted(cost.unknown, 'step')} of unknown price" if cost.unknown else "")
-    return f"**Cost**: {counted(number, 'run')}, {cost.tokens_in + cost.tokens_out:,} tokens, {money}"
+    return f"**Cost**: {counted(number, 'run')}, {cost.tokens_in + cost.tokens_out:,} tokens, {money(cost)}"

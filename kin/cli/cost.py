@@ -106,10 +106,11 @@ def _lines(by: str, rows: list[tuple[str, Sum]], total: Sum, screen: Screen) -> 
     yield screen.paint(f"{by:{width}}  steps  {'in':>11}  {'out':>9}  {'cached':>11}  {'minutes':>7}  cost", "bold")
     for name, row in named:
         numbers = f"{row.steps:5}  {row.tokens_in:11,}  {row.tokens_out:9,}  {row.tokens_cached:11,}  {row.seconds / 60:7.1f}"
-        yield f"{clean(name):{width}}  {numbers}  {_money(row)}"
+        yield f"{clean(name):{width}}  {numbers}  {money(row)}"
 
 
-def _money(row: Sum) -> str:
+def money(row: Sum) -> str:
+    """What is known of the price, and of how many steps it is not."""
     if not row.unknown:
         return f"${row.cost_usd:.2f}"
     return f"${row.cost_usd:.2f} and {counted(row.unknown, 'step')} unknown" if row.cost_usd else "unknown"

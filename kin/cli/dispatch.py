@@ -20,7 +20,12 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
     """Parse and perform a command line; every way that it can end becomes an exit code here."""
     screen = Screen(environ, json="--json" in words, no_color="--no-color" in words)
     try:
-        parsed = _parse(words)
+        from kin.cli.parse import parse
+
+        if (parsed := parse(words)) is None:
+            from kin.cli.app import parse_fully
+
+            parsed = parse_fully(words)
         values = parsed.values
         screen = Screen(
             environ,
@@ -42,16 +47,6 @@ def run(words: Sequence[str], environ: Mapping[str, str]) -> int:
         return fail(of_system(error), screen)
     except Exception as error:  # the edge: what nobody expected becomes a report, not a traceback
         return fail(_report(error, words, environ), screen)
-
-
-def _parse(words: Sequence[str]) -> "Parsed":
-    from kin.cli.parse import parse
-
-    if (parsed := parse(words)) is not None:
-        return parsed
-    from kin.cli.app import parse_fully
-
-    return parse_fully(words)
 
 
 def _perform(parsed: "Parsed", call: Call) -> Result:
