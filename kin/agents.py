@@ -130,7 +130,9 @@ def start(
     parts = [*agent.argv[1:], *agent.extra, *(agent.read if access == "read" else agent.write)]
     for flags, value in ((agent.model, model), (agent.budget, usd), (agent.resume, session)):
         parts += flags if value is not None else ()
-    _write_files(agent, told, house)
+    _write(str(told["instructions"]), house)
+    for name, text in agent.files.items():
+        _write(os.path.join(home, name), _filled(text, told))
     return Start(
         [program, *(_filled(part, told) for part in parts)],
         environment(agent, environ) | {name: _filled(value, told) for name, value in agent.set.items()},
@@ -158,12 +160,6 @@ def _adapted(agent: Agent, prompt: str, home: str, before: str) -> str:
     for plain, written in agent.escape.items():
         text = text.replace(plain, written)
     return _write(os.path.join(home, "prompt.md"), text)
-
-
-def _write_files(agent: Agent, told: Mapping[str, str | None], house: str) -> None:
-    _write(str(told["instructions"]), house)
-    for name, text in agent.files.items():
-        _write(os.path.join(str(told["home"]), name), _filled(text, told))
 
 
 def _write(path: str, text: str) -> str:

@@ -315,7 +315,6 @@ def _gitdir(cwd: str) -> str | None:
 
 
 def tree_of(cwd: str, revision: str) -> str:
-    """The full id of the tree of `revision`."""
     return git(cwd, "rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{tree}").text
 
 
@@ -612,7 +611,6 @@ class TreeEntry(NamedTuple):
 
     @property
     def there(self) -> bool:
-        """Whether there is anything at all."""
         return self.mode != ABSENT
 
     @property
@@ -631,7 +629,6 @@ class Change(NamedTuple):
 
     @property
     def is_new_link(self) -> bool:
-        """Whether a repository came where none was."""
         return self.new.is_link and not self.old.is_link
 
 
@@ -839,7 +836,6 @@ def update_ref(cwd: str, ref: str, new: str, old: str | None, message: str) -> b
 
 
 def delete_ref(cwd: str, ref: str, old: str) -> bool:
-    """Delete `ref` if it is at `old`."""
     return git(cwd, "update-ref", "-d", ref, old, ok=(0, 128, 1)).code == 0
 
 

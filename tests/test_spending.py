@@ -7,8 +7,9 @@ from strategies import PROFILE
 
 from kin.model.record import StepRecord
 from kin.model.settings import Budget
-from kin.model.spending import SCOPES, UNITS, Used, added, exhausted, narrowest, passed, read_amounts, used_by
+from kin.model.spending import UNITS, Used, added, exhausted, narrowest, passed, read_amounts, used_by
 
+SCOPES = ("step", "run", "task", "day")
 AMOUNTS = st.floats(0, 1e6)
 USED = st.builds(Used, AMOUNTS, AMOUNTS, AMOUNTS)
 LIMITS = st.fixed_dictionaries({unit: st.none() | st.floats(0.01, 1e6) for unit in UNITS})

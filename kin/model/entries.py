@@ -23,12 +23,10 @@ class Kind(NamedTuple, Generic[T]):
 
     @property
     def shown(self) -> str:
-        """The file as a person would type it."""
         return f".kin/{self.file}"
 
     @property
     def stem(self) -> str:
-        """What the file holds, in the plural."""
         return self.file.removesuffix(".yaml")
 
     @property

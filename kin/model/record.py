@@ -11,7 +11,6 @@ from kin.model.status import RunStatus, StepStatus, WaitFor
 
 
 def _mappings(plain: Any) -> tuple[dict[str, Any], ...]:
-    """A list of mappings, their values as they are."""
     return tuple(mapping(item) for item in raw(plain) or ())
 
 
@@ -128,7 +127,6 @@ class Run(NamedTuple):
 
     @property
     def waits_for(self) -> WaitFor | None:
-        """What it waits for; None if it does not wait."""
         return self.waiting.for_ if self.waiting else None
 
     def holding(self, **changes: Any) -> "Run":

@@ -54,7 +54,6 @@ _BLOCK = re.compile(_OPENING.pattern + r".*?(?:^[ \t]*\1|\Z)", re.MULTILINE | re
 
 
 def without_result(message: str) -> str:
-    """The message without its `kin-result` blocks."""
     return _BLOCK.sub("", message).strip()
 
 

@@ -40,7 +40,6 @@ class _Generator(GenerateJsonSchema):
         return super().int_schema(schema) | {"type": ["integer", "string"], "pattern": "^[+-]?[0-9]+$"}
 
     def float_schema(self, schema: core_schema.FloatSchema) -> JsonSchemaValue:
-        """A number, quoted or not."""
         return super().float_schema(schema) | {"type": ["number", "string"]}
 
     def bool_schema(self, schema: core_schema.BoolSchema) -> JsonSchemaValue:

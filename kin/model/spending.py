@@ -9,7 +9,6 @@ from typing import NamedTuple
 from kin.model.record import StepRecord
 
 UNITS = ("usd", "minutes", "tokens")
-SCOPES = ("step", "run", "task", "day")
 
 
 class Used(NamedTuple):

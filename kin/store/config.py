@@ -40,7 +40,6 @@ class Quick(NamedTuple):
 
 
 def settings_path(project: Project) -> str:
-    """Where kin.yaml is."""
     return os.path.join(project.store, "kin.yaml")
 
 

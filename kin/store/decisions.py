@@ -15,12 +15,10 @@ from kin.store.text import emit, reader
 
 
 def decision_path(project: Project, decision_id: str) -> str:
-    """Where the decision's file is."""
     return os.path.join(project.store, "decisions", decision_id + ".yaml")
 
 
 def decision_text(decision: Decision) -> str:
-    """A decision as its file holds it."""
     return emit.document(data_of(decision), DECISION_KEYS)
 
 

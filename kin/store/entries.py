@@ -21,7 +21,6 @@ class Entries(NamedTuple, Generic[T]):
 
     @property
     def faults(self) -> list[str]:
-        """All that is wrong, each with its place."""
         return [str(error) for errors in self.wrong.values() for error in errors]
 
 

@@ -53,7 +53,6 @@ class Stamp(NamedTuple):
 
 
 def stamp_of(st: os.stat_result) -> Stamp:
-    """The stamp of a stat result."""
     return Stamp(st.st_ino, st.st_size, st.st_mtime_ns, st.st_ctime_ns)
 
 
@@ -277,8 +276,7 @@ def _exchange(one: str, other: str) -> bool:
 def _write_temporary(real: str, content: bytes, like: os.stat_result | None, name: str = TEMPORARY) -> str:
     """A durable file with `content` beside `real`; whatever goes wrong, none is left behind."""
     tmp = os.path.join(os.path.dirname(real), name)
-    with suppress(FileNotFoundError):
-        os.unlink(tmp)  # a killed kin's; and never a link that somebody laid there
+    unlink(tmp)  # a killed kin's; and never a link that somebody laid there
     fd = os.open(tmp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600 if like is None else 0o666)
     try:
         if like is not None:
@@ -303,13 +301,24 @@ def _write_all(fd: int, content: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def sync_folder(path: str) -> None:
-    """Make the names in `path`'s folder durable: without it, a rename or a new file is gone after a power cut."""
-    fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: str) -> None:
+    """Make what was written to a file, or the names in a folder, durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in `path`'s folder durable: without it, a rename or a new file is gone after a power cut."""
+    sync(os.path.dirname(path))
+
+
+def unlink(path: str) -> None:
+    """Unlink a file; one that is gone already is fine."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def make_folder(path: str, mode: int = 0o777) -> None:
@@ -401,8 +410,7 @@ def clear_temporaries(project: Project) -> None:
     if left:
         with store_lock(project.common):
             for path in left:
-                with suppress(FileNotFoundError):
-                    os.unlink(path)
+                unlink(path)
 
 
 def remove_file(project: Project, path: str) -> None:
@@ -473,8 +481,7 @@ def remove_own(path: str) -> None:
     """Remove a file of kin's own, durably, and what a kin killed in its write left of it; gone already is fine."""
     try:
         for name in (_own_temporary(path), path):
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+            unlink(name)
         if os.path.isdir(os.path.dirname(path)):
             sync_folder(path)
     except OSError as error:

@@ -20,7 +20,7 @@ def add(project: Project, task: str, note: Note) -> str:
     from kin.store import schemas
 
     config.refuse_newer_format(project)
-    text = schemas.first_line(project, "note", "../..") + note_text(note)
+    text = emit.document(data_of(note), ORDER, head=schemas.first_line(project, "note", "../.."))
     stamp = note.at.translate({ord(c): None for c in "-:"})
     while True:
         note_id = run_id(stamp, int.from_bytes(os.urandom(3), "big"))
@@ -29,11 +29,6 @@ def add(project: Project, task: str, note: Note) -> str:
             return note_id
         except FileExistsError:
             continue
-
-
-def note_text(note: Note) -> str:
-    """A note as its file holds it."""
-    return emit.document(data_of(note), ORDER)
 
 
 def of_task(project: Project, task: str) -> list[tuple[str, Note]]:

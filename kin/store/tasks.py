@@ -37,7 +37,6 @@ class Scan(NamedTuple):
 
 
 def task_path(project: Project, task_id: str) -> str:
-    """Where the task's file is."""
     return os.path.join(project.store, "tasks", task_id + ".yaml")
 
 

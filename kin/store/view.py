@@ -5,6 +5,7 @@ beyond it stands in brackets. Reading changes nothing.
 """
 
 import os
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -67,7 +68,8 @@ def see(
         graph = graph_of(found.tasks)
         done_on = _done_on_target(project, found.tasks, base or settings.base)
         queued = locks.queued(running)
-        facts = Facts(running, live, done_on, now or _clock(), _linked(project, graph), queued)
+        now = now or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        facts = Facts(running, live, done_on, now, _linked(project, graph), queued)
         explained: Collection[str] = found.tasks if with_reasons is True else with_reasons or ()
         taken = Reason("slot", f"all {len(slots)} slots are taken; `kin run --wait` waits for one")
         full = [taken] if running.issuperset(slots) else []
@@ -95,12 +97,6 @@ def _linked(project: Project, graph: Graph) -> dict[str, str]:
 
 
 _plain = tuple.__new__  # half the time of Seen(...), ten thousand times a list
-
-
-def _clock() -> str:
-    import time
-
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def _running(project: Project, slots: list[str]) -> tuple[frozenset[str], "dict[str, Run]", list[str]]:

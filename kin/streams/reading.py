@@ -227,5 +227,4 @@ def _number(text: str | None) -> int:
 
 
 def matches(patterns: Iterable[Any], line: str) -> bool:
-    """Whether any of the patterns is in the line."""
     return any(pattern.search(line) for pattern in patterns)

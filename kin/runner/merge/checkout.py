@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from kin import git
 from kin.runner.merge.build import home
+from kin.store import files
 from kin.store.locks import wait_until
 from kin.store.project import Project
 
@@ -96,7 +97,7 @@ def keep_index(gitdir: str, nonce: str) -> bool:
     own = _own_lock(gitdir, nonce)
     with open(own, "w", encoding="ascii") as out:
         out.write(nonce)
-    _sync(own)
+    files.sync(own)
 
     def attempt() -> bool | None:
         try:
@@ -132,19 +133,14 @@ def kept_by(gitdir: str) -> str | None:
 
 def let_index_go(gitdir: str, nonce: str) -> None:
     """Remove what kin keeps beside the index, the lock last; nothing but its own name if another has the index."""
-    _unlink(_own_lock(gitdir, nonce))
+    files.unlink(_own_lock(gitdir, nonce))
     if kept_by(gitdir) == nonce:
         for name in ("kin-index", "kin-index.lock", "index.lock"):
-            _unlink(os.path.join(gitdir, name))
+            files.unlink(os.path.join(gitdir, name))
 
 
 def _own_lock(gitdir: str, nonce: str) -> str:
     return os.path.join(gitdir, f"kin-{nonce}.lock")
-
-
-def _unlink(path: str) -> None:
-    if os.path.lexists(path):
-        os.unlink(path)
 
 
 def is_sparse(checkout: Checkout) -> bool:
@@ -164,8 +160,8 @@ def private_index(checkout: Checkout, fds: tuple[int, ...]) -> dict[str, str]:
     unchanged, and it would be overwritten (rule 8). The refresh lets merely touched files pass (rule 7).
     """
     source, copy = os.path.join(checkout.gitdir, "index"), os.path.join(checkout.gitdir, "kin-index")
-    _unlink(copy)
-    _unlink(copy + ".lock")
+    files.unlink(copy)
+    files.unlink(copy + ".lock")
     if os.path.exists(source):
         shutil.copy2(source, copy)
     env = index_env(checkout.gitdir)
@@ -183,14 +179,6 @@ def publish_index(checkout: Checkout, fds: tuple[int, ...]) -> None:
     copy = os.path.join(checkout.gitdir, "kin-index")
     refresh(checkout.path, index_env(checkout.gitdir), fds)
     if os.path.exists(copy):
-        _sync(copy)
+        files.sync(copy)
         os.replace(copy, os.path.join(checkout.gitdir, "index"))
-        _sync(checkout.gitdir)
-
-
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        files.sync(checkout.gitdir)

@@ -31,12 +31,10 @@ class KinFile(NamedTuple):
     index_after: TreeEntry
 
     def to_data(self) -> list[Any]:
-        """As the journal holds it."""
         return [self.path, self.before, self.after, *self.index_before, *self.index_after]
 
     @classmethod
     def from_data(cls, data: list[Any]) -> "KinFile":
-        """What `to_data` gave."""
         path, before, after, *index = data
         return cls(path, before, after, TreeEntry(*index[:2]), TreeEntry(*index[2:]))
 
@@ -107,14 +105,10 @@ def _plan_task(work: str, held: Mapping[str, bytes], change: Change, index: Tree
 def moved_on(raw: bytes, wanted: Standing, path: str) -> bytes:
     """A task's text with its new status. Raises Busy if the status that it has forbids the move: the file is the word."""
     now = standing(raw, path)
-    if now != wanted and not _may(now.status, wanted.status):
+    # only an undo brings `todo`: a person's own word, and by hand every status may become it
+    if now != wanted and not may_move(now.status, wanted.status, by_kin=wanted.status is not TaskStatus.todo):
         raise Busy(f"the file says `{now.status}`, which does not become `{wanted.status}`")
     return with_standing(raw, wanted, path)
-
-
-def _may(old: TaskStatus, new: TaskStatus) -> bool:
-    # only an undo brings `todo`: a person's own word, and by hand every status may become it
-    return may_move(old, new, by_kin=new is not TaskStatus.todo)
 
 
 def _plan_other(work: str, held: Mapping[str, bytes], change: Change, index: TreeEntry, own: bool, hidden: bool) -> KinFile:
@@ -162,7 +156,10 @@ def apply(project: Project, work: str, planned: Iterable[KinFile]) -> None:
         if file.after is None:
             files.remove_file(here, full)
         elif file.before is None:
-            _create(full, file)
+            try:
+                files.write_new(full, file.after)
+            except FileExistsError:
+                raise Busy(f"{file.path} appeared meanwhile") from None
         elif is_task_file(file.path):
             files.edit_file(here, full, _to_standing_of(file.after, file.path))
         else:
@@ -172,14 +169,6 @@ def apply(project: Project, work: str, planned: Iterable[KinFile]) -> None:
 def _to_standing_of(after: str, path: str) -> Callable[[str], str]:
     wanted = standing(after.encode(), path)
     return lambda text: moved_on(text.encode(), wanted, path).decode()
-
-
-def _create(full: str, file: KinFile) -> None:
-    assert file.after is not None
-    try:
-        files.write_new(full, file.after)
-    except FileExistsError:
-        raise Busy(f"{file.path} appeared meanwhile") from None
 
 
 def restore(project: Project, work: str, planned: Iterable[KinFile], *, forward: bool) -> list[str]:

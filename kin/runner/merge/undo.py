@@ -4,7 +4,7 @@
 the same merge of two throw-away commits that share that base, so no worktree is needed and no conflict under `.kin/` counts.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from kin import git
@@ -144,13 +144,10 @@ def _carry(project: Project, target: str, onto: str, pairs: Iterable[tuple[str, 
     cwd = home(project)
     tree = git.tree_of(cwd, onto)
     for before, after in pairs:
-        ours, theirs = (_throw_away(cwd, side, [before]) for side in (tree, f"{after}^{{tree}}"))
+        sides = (tree, f"{after}^{{tree}}")
+        ours, theirs = (git.commit_tree(cwd, side, [before], "kin: a side of a three-way merge\n") for side in sides)
         merged = merged_tree(project, target, ours, theirs, "")
         if isinstance(merged, Clash):
             return merged
         tree = merged
     return tree
-
-
-def _throw_away(cwd: str, tree: str, parents: Sequence[str]) -> str:
-    return git.commit_tree(cwd, tree, parents, "kin: a side of a three-way merge\n")

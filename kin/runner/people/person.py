@@ -121,7 +121,10 @@ def reject(project: Project, task_id: str, *, message: str, by: str) -> str | No
         if message:
             notes.add(project, task_id, Note(by, times.written(), message, NoteFor.review))
         words = f"rejected by {by}" + (f": {message}" if message else "")
-        _end_by_hand(project, live, words)
+        ended = live._replace(status=RunStatus.cancelled, reason=words, ended=times.written(), waiting=None)
+        records.save_live(project, ended)
+        point("rejected.saved")
+        records.save_record(project, ended)
         if tasks.load(project, task_id)[0].status != TaskStatus.cancelled:
             tasks.change(project, task_id, [Set(("status",), TaskStatus.cancelled.value)])
         point("rejected.cancelled")
@@ -198,13 +201,6 @@ def _put_away(project: Project, live: Run, why: str) -> str | None:
     if (built := git.tip(project.root, merge_ref(live.task))) is not None:
         git.delete_ref(project.root, merge_ref(live.task), built)  # nobody will move to that merge any more
     return kept
-
-
-def _end_by_hand(project: Project, live: Run, words: str) -> None:
-    ended = live._replace(status=RunStatus.cancelled, reason=words, ended=times.written(), waiting=None)
-    records.save_live(project, ended)
-    point("rejected.saved")
-    records.save_record(project, ended)
 
 
 def _to_todo(project: Project, task_id: str) -> None:

@@ -70,7 +70,7 @@ def _record(project: Project, task_id: str, by: str, pid: int | None) -> str | N
     `pid` waited in the queue when it was asked to end: an earlier run is not what it was about.
     """
     from kin.runner.runs import claim
-    from kin.runner.runs.ending import may_edit, owe
+    from kin.runner.runs.ending import put_status
 
     with claim.claim_task(project, task_id):
         live = records.live(project, task_id)
@@ -81,11 +81,7 @@ def _record(project: Project, task_id: str, by: str, pid: int | None) -> str | N
         task, _ = tasks.load(project, task_id)
         if task.status in (TaskStatus.todo, TaskStatus.blocked, TaskStatus.draft):
             reason = f"stopped by {by}; `kin run {task_id}` goes on from the last finished step"
-            block = {"kind": BlockedKind.manual.value, "reason": reason}
-            if may_edit(project, task_id):
-                tasks.set_status(project, task_id, TaskStatus.blocked, block)
-            else:
-                owe(project, live, {"status": TaskStatus.blocked.value, "blocked": block})
+            put_status(project, live, TaskStatus.blocked, {"kind": BlockedKind.manual.value, "reason": reason})
         return live.run
 
 

@@ -53,7 +53,6 @@ class Lines:
         return self._lines(raw[:cut])
 
     def finish(self) -> list[str]:
-        """What waits, whether its line has ended or not."""
         return self._lines(self._take())
 
     def _keep(self, raw: bytes) -> None:

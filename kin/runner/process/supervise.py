@@ -284,7 +284,6 @@ class _Step:
         self._kill_at = self._give_up_at = math.inf
 
     def take(self, stream: str, raw: bytes, now: float) -> None:
-        """What one stream gave."""
         self._last = now
         self._hand_on(stream, self._streams[stream].feed(raw, now))
 
@@ -307,7 +306,6 @@ class _Step:
                 self._on_line(stream, line)
 
     def note(self, text: str) -> None:
-        """What kin has to say in the step's log."""
         if self._log:
             self._log.note(text)
 
@@ -349,7 +347,6 @@ class _Step:
         return 0
 
     def end(self, status: int | None, why: str, error: str = "") -> Ended:
-        """The report."""
         out, err = self._streams["stdout"].tail, self._streams["stderr"].tail
         return Ended(status, why, time.monotonic() - self._began, out, err, error)
 

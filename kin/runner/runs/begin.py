@@ -6,7 +6,6 @@ Finished steps are paid work and never run again. What is unfinished, gates, set
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from kin import git
@@ -31,7 +30,7 @@ from kin.runner.steps.casting import Cast, cast_all
 from kin.runner.steps.passage import Passage, spec_digest, step_id
 from kin.runner.tree import commit, salvage, worktree
 from kin.runner.tree.aside import how_to_see, set_aside
-from kin.store import config, records, tasks
+from kin.store import config, files, records, tasks
 from kin.store.arrivals import asked_for
 from kin.store.project import STORE, Project, branch_here
 from kin.store.view import Seen, see
@@ -164,7 +163,6 @@ def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Out
 
 
 def _before(task_id: str, refs: Sequence[str], seen: Mapping[str, Seen]) -> str:
-    """What to type for the tasks that hold this one up."""
     for ref in refs:
         if ref not in seen:
             return f"`kin deps {task_id}` shows it" if ":" in ref else f"`kin set {task_id} depends_on-={ref}` takes that out"
@@ -252,8 +250,7 @@ def make_ready(p: Passage, old: Run | None, base: str) -> None:
     p.save(status=RunStatus.running)
     if first_unfinished(p.run) is not None:
         _ = p.supervisor  # it starts while git checks out
-    with suppress(FileNotFoundError):
-        os.unlink(records.stop_mark(p.project, p.task.id))  # of a `kin stop` that was killed: this run is wanted
+    files.unlink(records.stop_mark(p.project, p.task.id))  # of a `kin stop` that was killed: this run is wanted
     point("record.saved")
     p.say("start", text=p.run.run)
     start, head = p.live.start, p.live.head

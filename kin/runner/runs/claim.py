@@ -1,6 +1,5 @@
 """Claiming a task: a slot, the task's lock and its children's lock, held by this process for as long as it lives."""
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -61,8 +60,7 @@ def _queue(project: Project, task_id: str) -> locks.Held:
 
 def slot_number(slot: locks.Held) -> int:
     """Which slot this is, from 1: it keeps parallel runs off each other's ports."""
-    match = re.search(r"slot-(\d+)$", slot.path)
-    return int(match.group(1)) if match else 0
+    return int(slot.path.rpartition("-")[2])
 
 
 def task_busy(project: Project, task_id: str) -> Busy:

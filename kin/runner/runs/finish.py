@@ -99,7 +99,9 @@ def _review(p: Passage, built: Built | Clash) -> Outcome:
         return ended
     reasons = "; ".join(review_reasons(p, built))
     if p.share is None or p.live.approved is not None:
-        return wait(p, WaitFor.review, reasons + _review_words(p))
+        task = p.task.id
+        ways = f'`kin diff {task}` shows it, then `kin approve {task}`, `kin revise {task} -m "..."` or `kin reject {task}`'
+        return wait(p, WaitFor.review, f"{reasons}; {ways}")
     again = _build(p)  # now that the record has the gates' verdicts
     offered = offer(p, built if isinstance(again, Clash) else again)
     return wait(p, WaitFor.review, f"{reasons}; {offered.words}")._replace(url=offered.url)
@@ -278,11 +280,6 @@ def _clash_words(p: Passage, clash: Clash) -> str:
     return (
         f"the work conflicts with {p.target.name} in:{listed}\n{back or way}; then `kin run {p.task.id}` goes on at the gates"
     )
-
-
-def _review_words(p: Passage) -> str:
-    task = p.task.id
-    return f'; `kin diff {task}` shows it, then `kin approve {task}`, `kin revise {task} -m "..."` or `kin reject {task}`'
 
 
 def _queue(p: Passage) -> locks.Held:

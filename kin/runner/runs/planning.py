@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from kin.errors import KinError, Usage
 from kin.faults import point
+from kin.model.agent import as_list
 from kin.model.builtin import PLAN
 from kin.model.record import PlanRecord, Run, StepRecord
 from kin.model.settings import Settings, StepSpec, nobody_before, plan_steps
@@ -179,12 +180,8 @@ def _faults_of_parts(said: Sequence[Any]) -> Iterator[str]:
             yield f"task {number}: it needs a title"
         elif isinstance(part.get("pipeline"), (list, dict)):
             yield f"task {number}: `pipeline` is the name of one that the project has"
-        elif strange := [word for word in _list(part.get("depends_on")) if word not in names]:
+        elif strange := [word for word in as_list(part.get("depends_on")) if word not in names]:
             yield f"task {number}: it depends on '{strange[0]}', which is none of these tasks' `ref` or title"
-
-
-def _list(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def parts_of(said: Sequence[Mapping[str, Any]], parent: Task, more: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -55,18 +55,13 @@ def publish(project: Project, plan: Plan, oid: str, asked: Asked, caller: Caller
         if run is None:
             return Outcome(task_id, None, "done", 0, reason=f"{task_id} is already done on {plan.target.name}")
         plan = plan_for(project, task_id, asked, caller.environ)  # again behind the lock, with the steps that the PM planned
-        run, words = begin_record(plan, _without_verdicts(run), asked)
+        plain = run._replace(gates=()).holding(verdicts=(), approved=None, approved_by=None, given={}, pending_edit=None)
+        run, words = begin_record(plan, plain.holding(budget={}, reserved={}), asked)
         if words:
             raise Invalid(f"the bundle's steps are not those of {task_id} here: {words}", "run it again")
         with claim.claim_kids(project, task_id, run.run, None) as kids:
             p = passage_for(project, plan, run, caller, kids)
             return _through(p, share, run)
-
-
-def _without_verdicts(run: Run) -> Run:
-    return run._replace(gates=()).holding(
-        verdicts=(), approved=None, approved_by=None, given={}, pending_edit=None, budget={}, reserved={}
-    )
 
 
 def _through(p: Passage, share: Share, sent: Run) -> Outcome:

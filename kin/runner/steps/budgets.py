@@ -4,14 +4,13 @@ Everything is computed from records (kin.model.spending adds up). Only the proje
 live run keeps for its step stands in its own live record, written under one lock.
 """
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from kin import git
 from kin.faults import point
 from kin.model.record import Run
-from kin.model.spending import UNITS, Cap, Used, exhausted, narrowest, used_by
+from kin.model.spending import UNITS, Cap, Used, narrowest, used_by
 from kin.model.status import BlockedKind
 from kin.model.times import written
 from kin.runner.steps.judge import StepEnd
@@ -73,17 +72,6 @@ def _landed_today(p: Passage) -> Iterator[Run]:
     for name in dict.fromkeys(filter(None, names)):
         if (raw := git.blob(p.project.root, p.target.oid, name)) is not None:
             yield records.parse(raw.decode("utf-8", "replace"), name)
-
-
-def seconds_left(caps: Mapping[str, Cap]) -> float:
-    """Seconds that a step may still take; infinity without a budget of minutes."""
-    return caps["minutes"].left * 60 if "minutes" in caps else math.inf
-
-
-def refusal(p: Passage, name: str, caps: Mapping[str, Cap]) -> StepEnd | None:
-    """Why the step is not even started: nothing is left of a budget. None if something is left of each."""
-    cap = exhausted(caps)
-    return None if cap is None else over(p, name, cap, "was not started")
 
 
 def over(p: Passage, name: str, cap: Cap, what: str = "was ended") -> StepEnd:

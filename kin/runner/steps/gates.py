@@ -30,22 +30,13 @@ class Verdict(NamedTuple):
     cancelled: bool = False
 
 
-def verdict_key(p: Passage, code: str) -> str:
-    """What a verdict is bound to: the tree without `.kin/`, the gates' commands, the set-up."""
-    return digest(code, [gate.run for gate in p.settings.gates], p.settings.setup)
-
-
-def passed_before(p: Passage, code: str) -> bool:
-    """Whether these gates passed on this tree in this run."""
-    return verdict_key(p, code) in p.live.verdicts
-
-
 def run_gates(p: Passage, commit: str, code: str) -> Verdict:
     """Run all gates on `commit`, whose tree without `.kin/` is `code`, and remember that they passed.
 
     They run in the task's worktree if it is clean and holds just that tree, else in a throw-away one made like any other.
     """
-    if not p.settings.gates or passed_before(p, code):
+    key = digest(code, [gate.run for gate in p.settings.gates], p.settings.setup)  # what their verdict is bound to
+    if not p.settings.gates or key in p.live.verdicts:
         return Verdict(p.run.gates)
     with _place(p, commit, code) as folder:
         if isinstance(folder, str):
@@ -55,7 +46,7 @@ def run_gates(p: Passage, commit: str, code: str) -> Verdict:
     if verdict.cancelled:
         return verdict
     point("gates.ran")
-    kept = p.live.verdicts if verdict.failed else (*p.live.verdicts, verdict_key(p, code))
+    kept = p.live.verdicts if verdict.failed else (*p.live.verdicts, key)
     p.save(gates=verdict.records, verdicts=kept)
     return verdict
 

@@ -149,7 +149,6 @@ def _broken(p: Passage, name: str, ended: Ended) -> StepEnd | None:
 
 
 def _believed(p: Passage, turn: Turn, result: Result) -> StepEnd:
-    """What a result says."""
     if result.status == "changes_requested":
         items = tuple(str(i) for i in result.items) or (result.summary or "changes were asked for, without saying which",)
         return StepEnd("changes_requested", items=items, back_to=result.back_to or turn.spec.back_to)

@@ -97,7 +97,6 @@ class Passage:
 
     @property
     def live(self) -> Live:
-        """The part of the record that never leaves the clone."""
         return self.run.live
 
     @property
@@ -107,7 +106,6 @@ class Passage:
 
     @property
     def branch_ref(self) -> str:
-        """The full ref of the work."""
         return f"refs/heads/{self.run.branch}"
 
     @property
@@ -139,7 +137,6 @@ class Passage:
         return self._roles[key]
 
     def turn(self, index: int) -> Turn:
-        """The step at `index`."""
         spec = self.specs[index]
         return Turn(index, step_id(index, spec), spec, access_of(spec, self.role(spec)))
 
@@ -185,7 +182,6 @@ class Passage:
         return self.run.holding(**live)._replace(**{key: value for key, value in changes.items() if key not in live})
 
     def with_step(self, index: int, **changes: Any) -> tuple[StepRecord, ...]:
-        """The steps with the one at `index` changed."""
         steps = list(self.run.steps)
         steps[index] = steps[index]._replace(**changes)
         return tuple(steps)
@@ -254,7 +250,6 @@ class Passage:
 
 
 def _folder(path: str) -> str:
-    """The private folder `path`, made if it is not there."""
     if not os.path.isdir(path):
         os.makedirs(path, mode=0o700, exist_ok=True)
     return path

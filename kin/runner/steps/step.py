@@ -4,6 +4,7 @@ An agent's word is a claim. The exit code, the result file and the worktree are 
 started is gone; only then does its work become one commit on the branch.
 """
 
+import math
 import os
 from collections.abc import Callable
 
@@ -11,7 +12,7 @@ from kin import git
 from kin.context import fence
 from kin.errors import Failed
 from kin.faults import point
-from kin.model.spending import added
+from kin.model.spending import added, exhausted
 from kin.model.status import BlockedKind, StepStatus
 from kin.model.times import written
 from kin.runner.steps import budgets
@@ -58,15 +59,16 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
     turn = p.turn(index)
     spec, name = turn.spec, turn.name
     caps = budgets.caps_for(p, index)
-    if (used_up := budgets.refusal(p, name, caps)) is not None:
-        return used_up
+    if (cap := exhausted(caps)) is not None:
+        return budgets.over(p, name, cap, "was not started")
     before = p.seen or commit.look(p.path)
     p.seen = None
     prompt = os.path.join(p.tmp, "prompt.md")
     _write_prompt(p, turn, who is not None and p.session(index, who) is not None, prompt)
     p.say("step", name, spec.run or f"played by {who}")
     point("step.started")
-    limit, left = time_limit(spec, p.role(spec), p.settings), budgets.seconds_left(caps)
+    limit = time_limit(spec, p.role(spec), p.settings)
+    left = caps["minutes"].left * 60 if "minutes" in caps else math.inf
     if who is None:
         played = _command(p, turn, prompt, min(limit, left))
     else:

@@ -58,7 +58,6 @@ class State(NamedTuple):
 
     @property
     def clean(self) -> bool:
-        """Whether everything in the worktree is committed."""
         return not self.entries and not self.merging and not self.under_way
 
     def committed(self, head: str) -> "State | None":

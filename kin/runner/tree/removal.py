@@ -107,8 +107,10 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
     with git_lock(project, name) as fds:
         _discard_throwaways(project, path, fds)
         gitdir = admin_of(project, path)
-        if gitdir and (reason := _remove_worktree(project, path, gitdir, (target, tip), fds)):
+        if gitdir and (reason := _not_merged(path, gitdir, target, tip)):
             return reason
+        if gitdir:
+            clear(project, path, gitdir, fds)
     if tip and (elsewhere := git.checkouts_of(project.git_common, ref)):
         return f"{name} is checked out in {elsewhere[0]}, so the branch stays"
     if tip and not git.delete_ref(project.git_common, ref, tip):
@@ -117,27 +119,25 @@ def remove(project: Project, path: str, ref: str, target: str) -> str | None:
     return None
 
 
-def _remove_worktree(
-    project: Project, path: str, gitdir: str, merged: tuple[str, str | None], fds: Collection[int]
-) -> str | None:
-    target, tip = merged  # the latter is in the former
+def _not_merged(path: str, gitdir: str, target: str, tip: str | None) -> str | None:
+    """What the worktree holds beside commit `tip`, which is in `target`; None once its removal is begun."""
     begun = os.path.join(gitdir, REMOVING)
-    if os.path.isdir(path) and not os.path.exists(begun) and not is_anothers(path, gitdir):
-        lead_back(path, gitdir)
-        if not is_registered(project, path):
-            return "the worktree's `.git` is gone, or leads elsewhere"
-        clear_locks(path)
-        found = git.status(path)
-        if found.entries:
-            return f"the worktree has uncommitted files: {found.entries[0].path}"
-        if found.head and found.head != tip and not git.is_ancestor(path, found.head, target):
-            return "the worktree's HEAD has commits that are not merged"
-        if reason := _unsaved_submodule(path, gitdir):
-            return reason
-        with open(begun, "w", encoding="ascii"):
-            pass
-        point("worktree.removing")
-    clear(project, path, gitdir, fds)
+    if not os.path.isdir(path) or os.path.exists(begun) or is_anothers(path, gitdir):
+        return None
+    lead_back(path, gitdir)
+    if git.linked_gitdir(path) != os.path.realpath(gitdir):
+        return "the worktree's `.git` is gone, or leads elsewhere"
+    clear_locks(path)
+    found = git.status(path)
+    if found.entries:
+        return f"the worktree has uncommitted files: {found.entries[0].path}"
+    if found.head and found.head != tip and not git.is_ancestor(path, found.head, target):
+        return "the worktree's HEAD has commits that are not merged"
+    if reason := _unsaved_submodule(path, gitdir):
+        return reason
+    with open(begun, "w", encoding="ascii"):
+        pass
+    point("worktree.removing")
     return None
 
 

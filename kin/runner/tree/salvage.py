@@ -16,6 +16,7 @@ from typing import NamedTuple
 from kin import git
 from kin.errors import Conflict, Invalid
 from kin.faults import point
+from kin.store import files
 from kin.store.locks import outwait_gc
 
 PREFIX = "refs/kin/salvage/"
@@ -75,8 +76,7 @@ def salvage(path: str, task: str, run: str, step: str, *, head: str, start: str 
         nested = _nested(path, found, head, own)
         tree = saved.tree_of(found.entries, nested)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(index)
+        files.unlink(index)
     label = f"{run}-{step}"
     ref = _record(path, task, label, tree, own or tips[:1], start or head, saved.skipped)
     saved.fetch_all(nested, ref or _free_name(path, task, label))
@@ -116,8 +116,7 @@ def open_folders(path: str) -> None:
 def rebuild_index(path: str, gitdir: str) -> None:
     """Make a worktree's index anew from HEAD; files stay as they are, and what was only staged shows as changed."""
     for name in ("index.lock", "index"):
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(gitdir, name))
+        files.unlink(os.path.join(gitdir, name))
     git.git(path, "read-tree", "-m", "HEAD")
     git.git(path, "sparse-checkout", "reapply", ok=range(256))  # else the hidden store shows as deleted; no matter without one
 
@@ -143,8 +142,7 @@ def last_head(gitdir: str) -> str | None:
 
 def _copy_index(path: str, gitdir: str, index: str, found: git.Status) -> None:
     """A private index with the original's times: a plain copy hides an edit made in the second of the index (rule 8)."""
-    with suppress(FileNotFoundError):
-        os.unlink(index + ".lock")
+    files.unlink(index + ".lock")
     try:
         shutil.copy2(os.path.join(gitdir, "index"), index)
     except FileNotFoundError:
@@ -277,23 +275,19 @@ def _record(
     first = git.tree_of(path, parents[0]) if parents else None
     if start and tree == first and all(git.is_ancestor(path, parent, start) for parent in parents):
         return None
-    taken = _of_label(path, task, label)
-    for old in taken:
+    for old in _of_label(path, task, label):
         if git.tree_of(path, old) == tree and git.parents(path, old) == list(parents):
             return old
     body = [f"kin: interrupted work of {task}", "", *(f"Not saved: {name!r}" for name in skipped), *([""] if skipped else [])]
     body += [f"Kin-Task: {task}", *([f"Kin-Start: {start}"] if start else [])]
     oid = git.commit_tree(path, tree, parents, "\n".join(body) + "\n", env=SOMEBODY)
     point("salvage.commit")
-    return keep(path, task, label, oid, taken)
+    return keep(path, task, label, oid)
 
 
-def keep(cwd: str, task: str, label: str, oid: str, taken: Sequence[str] | None = None) -> str:
-    """Hold commit `oid` under `refs/kin/salvage/<task>/<label>`, with a number behind if that is taken; the ref.
-
-    `taken` are the label's refs, if the caller, which holds the task's lock, has just asked for them.
-    """
-    ref = _free_name(cwd, task, label, taken)
+def keep(cwd: str, task: str, label: str, oid: str) -> str:
+    """Hold commit `oid` under `refs/kin/salvage/<task>/<label>`, with a number behind if that is taken; the ref."""
+    ref = _free_name(cwd, task, label)
     if not git.update_ref(cwd, ref, oid, None, "kin: kept"):
         raise Conflict(f"{ref} could not be written", "does a hook forbid it, or is the git folder read-only?")
     point("salvage.kept")
@@ -306,8 +300,8 @@ def _of_label(cwd: str, task: str, label: str) -> list[str]:
     return [ref for ref in git.refs(cwd, f"{PREFIX}{task}/") if form.fullmatch(ref)]
 
 
-def _free_name(cwd: str, task: str, label: str, taken: Sequence[str] | None = None) -> str:
-    taken = _of_label(cwd, task, label) if taken is None else taken
+def _free_name(cwd: str, task: str, label: str) -> str:
+    taken = _of_label(cwd, task, label)
     names = [f"{PREFIX}{task}/{label}", *(f"{PREFIX}{task}/{label}-{n}" for n in range(2, len(taken) + 2))]
     return next(name for name in names if name not in taken)
 
@@ -321,8 +315,7 @@ def save_stray(common: str, folder: str, task: str, run: str) -> None:
     index = os.path.join(common, "kin", "stray-index")
     env = {"GIT_DIR": common, "GIT_WORK_TREE": folder, "GIT_INDEX_FILE": index}
     saved = _Files(folder, env, ())
-    with suppress(FileNotFoundError):
-        os.unlink(index)
+    files.unlink(index)
     try:
         if tip:
             git.git(folder, "read-tree", tip, env=env)
@@ -330,8 +323,7 @@ def save_stray(common: str, folder: str, task: str, run: str) -> None:
         nested = [e.path.rstrip("/") for e in entries if e.path.endswith("/")]
         tree = saved.tree_of(entries, nested)
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(index)
+        files.unlink(index)
     if tip and not os.path.lexists(os.path.join(folder, ".kin")):
         tree = git.replaced(common, tree, ".kin", tip)  # hidden, not deleted
     label = f"{run}-stray"

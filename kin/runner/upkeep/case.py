@@ -49,7 +49,6 @@ class Case:
 
     @cached_property
     def held(self) -> frozenset[str]:
-        """Names of the locks that are held."""
         doubtful = (f"{task}{tail}" for task in self.live[0] for tail in ("", ".kids"))
         return locks.held_names(self.project.common, doubtful)
 
@@ -60,7 +59,6 @@ class Case:
 
     @cached_property
     def branches(self) -> dict[str, str]:
-        """The tips of tasks' branches by task."""
         found = git.refs(self.project.git_common, "refs/heads/kin/").items()
         return {task: oid for ref, oid in found if TASK_ID.fullmatch(task := ref.removeprefix("refs/heads/kin/"))}
 
@@ -73,9 +71,7 @@ class Case:
 
     @cached_property
     def root(self) -> str:
-        """Where worktrees are made."""
         return worktree.root(self.project, self.settings, self.environ)
 
     def is_merged(self, oid: str) -> bool:
-        """Whether the target contains the commit."""
         return self.target is not None and git.is_ancestor(self.project.git_common, oid, self.target[1])

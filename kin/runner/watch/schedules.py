@@ -33,7 +33,6 @@ def fire(project: Project, settings: Settings, view: View, now: datetime) -> lis
 
 
 def next_due(settings: Settings, now: datetime) -> datetime | None:
-    """When the next schedule is due."""
     return min((schedule.due(now) for schedule in settings.schedules), default=None)
 
 

@@ -222,7 +222,6 @@ class Watcher:
         self.said.add(what)
 
     def _tell_events(self) -> None:
-        """Say how well events work."""
         if self.eyes is not None and self.eyes.polling:
             self._say("polling", f"events do not work ({self.eyes.polling}); files are looked at every 2 s")
         if self.eyes is not None and self.eyes.overflowed:

@@ -63,7 +63,6 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], one: str, o
 
 
 def _told(data: Mapping[str, Any], key: str) -> str:
-    """A value in a few words."""
     value = data.get(key)
     if isinstance(value, list):
         value = ", ".join(item if isinstance(item, str) else "..." for item in value)

@@ -46,7 +46,6 @@ class Finding(NamedTuple):
 
     @property
     def severity(self) -> str:
-        """`error` or `warning`: a code has one for good."""
         return CODES[self.code][0]
 
 

@@ -54,5 +54,4 @@ class Brackets:
         del self.elements[index]
 
     def text(self) -> str:
-        """All of it, without the brackets."""
         return self.gaps[0] + "".join(element + gap for element, gap in zip(self.elements, self.gaps[1:], strict=True))

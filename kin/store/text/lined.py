@@ -18,7 +18,6 @@ class Lined:
 
     @property
     def indent(self) -> int:
-        """The column of the first keys."""
         return self.tree.column
 
     def has_lines(self, path: KeyPath) -> bool:

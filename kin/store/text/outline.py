@@ -58,7 +58,6 @@ class _Walk:
         return Pairs(*self.span(pairs[0][0].start, pairs[-1][1].end, first, indent), False, pairs)
 
     def items(self, at: int, indent: int) -> Items:
-        """The list from line `at`."""
         items: list[Node] = []
         dashes: list[int] = []
         first = at
