@@ -194,7 +194,6 @@ def folders(top: str) -> Iterator[str]:
 
 
 def _is_kins(gitdir: str | None) -> bool:
-    """Whether the git folder is that of a worktree that kin made."""
     if gitdir is None or not os.path.exists(os.path.join(gitdir, "locked")):
         return False
     with open(os.path.join(gitdir, "locked"), encoding="utf-8", errors="replace") as file:
@@ -855,19 +854,6 @@ def remote_url(cwd: str, remote: str) -> str | None:
     """Where `remote` is fetched from, or None if there is no such remote."""
     out = git(cwd, "config", "--get", f"remote.{remote}.url", ok=(0, 1))
     return out.text if out.code == 0 else None
-
-
-def ls_remote(cwd: str, remote: str, *refs: str, timeout: float | None = None) -> dict[str, str]:
-    """The full ids of those of `refs` (full names) that `remote` has."""
-    lines = git(cwd, "ls-remote", "--end-of-options", remote, *refs, timeout=timeout).text.splitlines()
-    found = {ref: oid for oid, _, ref in (line.partition("\t") for line in lines)}
-    return {ref: found[ref] for ref in refs if ref in found}  # a pattern also matches at the end of longer names
-
-
-def fetch(cwd: str, remote: str, *refspecs: str, flags: Sequence[str] = (), timeout: float | None = None) -> None:
-    """Bring refs here, nothing else: no tags, no submodules."""
-    quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
-    git(cwd, "fetch", *quiet, *flags, "--end-of-options", remote, *refspecs, timeout=timeout)
 
 
 class Lease(NamedTuple):

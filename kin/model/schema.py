@@ -58,13 +58,11 @@ class _Generator(GenerateJsonSchema):
 
 
 def _of_pydantic(model: Any) -> tuple[Schema, dict[str, Any]]:
-    """A pydantic model's schema, and the definitions that it refers to."""
     made = model.model_json_schema(ref_template=REF, schema_generator=_Generator)
     return made, made.pop("$defs", {})
 
 
 def _of_fields(model: type[Any]) -> Schema:
-    """The schema of a model of ours (kin.model.fields)."""
     declared = [d for d in fields_of(model) if d.name not in NOT_COMMITTED]
     properties = {d.name.rstrip("_"): _property(d) for d in declared}
     also = {d.field.aliases: properties[d.name] for d in declared if d.field.aliases and not d.name.endswith("_")}
@@ -121,7 +119,6 @@ def _settings() -> Schema:
 
 
 def _entries(kind: Kind[Any]) -> Schema:
-    """The schema of a file of named entries, each a map or the one value that stands for it."""
     one = _of_fields(kind.model)
     del one["properties"][kind.key]
     aliased = {d.name for d in fields_of(kind.model) if d.field.aliases}

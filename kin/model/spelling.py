@@ -23,11 +23,6 @@ class Respelling(NamedTuple):
     value: bool
 
 
-def _name(declared: Declared) -> str:
-    """A field as a file spells it: `for` cannot be a name in Python."""
-    return declared.name.rstrip("_")
-
-
 class _Table(NamedTuple):
     """A model's fields by name, its spellings, and the models of fields that hold one mapping."""
 
@@ -41,7 +36,7 @@ _TABLES: dict[type[Any], _Table] = {}
 
 def _table(model: type[Any]) -> _Table:
     if model not in _TABLES:
-        fields = {_name(declared): declared for declared in fields_of(model)}
+        fields = {declared.name.rstrip("_"): declared for declared in fields_of(model)}  # `for` cannot be a name in Python
         known = dict(zip(fields, fields, strict=True)) | {a: name for name, d in fields.items() for a in d.field.aliases}
         inner = {name: schema_of(d.field, lambda below: {"model": below}).get("model") for name, d in fields.items()}
         _TABLES[model] = _Table(fields, known, {name: below for name, below in inner.items() if below is not None})

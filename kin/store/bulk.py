@@ -88,8 +88,6 @@ def prepare(
 
 
 class _Batch:
-    """What is known of the stream's tasks after the first reading."""
-
     def __init__(self, project: Project, path: str, defaults: Mapping[str, Plain], environ: Mapping[str, str]) -> None:
         self.project, self.path, self.defaults, self.environ = project, path, defaults, environ
         self.named: list[_Named] = []

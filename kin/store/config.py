@@ -165,12 +165,9 @@ def quick_from_data(data: Mapping[str, Plain], guess: Quick) -> Quick:
     """The values of a kin.yaml that can be read; what is wrong with the others is load_settings' to say in full."""
     warnings = []
     values: dict[str, Any] = {}
-    for name in ("key", "ids", "mode", "concurrency", "base", "format"):
-        plain = data.get(name)
-        if plain is None:
-            continue
+    for name, read in _READ.items():
         try:
-            values[name] = _READ[name](plain)
+            values |= {} if (plain := data.get(name)) is None else {name: read(plain)}
         except ValueError as error:
             warnings.append(f"{KIN_YAML}: {name}: {error}; {getattr(guess, name)} is taken")
     found = guess._replace(**values)

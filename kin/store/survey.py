@@ -64,8 +64,6 @@ def _gathered(found: dict[str, str]) -> dict[str, str]:
 
 
 class _Tree:
-    """The project's paths by folder."""
-
     def __init__(self, root: str, paths: list[str]) -> None:
         self.root, self.paths = root, set(paths)
         self.count: dict[str, int] = {}
@@ -198,7 +196,6 @@ def _maven(text: str) -> list[str]:
 
 
 def _purpose(manifest: str) -> str:
-    """The first sentence of a manifest's description, in JSON, TOML or XML."""
     found = _DESCRIPTION.search(manifest)
     text = next((group for group in found.groups() if group), "") if found else ""
     return " ".join(text.split()).partition(". ")[0][:200].strip()

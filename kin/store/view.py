@@ -87,7 +87,6 @@ def see(
 
 
 def _linked(project: Project, graph: Graph) -> dict[str, str]:
-    """How the dependencies in other projects stand."""
     words = {word for needs in graph.depends_on.values() for word, other in needs if other is None and ":" in word}
     if not words:
         return {}

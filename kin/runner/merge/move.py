@@ -51,8 +51,6 @@ class Moved(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What is going to change in the checkout."""
-
     diff: tuple[git.Change, ...]
     obstacles: Obstacles
     kin: tuple[KinFile, ...]

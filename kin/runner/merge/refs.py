@@ -48,7 +48,6 @@ class RefUpdate:
         self._process.wait()
 
     def _hears_the_end(self) -> bool:
-        """Whether git closes its output, which is its end, in time."""
         assert self._process.stdout
         while select.select([self._process.stdout], [], [], HOOK_PATIENCE)[0]:
             if not os.read(self._process.stdout.fileno(), 4096):

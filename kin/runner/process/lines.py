@@ -64,7 +64,6 @@ class Lines:
         return raw
 
     def _is_flood(self, size: int, now: float) -> bool:
-        """Whether this second's budget is used up."""
         if now - self._second >= 1.0:
             self._second, self._budget = now, FLOOD_RATE
         self._budget -= size

@@ -58,16 +58,19 @@ def tracking(name: str) -> str:
 def tips(cwd: str, *refs: str) -> dict[str, str]:
     """What the remote has of `refs` now. Raises Unreachable, Denied."""
     try:
-        return git.ls_remote(cwd, REMOTE, *refs, timeout=NETWORK)
+        lines = git.git(cwd, "ls-remote", "--end-of-options", REMOTE, *refs, timeout=NETWORK).text.splitlines()
     except git.GitError as error:
         raise _unreachable(error) from error
+    found = {ref: oid for oid, _, ref in (line.partition("\t") for line in lines)}
+    return {ref: found[ref] for ref in refs if ref in found}  # a pattern also matches at the end of longer names
 
 
 def bring(cwd: str, *refs: str, flags: Sequence[str] = ()) -> None:
     """Fetch refs: a branch to where the clone tracks it, kin's own ones under their own names. Raises as `tips` does."""
     named = [(ref, tracking(ref.removeprefix("refs/heads/")) if ref.startswith("refs/heads/") else ref) for ref in refs]
+    words = ("fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", *flags, "--end-of-options")
     try:
-        git.fetch(cwd, REMOTE, *(f"+{ref}:{here}" for ref, here in named), flags=flags, timeout=NETWORK)
+        git.git(cwd, *words, REMOTE, *(f"+{ref}:{here}" for ref, here in named), timeout=NETWORK)
     except git.GitError as error:
         raise _unreachable(error) from error
 

@@ -79,7 +79,8 @@ def _finish(p: Passage) -> Outcome:
         if mode_of(p.task, p.settings) == Mode.review and p.live.approved is None:
             return _review(p, _build(p))
         try:
-            queue = _queue(p)
+            lock, what = locks.lock_path(p.project.common, f"queue-{p.target.name}"), f"the merge queue of {p.target.name}"
+            queue = locks.wait_lock(lock, QUEUE_WAIT, run=p.run.run, what=what, cancel=p.cancel)
         except Interrupted as error:
             return cancel(p, f"cancelled while it queued for {p.target.name}", error.exit)
         with queue:
@@ -280,9 +281,3 @@ def _clash_words(p: Passage, clash: Clash) -> str:
     return (
         f"the work conflicts with {p.target.name} in:{listed}\n{back or way}; then `kin run {p.task.id}` goes on at the gates"
     )
-
-
-def _queue(p: Passage) -> locks.Held:
-    path = locks.lock_path(p.project.common, f"queue-{p.target.name}")
-    what = f"the merge queue of {p.target.name}"
-    return locks.wait_lock(path, QUEUE_WAIT, run=p.run.run, what=what, cancel=p.cancel)

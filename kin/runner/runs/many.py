@@ -166,7 +166,6 @@ def _must_wait(crew: Crew, seen: Seen) -> bool:
 
 
 def _holding_up(seen: Seen) -> list[str]:
-    """The tasks that must be done before."""
     return [reason.ref for reason in seen.reasons if reason.kind in HOLDS_UP]
 
 

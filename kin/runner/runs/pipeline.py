@@ -160,7 +160,6 @@ def _set_up(p: Passage) -> Outcome | None:
 
 
 def _steps(p: Passage) -> Outcome | None:
-    """Play steps until none is left; the outcome if one ends the run."""
     while True:
         if p.planners and (ended := go_on(p)) is not None:
             return ended
@@ -187,7 +186,6 @@ def _steps(p: Passage) -> Outcome | None:
 
 
 def _after(p: Passage, index: int, end: StepEnd) -> Outcome | None:
-    """What a step's end means for the run: None if it goes on."""
     if end.status == "cancelled":
         return cancel(p, end.reason, 128 + p.cancel.number)
     if end.status == "waiting":

@@ -101,13 +101,11 @@ def _gist(plan: PlanRecord, run: Run, planners: int) -> str:
 
 
 def _answer(p: Passage) -> tuple[list[Any], list[Any]]:
-    """What the PM said last: its plan's steps, and the parts."""
     entry = next((e for e in p.live.proposals if e["step"] == p.pm_step), {})
     return entry.get("plan") or [], entry.get("tasks") or []
 
 
 def _plan(p: Passage) -> PlanRecord | list[str]:
-    """The plan in the PM's answer, or all that is wrong with it."""
     entries, said = _answer(p)
     steps = [{"role": entry} if isinstance(entry, str) else entry for entry in entries]
     faults = [*_faults_of_steps(p, steps, bool(said)), *_faults_of_parts(said)]
@@ -212,7 +210,6 @@ def _correct(p: Passage, faults: list[str]) -> Outcome | None:
 
 
 def _take(p: Passage, plan: PlanRecord) -> None:
-    """Make the plan the run's course, durably."""
     p.specs = (*p.specs[: p.planners], *_expanded(plan.steps, p.settings))
     new = tuple(StepRecord(step_id(i, spec), spec.role) for i, spec in enumerate(p.specs))[p.planners :]
     rounds = {key: n for key, n in p.live.rounds.items() if key != p.pm_step}

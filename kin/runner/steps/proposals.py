@@ -89,7 +89,6 @@ def _plain(p: Passage, value: Any) -> Any:
 
 
 def _fault(kind: str, data: Mapping[str, Any], project: Project) -> str:
-    """Why a proposal cannot become a file, or nothing."""
     long = next((key for key, value in data.items() if isinstance(value, list) and len(value) > MOST_ITEMS), None)
     if long:
         return f"{long} has more than {MOST_ITEMS} items"
@@ -160,7 +159,6 @@ def _said_before(project: Project, one: Proposal, told: list[Decision]) -> str |
 
 
 def _is_free(p: Passage, path: str, content: bytes) -> bool:
-    """Whether no other file has that name, neither on the target nor in the store."""
     held = git.blob(p.project.root, p.target.oid, f".kin/{path}")
     here = os.path.join(p.project.store, path)
     return held in (None, content) and (not os.path.lexists(here) or files.read_stamped(here)[0] == content)

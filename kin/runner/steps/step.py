@@ -102,7 +102,6 @@ def play(p: Passage, index: int, who: str | None = None) -> StepEnd:
 
 
 def _rules(p: Passage) -> str:
-    """What says how the work is judged, as the store has it now."""
     paths = (os.path.join(p.project.store, "kin.yaml"), tasks.task_path(p.project, p.task.id))
     texts = [files.read_stamped(path)[0].decode("utf-8", "replace") if os.path.isfile(path) else "" for path in paths]
     return digest(texts, role_texts(p.project.store))
@@ -181,7 +180,6 @@ def _salvage(p: Passage, name: str) -> str:
 
 
 def _changes(p: Passage, turn: Turn, end: StepEnd, played: Played, at: str) -> dict[str, object]:
-    """How the step's end, at that time, changes the record."""
     index, name, spec, _ = turn
     done = end.status in ("done", "changes_requested")
     ended, facts, old = played.ended, dict(played.facts), p.run.steps[index]

@@ -181,7 +181,6 @@ def _left_branch(before: State, after: State, branch: str) -> Iterator[str]:
 
 
 def _unfit(path: str, after: State, resolving: bool) -> Iterator[str]:
-    """What cannot become a commit."""
     unmerged = [e.path for e in after.entries if e.unmerged]
     if resolving:
         unmerged = [name for name in unmerged if _has_markers(os.path.join(path, name))]
@@ -206,7 +205,6 @@ def _new_repositories(entries: Iterable[git.Entry]) -> list[str]:
 
 
 def _store_touched(path: str, before: State, after: State) -> Iterator[str]:
-    """Uncommitted files below `.kin/` that the step left."""
     names = {e.path for e in after.entries if _in_store(e.path)} - {e.path for e in before.entries}
     if after.store and not before.store:
         names.update(_on_disk(path))

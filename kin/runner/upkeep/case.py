@@ -15,15 +15,15 @@ from kin.store.project import Project
 
 
 class Row(NamedTuple):
-    """What a check found: `verdict` is ok, warn or bad; `fix` says what to do; `mend` does it, safely, and says what it
-    did, if `did` does not."""
+    """What a check, which is called `name`, found: `verdict` is ok, warn or bad; `fix` says what to do; `mend` does it, safely,
+    and says what it did, if `did` does not."""
 
-    name: str
     verdict: str
     words: str
     fix: str = ""
     mend: Callable[[], object] | None = None
     did: str = ""
+    name: str = ""
 
 
 class Case:

@@ -16,17 +16,17 @@ from kin.runner.upkeep.case import Case, Row
 def check_job(case: Case) -> Iterator[Row]:
     job = job_of(case.environ)
     if not job.host:
-        yield Row("job", "warn", "no CI host that kin knows", "its log gets plain lines; name the target with --base")
+        yield Row("warn", "no CI host that kin knows", "its log gets plain lines; name the target with --base")
         return
-    yield Row("job", "ok", f"{job.host}, about {job.branch or 'no branch'}; {job.url or 'no page'}")
+    yield Row("ok", f"{job.host}, about {job.branch or 'no branch'}; {job.url or 'no page'}")
     if job.pull:
-        yield Row("job", "ok", f"a pull request: settings, gates, roles and tasks are those of {job.branch}")
+        yield Row("ok", f"a pull request: settings, gates, roles and tasks are those of {job.branch}")
 
 
 def check_leave(case: Case) -> Iterator[Row]:
     for name, why in (("KIN_TRUST", "nothing that the repository names is started"), ("KIN_ALLOW_WRITE", "no step may write")):
         if case.environ.get(name) != "1":
-            yield Row("leave", "warn", f"{name} is not set: {why}", f"set {name}=1 in the job that runs agents")
+            yield Row("warn", f"{name} is not set: {why}", f"set {name}=1 in the job that runs agents")
 
 
 def check_target(case: Case) -> Iterator[Row]:
@@ -34,9 +34,9 @@ def check_target(case: Case) -> Iterator[Row]:
     try:
         target = find_target(case.project, name, push=True)
     except KinError as error:
-        yield Row("target", "bad", error.message, error.hint)
+        yield Row("bad", error.message, error.hint)
         return
-    yield Row("target", "ok", f"{target.name} is at {target.oid[:12]}")
+    yield Row("ok", f"{target.name} is at {target.oid[:12]}")
 
 
 def check_push(case: Case) -> Iterator[Row]:
@@ -46,21 +46,19 @@ def check_push(case: Case) -> Iterator[Row]:
     out = git.git(cwd, *words, ok=range(-64, 256), timeout=origin.NETWORK)
     if out.code:
         said = (out.err.strip().splitlines() or ["no word"])[0]
-        yield Row("push", "bad", f"{origin.REMOTE} lets nobody push: {said}", "give the job's token the right to write")
+        yield Row("bad", f"{origin.REMOTE} lets nobody push: {said}", "give the job's token the right to write")
 
 
 def check_token(case: Case) -> Iterator[Row]:
     if job_of(case.environ).host != "github":
         return
     yield Row(
-        "token",
         "warn",
         "what GITHUB_TOKEN pushes starts no workflow: a pull request of kin's gets no checks of its own",
         "push with an App's token where checks are required",
     )
     if os.path.isdir(os.path.join(case.project.root, ".github", "workflows")):
         yield Row(
-            "token",
             "warn",
             "GITHUB_TOKEN may push no change of .github/workflows: such a task ends with its bundle",
             "land those by hand, or with an App's token that has `workflows: write`",
@@ -70,7 +68,7 @@ def check_token(case: Case) -> Iterator[Row]:
 def check_client(case: Case) -> Iterator[Row]:
     program = client_for(git.remote_url(case.project.root, origin.REMOTE) or "", case.environ).program
     if not shutil.which(program, path=case.environ.get("PATH")):
-        yield Row("client", "warn", f"{program} is not on PATH: pull requests are not opened, only linked")
+        yield Row("warn", f"{program} is not on PATH: pull requests are not opened, only linked")
 
 
 CHECKS = (check_job, check_leave, check_target, check_push, check_token, check_client)

@@ -45,12 +45,12 @@ def examine(case: Case, checks: "Sequence[Check] | None" = None) -> list[Row]:
     for check in CHECKS if checks is None else checks:
         name, before = check.__name__.removeprefix("check_").replace("_", " "), len(rows)
         try:
-            rows.extend(check(case))
+            rows.extend(row._replace(name=name) for row in check(case))
         except (KinError, OSError) as error:
             # Broad on purpose: a doctor is called when things are broken.
-            rows.append(Row(name, "bad", str(error)))
+            rows.append(Row("bad", str(error), name=name))
         if len(rows) == before:
-            rows.append(Row(name, "ok", OK.get(name, "nothing stands in the way")))
+            rows.append(Row("ok", OK.get(name, "nothing stands in the way"), name=name))
         if check is check_git and rows[-1].verdict == "bad":
             break  # whatever else is asked of it would be answered wrongly
     return rows
@@ -79,34 +79,34 @@ def check_git(case: Case) -> Iterator[Row]:
     found = git.version(root)
     words = ".".join(map(str, found))
     if found < git.MINIMUM:
-        yield Row("git", "bad", f"git is {words}", f"install git {'.'.join(map(str, git.MINIMUM))} or newer")
+        yield Row("bad", f"git is {words}", f"install git {'.'.join(map(str, git.MINIMUM))} or newer")
         return
     who = git.identity(root)
     if who is None:
-        yield Row("git", "warn", "git does not know who you are", "set `git config user.name` and `git config user.email`")
+        yield Row("warn", "git does not know who you are", "set `git config user.name` and `git config user.email`")
     else:
-        yield Row("git", "ok", f"git {words}, you are {who}")
+        yield Row("ok", f"git {words}, you are {who}")
     if git.is_shallow(root):
-        yield Row("git", "warn", "the clone is shallow: older branches may not merge", "`git fetch --unshallow`")
+        yield Row("warn", "the clone is shallow: older branches may not merge", "`git fetch --unshallow`")
 
 
 def check_settings(case: Case) -> Iterator[Row]:
     found = config.load_settings(case.project, case.environ)  # raises what is wrong, with its place
     for warning in config.quick(case.project).warnings:
-        yield Row("settings", "warn", warning)
+        yield Row("warn", warning)
     for task in tasks.scan(case.project, bodies=False).broken:
-        yield Row("settings", "warn", str(task.error))
+        yield Row("warn", str(task.error))
     names = _names_of_attributes(case.project)
     if names is None:
-        yield Row("settings", "warn", "there is no .kin/.gitattributes: a CRLF editor conflicts with every merge", "`kin init`")
+        yield Row("warn", "there is no .kin/.gitattributes: a CRLF editor conflicts with every merge", "`kin init`")
     for driver in sorted(names or ()):
         if not git.git(case.project.root, "config", f"merge.{driver}.driver", ok=(0, 1)).out:
             words = f".kin/.gitattributes names the merge driver {driver}, which this clone does not have"
             mend = partial(register, case.project) if driver == "kin" else None
             fix = "`kin init` registers it" if mend else ""
-            yield Row("settings", "warn", words, fix, mend, "the merge driver is registered")
+            yield Row("warn", words, fix, mend, "the merge driver is registered")
     if found.worktrees and (case.root + "/").startswith(case.project.root + "/"):
-        yield Row("settings", "warn", "worktrees lie inside the repository: test runners and linters walk into them", "")
+        yield Row("warn", "worktrees lie inside the repository: test runners and linters walk into them", "")
 
 
 def _names_of_attributes(project: Project) -> set[str] | None:
@@ -132,19 +132,19 @@ def check_file_system(case: Case) -> Iterator[Row]:
                     shutil.rmtree(old, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=PROBES, dir=folder) as scratch:
             if where == "the git folder" and (fault := probes.locks_exclude(scratch)):
-                yield Row("file system", "bad", f"{where}: {fault}", "keep the clone on a local disk")
+                yield Row("bad", f"{where}: {fault}", "keep the clone on a local disk")
             if fault := probes.renames_are_whole(scratch):
-                yield Row("file system", "bad", f"{where}: {fault}", "keep the clone on a local disk")
+                yield Row("bad", f"{where}: {fault}", "keep the clone on a local disk")
             if fault := probes.changes_wake(scratch):
-                yield Row("file system", "warn", f"{where}: {fault}; `kin log -f` looks twice a second instead")
+                yield Row("warn", f"{where}: {fault}; `kin log -f` looks twice a second instead")
             blind = probes.case_blind(scratch)
         if probes.is_network(kind := probes.mount_type(folder)):
             words = f"{where} lies on {kind}: other machines may neither see kin's locks nor wake its watchers"
-            yield Row("file system", "warn", words, "keep the clone on a local disk, and run kin on one machine only")
+            yield Row("warn", words, "keep the clone on a local disk, and run kin on one machine only")
     said = git.is_on(case.project.root, "core.ignorecase")
     if blind != said:
         words = f"names {'do not differ' if blind else 'differ'} by case here, and git's core.ignoreCase says otherwise"
-        yield Row("file system", "warn", words, f"`git config core.ignoreCase {str(blind).lower()}`")
+        yield Row("warn", words, f"`git config core.ignoreCase {str(blind).lower()}`")
 
 
 def check_disk(case: Case) -> Iterator[Row]:
@@ -154,12 +154,12 @@ def check_disk(case: Case) -> Iterator[Row]:
     for where, found in free.items():
         left = found.f_bavail * found.f_frsize
         if left < PLENTY:
-            yield Row("disk", "bad" if left < SPARE else "warn", f"{in_words(left)} free for {where}", "make room: `kin gc`")
+            yield Row("bad" if left < SPARE else "warn", f"{in_words(left)} free for {where}", "make room: `kin gc`")
         if found.f_files and found.f_favail < 10_000:
-            yield Row("disk", "warn", f"only {found.f_favail} more files fit for {where}", "make room: `kin gc`")
+            yield Row("warn", f"only {found.f_favail} more files fit for {where}", "make room: `kin gc`")
     if all(found.f_bavail * found.f_frsize >= PLENTY for found in free.values()):
         least = min(found.f_bavail * found.f_frsize for found in free.values())
-        yield Row("disk", "ok", f"{in_words(least)} free; {_sizes(case)}")
+        yield Row("ok", f"{in_words(least)} free; {_sizes(case)}")
 
 
 def _existing(path: str) -> str:
@@ -182,18 +182,18 @@ def check_index(case: Case) -> Iterator[Row]:
     try:
         age = times.now().timestamp() - os.lstat(lock).st_mtime
         if age > LOCK_AGE:
-            yield Row("index", "warn", f"{lock} is {age / 60:.0f} minutes old: a git was killed, or a commit's editor is open")
+            yield Row("warn", f"{lock} is {age / 60:.0f} minutes old: a git was killed, or a commit's editor is open")
     except FileNotFoundError:
         pass
     out = git.git(project.root, "ls-files", "-z", ok=range(256))
     if out.code:
         fix = f"move {os.path.join(project.gitdir, 'index')} away; `git reset` makes it anew and leaves files as they are"
-        yield Row("index", "bad", f"git cannot read its index: {out.err.strip()}", fix)
+        yield Row("bad", f"git cannot read its index: {out.err.strip()}", fix)
     if wrong := _wrong_in_cache(project):
         words = f"the index of parsed tasks is wrong about {', '.join(wrong[:5])}"
         path = index.cache_path(project.common, os.path.join(project.store, "tasks"))
         did = "deleted; the next command reads the files"
-        yield Row("index", "warn", words, "it may be deleted at any time", partial(os.unlink, path), did)
+        yield Row("warn", words, "it may be deleted at any time", partial(os.unlink, path), did)
 
 
 def _wrong_in_cache(project: Project) -> list[str]:
@@ -218,39 +218,39 @@ def _told(project: Project) -> dict[str, int]:
 def check_journal(case: Case) -> Iterator[Row]:
     entries, faults = journal.look(case.project)
     for fault in faults:
-        yield Row("journal", "bad", str(fault), "what it was about is in `git reflog`; keep the file for a report")
+        yield Row("bad", str(fault), "what it was about is in `git reflog`; keep the file for a report")
     for name, entry in entries.items():
         if name not in case.held:
             words = f"a {entry.get('kind', 'side effect')} of {entry.get('task', 'a task')} was cut short"
-            yield Row("journal", "warn", words, entry.get("fix", "`kin doctor --fix`, or the next `kin run`, puts it right"))
+            yield Row("warn", words, entry.get("fix", "`kin doctor --fix`, or the next `kin run`, puts it right"))
 
 
 def check_runs(case: Case) -> Iterator[Row]:
     for name in files.names_in(os.path.join(case.project.common, "locks")):
         path = os.path.join(case.project.common, "locks", name)
         if os.path.isdir(path):
-            yield Row("runs", "bad", f"the lock file {path} is a folder", "move it away")
+            yield Row("bad", f"the lock file {path} is a folder", "move it away")
             continue
         try:
             locks.is_held(path)
         except Invalid as fault:
-            yield Row("runs", "bad", fault.message, fault.hint)
+            yield Row("bad", fault.message, fault.hint)
     runs, warnings = case.live
     for warning in warnings:
         way = "move that file away: `kin run` then keeps the branch aside and begins anew"
-        yield Row("runs", "bad", f"a run's record cannot be read: {warning}", way)
+        yield Row("bad", f"a run's record cannot be read: {warning}", way)
     for task, run in runs.items():
         if task in case.held:
             continue
         if run.status in (RunStatus.running, RunStatus.completed):
-            yield Row("runs", "warn", f"the process of {task}'s run is gone", f"`kin doctor --fix`, or `kin run {task}`")
+            yield Row("warn", f"the process of {task}'s run is gone", f"`kin doctor --fix`, or `kin run {task}`")
         if f"{task}.kids" in case.held:
             words = f"processes that {task}'s dead run started still live"
-            yield Row("runs", "warn", words, f"`kin run {task}` ends them before it starts anything")
+            yield Row("warn", words, f"`kin run {task}` ends them before it starts anything")
         if run.live.pending_edit and git.under_way(case.project.gitdir) is None:
-            yield Row("runs", "warn", f"{task}'s file was not told how its run ended", "`kin doctor --fix` writes it")
+            yield Row("warn", f"{task}'s file was not told how its run ended", "`kin doctor --fix` writes it")
         if not os.path.exists(tasks.task_path(case.project, task)):
-            yield Row("runs", "warn", f"{task} has a run ({run.status}) but no file here", "is it on another branch?")
+            yield Row("warn", f"{task} has a run ({run.status}) but no file here", "is it on another branch?")
 
 
 def check_hidden_store(case: Case) -> Iterator[Row]:
@@ -260,7 +260,7 @@ def check_hidden_store(case: Case) -> Iterator[Row]:
     if (said or case.worktrees) and not whole:
         words = "worktrees do not hide .kin/: git's includeIf for them is incomplete"
         mend, did = partial(worktree.hide_store_config, project, key), "git's includeIf is set again"
-        yield Row("hidden store", "warn", words, "`kin doctor --fix`, or the next worktree, sets it", mend, did)
+        yield Row("warn", words, "`kin doctor --fix`, or the next worktree, sets it", mend, did)
 
 
 def check_agents(case: Case) -> Iterator[Row]:
@@ -270,17 +270,17 @@ def check_agents(case: Case) -> Iterator[Row]:
         none = len(lost) == len(wanted)
         words = f"{', '.join(lost)} (`agent:`) {'is' if len(lost) == 1 else 'are'} not on PATH"
         fix = next((agents[name].install for name in lost if name in agents and agents[name].install), "")
-        yield Row("agents", "bad" if none else "warn", words, f"`{fix}`, or name another" if fix else "name another")
+        yield Row("bad" if none else "warn", words, f"`{fix}`, or name another" if fix else "name another")
     elif not found:
-        yield Row("agents", "warn", "none on PATH: only steps with `run` can be played", "install one, or use `--run CMD`")
+        yield Row("warn", "none on PATH: only steps with `run` can be played", "install one, or use `--run CMD`")
     else:
-        yield Row("agents", "ok", f"on PATH: {', '.join(found)}; `kin agents` tells more")
+        yield Row("ok", f"on PATH: {', '.join(found)}; `kin agents` tells more")
 
 
 def check_salvage(case: Case) -> Iterator[Row]:
     if found := list_salvage(case.project):
         words = f"{len(found)} kept, the oldest since {found[-1].at[:10]}; `kin salvage list` shows them"
-        yield Row("salvage", "ok", words)
+        yield Row("ok", words)
 
 
 def check_only_here(case: Case) -> Iterator[Row]:
@@ -298,7 +298,7 @@ def check_only_here(case: Case) -> Iterator[Row]:
     )
     found = [f"{number} {one if number == 1 else many}" for number, one, many in counted if number]
     if found:
-        yield Row("only here", "ok", f"only in this clone: {', '.join(found)}")
+        yield Row("ok", f"only in this clone: {', '.join(found)}")
 
 
 Check = Callable[[Case], Iterator[Row]]

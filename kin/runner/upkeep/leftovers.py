@@ -25,9 +25,9 @@ def check_worktrees(case: Case) -> Iterator[Row]:
             continue
         if task != name:
             words = f"{name} is a throw-away worktree that a killed run left"
-            yield Row("worktrees", "warn", words, "`kin doctor --fix` removes it", partial(_discard, case, task, path))
+            yield Row("warn", words, "`kin doctor --fix` removes it", partial(_discard, case, task, path))
         elif (gitdir := admin_of(case.project, path)) is None or is_anothers(path, gitdir):
-            yield Row("worktrees", "warn", f"{path} belongs to another clone, of which this one is a copy")
+            yield Row("warn", f"{path} belongs to another clone, of which this one is a copy")
         elif not os.path.isdir(path):
             yield _gone(case, task, path, gitdir, found)
         elif task not in case.live[0]:
@@ -37,20 +37,20 @@ def check_worktrees(case: Case) -> Iterator[Row]:
         path = os.path.join(case.root, name)
         if os.path.isdir(path) and path not in known and TASK_ID.fullmatch(name) and name not in case.held:
             words = f"{path} is no worktree of this clone any more"
-            yield Row("worktrees", "warn", words, f"`kin run {name}` saves what is in it before it makes a new one")
+            yield Row("warn", words, f"`kin run {name}` saves what is in it before it makes a new one")
 
 
 def _gone(case: Case, task: str, path: str, gitdir: str, found: git.Worktree) -> Row:
     """A worktree whose folder is gone. One that may only be unmounted, or whose staged files nothing else holds, is left."""
     words = f"the folder of {task}'s worktree, {path}, is gone"
     if task in case.live[0]:
-        return Row("worktrees", "warn", words, f"`kin run {task}` makes it again from its branch")
+        return Row("warn", words, f"`kin run {task}` makes it again from its branch")
     if not os.path.isdir(os.path.dirname(path)):
-        return Row("worktrees", "warn", words, "is a disk not mounted?")
+        return Row("warn", words, "is a disk not mounted?")
     env = {"GIT_DIR": gitdir}
     staged = git.git(case.project.git_common, "diff-index", "--cached", "--quiet", "HEAD", "--", env=env, ok=range(256)).code
     if staged:
-        return Row("worktrees", "warn", f"{words}, and it had staged files", f"`kin run {task}` keeps what can be kept")
+        return Row("warn", f"{words}, and it had staged files", f"`kin run {task}` keeps what can be kept")
     return _left(case, task, path, words, found.head)
 
 
@@ -59,11 +59,10 @@ def _left(case: Case, task: str, path: str | None, words: str, head: str | None)
     tips = [oid for oid in (head, case.branches.get(task)) if oid and oid.strip("0")]
     if case.target is None or not all(map(case.is_merged, tips)):
         text = f"{task}: {words}, with commits that no run owns"
-        return Row("branches" if path is None else "worktrees", "warn", text, f"`kin run {task}` keeps them aside first")
-    name = "branches" if path is None else "worktrees"
+        return Row("warn", text, f"`kin run {task}` keeps them aside first")
     text = f"{task}: {words}; {case.target[0]} holds all its commits"
     where = path or worktree.folder(case.project, case.settings, task, case.environ)
-    return Row(name, "warn", text, "`kin doctor --fix` removes it if it is clean", partial(_remove, case, task, where))
+    return Row("warn", text, "`kin doctor --fix` removes it if it is clean", partial(_remove, case, task, where))
 
 
 def _discard(case: Case, task: str, path: str) -> str:
@@ -99,7 +98,7 @@ def check_branches(case: Case) -> Iterator[Row]:
         if task not in pending and task not in case.live[0] and task not in case.held:
             act = partial(_delete_merge, case, task, ref, made) if case.is_merged(made) else None
             fix = "`kin doctor --fix` removes it" if act else ""
-            yield Row("branches", "warn", f"{ref} holds a merge that no run is about to make", fix, act)
+            yield Row("warn", f"{ref} holds a merge that no run is about to make", fix, act)
 
 
 def _delete_merge(case: Case, task: str, ref: str, oid: str) -> str:

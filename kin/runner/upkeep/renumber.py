@@ -76,7 +76,6 @@ def _folder(an_id: str) -> str:
 
 
 def _existing(project: Project, word: str, meant: str | None) -> str:
-    """The id of a file that is there and can be read."""
     if meant is not None and _folder(meant) == "decisions":
         decisions.load(project, meant)
         return meant
@@ -90,7 +89,6 @@ def _existing(project: Project, word: str, meant: str | None) -> str:
 
 
 def _free(project: Project, old: str, wanted: str | None, key: str) -> str:
-    """The id that the person wants, if nobody has it, else the next one."""
     folder = _folder(old)
     own_key, category, *_ = sort_key(old)
     if wanted is None:

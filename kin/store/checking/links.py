@@ -45,7 +45,6 @@ def between(
 
 
 def _names(project: Project, found: Mapping[str, Look]) -> Iterator[Finding]:
-    """Files whose name is not their id, and ids that are one."""
     for one in renamings(found):
         words = f"the id is {one.claims}, but the file is {os.path.basename(one.name)}"
         yield Finding("file-name", place_at(project, one.name, ("id",)), words, one.why, fixable=bool(one.to or one.new_id))
@@ -69,7 +68,6 @@ def _stem(name: str) -> str:
 
 
 def _tasks(project: Project, graph: Graph, there: set[str]) -> Iterator[Finding]:
-    """Dependencies and parents that are not there, and tasks that wait for one another."""
     parents = {child for children in graph.children.values() for child in children}
     elsewhere = any(":" in word for needs in graph.depends_on.values() for word, _ in needs)
     linked = entries.load(project, LINKS).found if elsewhere else {}
@@ -99,7 +97,6 @@ def _alike(word: str, known: "set[str] | Sequence[str]") -> str | None:
 
 
 def _circles(project: Project, graph: Graph) -> Iterator[Finding]:
-    """Tasks that wait for one another; a parent waits for its parts."""
     for way in circles(waits_of(graph)):
         words = ", ".join(f"{one} {how} {other}" for one, how, other in way)
         first, _, second = way[0]
@@ -117,8 +114,6 @@ def _references(project: Project, found: Mapping[str, Look], known: "_Known") ->
 
 
 class _Known:
-    """What exists, asked for once."""
-
     def __init__(self, project: Project, there: Mapping[str, set[str]], environ: Mapping[str, str]) -> None:
         from kin.store.roles import role_names
 

@@ -75,7 +75,6 @@ def rewritten(name: str, text: str, old: str, new: str, *, words: Collection[str
 
 
 def _texts(data: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    """Every text in plain data, and the keys that lead to it."""
     if isinstance(data, str):
         yield path, data
     elif isinstance(data, (dict, list)):

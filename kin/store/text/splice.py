@@ -144,7 +144,6 @@ def _natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def _put(data: Plain, path: KeyPath, change: Set | Remove) -> Plain:
-    """`data` with `change` made at `path`, on the way there."""
     key, rest = path[0], path[1:]
     if isinstance(change, Set) and data is None:
         data = {}
@@ -187,7 +186,6 @@ def _as_plain(value: Any) -> Plain:
 
 
 def _cuts(text: str, tree: Pairs, change: Change, rank: Callable[[str], Any] | None, where: Place) -> list[lines.Cut]:
-    """The cuts that make `change`, which does change something."""
     if isinstance(change, (AddItem, DropItem)):
         step = _on_whole_list(plain(tree), change)
         assert step is not None
