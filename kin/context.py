@@ -129,7 +129,7 @@ def compose(task: Task, given: Handover) -> Prompt:
         Section("protocol", f"# How to end\n\n{protocol}{plans}\n\n{DATA}"),
         _decisions(task, given, touched),
         _modules(task, given, touched),
-        _roster(given),
+        _as_fits("roster", "The roles you may choose from", [f"{n}: {said}" for n, said in given.roster], "more: `kin roles`"),
         _task(task),
         Section("brief", f"# Your part in this task\n\n{fence(given.brief.strip())}") if given.brief.strip() else None,
         _notes(task, given),
@@ -239,11 +239,6 @@ def _modules(task: Task, given: Handover, touched: Sequence[str]) -> Section | N
         owner = f" (owner: {one.owner})" if one.owner else ""
         entries.append(f"{one.name}: {', '.join(one.paths)}{owner}" + (f"\n  {one.purpose.strip()}" if one.purpose else ""))
     return _as_fits("modules", "Parts of the code", entries, "more: `kin modules list`")
-
-
-def _roster(given: Handover) -> Section | None:
-    entries = [f"{name}: {summary}" for name, summary in given.roster]
-    return _as_fits("roster", "The roles you may choose from", entries, "more: `kin roles`")
 
 
 def _task(task: Task) -> Section:

@@ -59,11 +59,9 @@ def reverted_runs(project: Project, ids: Iterable[str], history: History) -> dic
     landed = history.landings(project)
     pardoned = {task: run for task, (_, run) in recall(project).reopened.items()}
 
-    def is_gone(task_id: str, run: str) -> bool:
-        return not os.path.lexists(os.path.join(project.store, "pipelines", task_id, run + ".yaml"))
-
     runs = {i: landed[i] for i in ids if i in landed and pardoned.get(i) != landed[i]}
-    return {i: run for i, run in runs.items() if is_gone(i, run)}
+    folder = os.path.join(project.store, "pipelines")
+    return {i: run for i, run in runs.items() if not os.path.lexists(os.path.join(folder, i, run + ".yaml"))}
 
 
 def reopened(project: Project, task: Task) -> None:

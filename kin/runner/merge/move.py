@@ -19,7 +19,6 @@ from kin import git
 from kin.errors import Busy, Invalid
 from kin.faults import point
 from kin.runner.merge import kinfiles
-from kin.runner.merge.blockers import Obstacles, find_obstacles
 from kin.runner.merge.build import Built, home
 from kin.runner.merge.checkout import (
     Checkout,
@@ -31,7 +30,15 @@ from kin.runner.merge.checkout import (
     publish_index,
     still_there,
 )
-from kin.runner.merge.diffs import hidden_paths, hide, index_changes, is_kin, set_entries
+from kin.runner.merge.diffs import (
+    Obstacles,
+    find_obstacles,
+    hidden_paths,
+    hide,
+    index_changes,
+    is_kin,
+    set_entries,
+)
 from kin.runner.merge.kinfiles import KinFile
 from kin.runner.merge.recover import ORPHAN_PATIENCE, Recovered, conclude, journal_name, put_right
 from kin.runner.merge.refs import RefUpdate

@@ -13,7 +13,7 @@ from kin.model import times
 from kin.model.builtin import PLAN
 from kin.model.module import MODULES
 from kin.model.result import result_of, without_result
-from kin.model.settings import Settings, StepSpec, plan_steps
+from kin.model.settings import plan_steps
 from kin.model.status import OPEN, TaskStatus
 from kin.model.task import Task
 from kin.runner.process.client import ask
@@ -59,7 +59,7 @@ def reply(project: Project, talk: Talk, environ: Mapping[str, str]) -> Answer:
     Raises Invalid if no agent can play it or it fails, Waits if nobody is logged in, Busy at a usage limit.
     """
     settings = config.load_settings(project, environ)
-    spec = _pm(settings)
+    spec = plan_steps(PLAN, settings)[-1].model_copy(update={"run": None})
     who = cast(spec, TALK, settings, project.store, environ)
     name, agent = next(iter(who.agents.items()))
     mask = make_mask(environ, (*settings.secrets, *agent.env))
@@ -88,10 +88,6 @@ def reply(project: Project, talk: Talk, environ: Mapping[str, str]) -> Answer:
     except ValueError as error:
         return Answer(turn, [], f"what it proposes could not be read: {error}")
     return Answer(turn, list(parts_of(result.tasks, TALK, {})) if result else [])
-
-
-def _pm(settings: Settings) -> StepSpec:
-    return plan_steps(PLAN, settings)[-1].model_copy(update={"run": None})
 
 
 def write(project: Project, said: Sequence[Mapping[str, Any]], environ: Mapping[str, str]) -> list[str]:

@@ -70,9 +70,9 @@ class StepLog:
         """Append lines that are masked already, without their line ends."""
         if self._fd < 0 and lines:
             # The first part always stays, and most steps write no other, so the folder is listed only where a log goes on.
-            parts = part_numbers(self.folder, self.step) if os.path.lexists(part_path(self.folder, self.step, 1)) else []
+            goes_on = os.path.lexists(part_path(self.folder, self.step, 1))
             try:
-                self._open(parts[-1] if parts else 1)
+                self._open(max(part for step, part in names_of(self.folder) if step == self.step) if goes_on else 1)
             except OSError:  # a full disk
                 self._missing += len(lines)
                 return
@@ -263,7 +263,3 @@ def names_of(folder: str) -> list[tuple[str, int]]:
 
 def steps_of(folder: str) -> list[str]:
     return sorted({step for step, _ in names_of(folder)})
-
-
-def part_numbers(folder: str, step: str) -> list[int]:
-    return [part for name, part in names_of(folder) if name == step]

@@ -91,15 +91,11 @@ def _claimed(project: Project, task_id: str, asked: Asked, caller: Caller, slot:
             return _through(p, live, restored_work(p) if asked.restore else p.target.oid)
         finally:
             p.close()
-            _send(p)
-
-
-def _send(p: Passage) -> None:
-    """What the run has finished, however it ended, goes where others can go on with it."""
-    if p.share is not None:
-        p.share.leave(p.run)
-    if p.bundle and p.live.start is not None and p.run.status != RunStatus.completed:
-        write_bundle(p, p.bundle)
+            # what the run has finished, however it ended, goes where others can go on with it
+            if p.share is not None:
+                p.share.leave(p.run)
+            if p.bundle and p.live.start is not None and p.run.status != RunStatus.completed:
+                write_bundle(p, p.bundle)
 
 
 def _through(p: Passage, old: Run | None, base: str) -> Outcome:

@@ -100,14 +100,10 @@ def _gist(plan: PlanRecord, run: Run, planners: int) -> str:
     return ", then ".join(words for words in (parts, steps) if words)
 
 
-def _answer(p: Passage) -> tuple[list[Any], list[Any]]:
-    entry = next((e for e in p.live.proposals if e["step"] == p.pm_step), {})
-    return entry.get("plan") or [], entry.get("tasks") or []
-
-
 def _plan(p: Passage) -> PlanRecord | list[str]:
-    entries, said = _answer(p)
-    steps = [{"role": entry} if isinstance(entry, str) else entry for entry in entries]
+    answer = next((e for e in p.live.proposals if e["step"] == p.pm_step), {})
+    said = answer.get("tasks") or []
+    steps = [{"role": entry} if isinstance(entry, str) else entry for entry in answer.get("plan") or []]
     faults = [*_faults_of_steps(p, steps, bool(said)), *_faults_of_parts(said)]
     if faults:
         return faults

@@ -125,7 +125,8 @@ def bury(project: Project, run: Run) -> str | None:
             return None
         kind, reason = BlockedKind.stale, "Stale pipeline (no PID recorded)"
     else:
-        kind, reason = BlockedKind.crash, f"its process (pid {run.live.pid}) ended without a word{_where(run)}"
+        during = next((f" during step {s.id}" for s in run.steps if s.status == "running"), "")
+        kind, reason = BlockedKind.crash, f"its process (pid {run.live.pid}) ended without a word{during}"
     claim.claim_kids(project, run.task, run.run, run.run).close()
     reason += f"; `kin run {run.task}` goes on from the last finished step"
     from kin.runner.steps.player import with_spent
@@ -152,8 +153,3 @@ def _tell(project: Project, dead: Run, kind: BlockedKind) -> None:
         if not trust.not_agreed(project, trust.texts_here(project)) or os.environ.get("KIN_TRUST") == "1":
             end = outcome(dead, TaskStatus.blocked, BLOCKED_EXIT[kind], blocked=kind.value)
             notify(project, config.load_settings(project).notify, end, tasks.load(project, dead.task)[0].title, os.environ)
-
-
-def _where(run: Run) -> str:
-    running = next((s.id for s in run.steps if s.status == "running"), None)
-    return f" during step {running}" if running else ""

@@ -32,10 +32,6 @@ def fire(project: Project, settings: Settings, view: View, now: datetime) -> lis
     return said
 
 
-def next_due(settings: Settings, now: datetime) -> datetime | None:
-    return min((schedule.due(now) for schedule in settings.schedules), default=None)
-
-
 def _fire(project: Project, schedule: Schedule, view: View, now: datetime) -> list[str]:
     name, held = schedule.name, recall(project)
     if name in held.making:

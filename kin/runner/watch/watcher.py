@@ -235,9 +235,8 @@ class Watcher:
     def _due(self, view: View, settings: Settings, now: datetime, busy: bool) -> float:
         """Seconds until something is due that no event tells."""
         moments = [run.waiting.until for run in view.runs.values() if run.waiting and run.waiting.until]
-        after = [(times.parse(at) - now).total_seconds() for at in moments]
-        if (due := schedules.next_due(settings, now)) is not None:
-            after.append((due - now).total_seconds())
+        due = (*map(times.parse, moments), *(schedule.due(now) for schedule in settings.schedules))
+        after = [(at - now).total_seconds() for at in due]
         starts = lately(recall(self.project))
         after += [starts[0] + HOUR - time.time()] if len(starts) >= settings.watch.max_starts_per_hour else []
         waiting = any(run.waits_for == WaitFor.merge for run in view.runs.values())
