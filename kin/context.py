@@ -73,8 +73,7 @@ class Handover(NamedTuple):
     """What the builder needs beside the task. `role`, `body` and `reads` are the role's; `step` is the step's id.
 
     `decisions` and `modules` are all of the project's, `linked` the modules of linked projects for a role that reads all,
-    `notes` all of the task's: the builder chooses. `failure` says why the
-    task's last attempt failed, `items` what was sent back.
+    `notes` all of the task's: the builder chooses. `failure` says why the last attempt failed, `items` what was sent back.
     """
 
     role: str

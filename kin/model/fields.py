@@ -22,7 +22,6 @@ class Problem(NamedTuple):
 
     path: KeyPath
     message: str
-    warning: bool = False
     missing: str | None = None
 
 

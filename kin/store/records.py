@@ -152,9 +152,6 @@ def save_record(project: Project, run: Run) -> None:
 
 def _load(path: str, shown: str = "") -> Run | None:
     try:
-        raw = files.read_stamped(path)[0]
-    except FileNotFoundError:
+        return parse(files.read_text(path, shown or path), shown or path)
+    except NotFound:
         return None  # its run ended between the listing and now
-    except OSError as error:
-        raise Invalid(f"cannot be read: {error.strerror}", where=Place(shown or path)) from error
-    return parse(reader.decode(raw, shown or path, reader.RECORD_BOUNDS), shown or path)

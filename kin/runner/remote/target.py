@@ -30,14 +30,13 @@ def way_back(task_id: str) -> str:
 
 
 class Target(NamedTuple):
-    """A branch: full ref, short name, tip; `here`: checked out in the store's checkout, at that tip; `remote`: the ref it is
-    taken from; `there`: what the remote has of it, asked for only with `--push`."""
+    """A branch: full ref, short name, tip; `here`: checked out in the store's checkout, at that tip; `there`: what the remote
+    has of it, asked for only with `--push`."""
 
     ref: str
     name: str
     oid: str
     here: bool
-    remote: str | None = None
     there: str | None = None
 
 
@@ -55,11 +54,11 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
     name = name or str(here)
     ref = "refs/heads/" + name.removeprefix("refs/heads/")
     there = origin.tip_there(project.root, ref) if push else None
-    oid, remote = git.tip(project.root, ref), None
+    oid = git.tip(project.root, ref)
     if there and oid and oid != there and not git.is_ancestor(project.root, there, oid):
         if not git.is_ancestor(project.root, oid, there):
             raise Conflict(f"{name} here and on {origin.REMOTE} have gone apart", "bring them together: `git pull`")
-        return Target(ref, name, there, False, origin.tracking(name), there)
+        return Target(ref, name, there, False, there)
     checked_out = here is not None and ref == f"refs/heads/{here}"
     if oid is None and checked_out:
         git.git_dir(project.root)  # raises if git answers nothing at all here: it may not trust the folder's owner
@@ -75,7 +74,7 @@ def find_target(project: Project, name: str | None, *, way: str = BY_OPTION, pus
             raise Invalid(f"there is no branch {name}", other)
         fetch = f"`git fetch --depth=1 {origin.REMOTE} +{ref}:{remote}` brings it here"
         raise Invalid(f"there is no branch {name}, here or on {origin.REMOTE}", f"{fetch}, if it is there; else {other}")
-    return Target(ref, name, oid, checked_out, remote, there)
+    return Target(ref, name, oid, checked_out, there)
 
 
 def newest_tip(cwd: str, name: str) -> str | None:

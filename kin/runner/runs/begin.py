@@ -46,8 +46,7 @@ class Asked(NamedTuple):
     revert took back; `plan`: have it planned, and no more; `push`: what is finished goes to the remote; `bundle`: it goes into
     this file, and nothing is merged; `allow` raises what keeps a plan from running, asked once nobody else can run the task;
     `budget`: what the run may use in all, by unit; `only_as`: the status for which it was chosen, nobody having named it;
-    without `plays` it only gates and merges, so that nobody must be there
-    who could play a step."""
+    without `plays` it only gates and merges, so that nobody must be there who could play a step."""
 
     base: str | None = None
     restart: bool = False

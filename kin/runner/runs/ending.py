@@ -112,21 +112,12 @@ def retire(project: Project, run: Run) -> str | None:
 
     The record goes last: killed before, the next recovery finds the run and comes here again.
     """
-    path = run.live.worktree
-    branch, target = f"refs/heads/{run.branch}", newest_tip(project.root, run.base)
-    kept = None
-    if target is not None and path is not None:
-        kept = worktree.remove(project, path, branch, target)
-    elif target is not None and (tip := git.tip(project.root, branch)) and _may_go(project, branch, tip, target):
-        git.delete_ref(project.root, branch, tip)
+    target = newest_tip(project.root, run.base)
+    kept = target and worktree.remove(project, run.live.worktree, f"refs/heads/{run.branch}", target)
     point("completed.cleaned")
     records.drop_live(project, run)
     point("completed.dropped")
     return kept
-
-
-def _may_go(project: Project, branch: str, tip: str, target: str) -> bool:
-    return git.is_ancestor(project.root, tip, target) and not git.checkouts_of(project.root, branch)
 
 
 def _end(p: Passage, status: RunStatus, reason: str, owed: dict[str, Any] | None = None) -> None:

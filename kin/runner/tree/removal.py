@@ -98,19 +98,20 @@ def discard(project: Project, path: str) -> None:
         clear(project, path, gitdir, fds)
 
 
-def remove(project: Project, path: str, ref: str, target: str) -> str | None:
-    """Remove the worktree and delete its branch if everything in both is in commit `target`; else why they were kept."""
+def remove(project: Project, path: str | None, ref: str, target: str) -> str | None:
+    """Remove the worktree, if there is one, and delete its branch if everything in both is in commit `target`; else why they
+    were kept."""
     tip = git.tip(project.git_common, ref)
     name = ref.removeprefix("refs/heads/")
     if tip and not git.is_ancestor(project.git_common, tip, target):
         return f"{name} has commits that are not merged"
-    with git_lock(project, name) as fds:
-        _discard_throwaways(project, path, fds)
-        gitdir = admin_of(project, path)
-        if gitdir and (reason := _not_merged(path, gitdir, target, tip)):
-            return reason
-        if gitdir:
-            clear(project, path, gitdir, fds)
+    if path is not None:
+        with git_lock(project, name) as fds:
+            _discard_throwaways(project, path, fds)
+            if gitdir := admin_of(project, path):
+                if reason := _not_merged(path, gitdir, target, tip):
+                    return reason
+                clear(project, path, gitdir, fds)
     if tip and (elsewhere := git.checkouts_of(project.git_common, ref)):
         return f"{name} is checked out in {elsewhere[0]}, so the branch stays"
     if tip and not git.delete_ref(project.git_common, ref, tip):

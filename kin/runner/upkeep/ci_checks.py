@@ -52,17 +52,11 @@ def check_push(case: Case) -> Iterator[Row]:
 def check_token(case: Case) -> Iterator[Row]:
     if job_of(case.environ).host != "github":
         return
-    yield Row(
-        "warn",
-        "what GITHUB_TOKEN pushes starts no workflow: a pull request of kin's gets no checks of its own",
-        "push with an App's token where checks are required",
-    )
+    words = "what GITHUB_TOKEN pushes starts no workflow: a pull request of kin's gets no checks of its own"
+    yield Row("warn", words, "push with an App's token where checks are required")
     if os.path.isdir(os.path.join(case.project.root, ".github", "workflows")):
-        yield Row(
-            "warn",
-            "GITHUB_TOKEN may push no change of .github/workflows: such a task ends with its bundle",
-            "land those by hand, or with an App's token that has `workflows: write`",
-        )
+        words = "GITHUB_TOKEN may push no change of .github/workflows: such a task ends with its bundle"
+        yield Row("warn", words, "land those by hand, or with an App's token that has `workflows: write`")
 
 
 def check_client(case: Case) -> Iterator[Row]:

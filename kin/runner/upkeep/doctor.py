@@ -150,15 +150,14 @@ def check_file_system(case: Case) -> Iterator[Row]:
 def check_disk(case: Case) -> Iterator[Row]:
     places = {"the git folder": case.project.git_common, "the checkout": case.project.root, "worktrees": _existing(case.root)}
     devices = {os.stat(path).st_dev: (where, path) for where, path in reversed(places.items())}
-    free = {where: os.statvfs(path) for where, path in devices.values()}
-    for where, found in free.items():
-        left = found.f_bavail * found.f_frsize
+    least = float("inf")
+    for where, found in ((where, os.statvfs(path)) for where, path in devices.values()):
+        least = min(least, left := found.f_bavail * found.f_frsize)
         if left < PLENTY:
             yield Row("bad" if left < SPARE else "warn", f"{in_words(left)} free for {where}", "make room: `kin gc`")
         if found.f_files and found.f_favail < 10_000:
             yield Row("warn", f"only {found.f_favail} more files fit for {where}", "make room: `kin gc`")
-    if all(found.f_bavail * found.f_frsize >= PLENTY for found in free.values()):
-        least = min(found.f_bavail * found.f_frsize for found in free.values())
+    if least >= PLENTY:
         yield Row("ok", f"{in_words(least)} free; {_sizes(case)}")
 
 
