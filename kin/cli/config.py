@@ -7,8 +7,9 @@ from typing import Any
 from kin.cli.output import Call, Result
 from kin.cli.screen import Screen, cells, clean, fit, pad
 from kin.errors import Usage
+from kin.store.checking.inspection import inspect
 from kin.store.config import KIN_YAML
-from kin.store.origins import Setting, settings_here, unknown_settings
+from kin.store.origins import Setting, settings_here
 
 WIDEST = 60
 """Columns that a value may push the others to the right."""
@@ -25,7 +26,9 @@ def config_(call: Call) -> Result:
         {"name": one.name, "value": one.value, "source": _source(one), "places": [str(place) for place in one.places]}
         for one in found
     ]
-    return Result("config.list", data, lambda screen: _lines(found, screen), warnings=unknown_settings(call.project))
+    look = inspect(call.project, "kin.yaml")
+    unknown = [f"{one.where}: {one.message}" for one in (look.findings if look else ()) if one.code == "unknown-key"]
+    return Result("config.list", data, lambda screen: _lines(found, screen), warnings=unknown)
 
 
 def _is_below(name: str, word: str) -> bool:

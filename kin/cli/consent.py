@@ -28,7 +28,7 @@ def consent(call: Call, plans: Sequence[Plan], *, steps: bool = True, ask: bool 
 
     Without `steps` only gates and set-up would run: that takes trust, but no leave to write. Without `ask` nobody is asked.
     """
-    from kin.runner.runs.leave import unagreed, writes
+    from kin.runner.runs.begin import unagreed, writes
     from kin.store import trust
 
     project = call.project

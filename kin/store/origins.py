@@ -99,12 +99,3 @@ def _places(keys: tuple[str, ...], ours: _File, theirs: _File) -> tuple[Place, .
     here = ours.place(keys)
     there = theirs.place(keys) if keys[0] in PERSONAL and (here is None or keys[0] == "notify") else None
     return tuple(place for place in (here, there) if place)
-
-
-def unknown_settings(project: Project) -> list[str]:
-    """A warning for each key of kin.yaml that kin does not know; `x-` keys are the project's own."""
-    from kin.model.settings import Settings
-
-    ours = _ours(project)
-    unknown = [key for key in ours.data if key not in Settings.model_fields and not key.startswith("x-")]
-    return [f"{ours.place((key,)) or KIN_YAML}: unknown setting '{key}'" for key in unknown]

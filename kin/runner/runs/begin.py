@@ -1,4 +1,5 @@
-"""Beginning a run or going on with one: what may start, the record, the worktree, and where to take up the work.
+"""Beginning a run or going on with one: what may start, what a person must have agreed to before (kin.cli.consent asks, the
+watcher only looks), the record, the worktree, and where to take up the work.
 
 Finished steps are paid work and never run again. What is unfinished, gates, settings and the task's text are read anew.
 """
@@ -26,13 +27,15 @@ from kin.runner.remote.target import Target, find_target, settings_for, way_back
 from kin.runner.runs.ending import outcome, put_status
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.planning import course_of, is_wanted, must_agree
-from kin.runner.steps.casting import Cast, cast_all
+from kin.runner.steps.casting import Cast, cast_all, may_write
 from kin.runner.steps.passage import Passage, spec_digest, step_id
 from kin.runner.tree import commit, salvage, worktree
 from kin.runner.tree.aside import how_to_see, set_aside
-from kin.store import config, files, records, tasks
+from kin.store import config, files, records, tasks, trust
 from kin.store.arrivals import asked_for
+from kin.store.config import KIN_YAML
 from kin.store.project import STORE, Project, branch_here
+from kin.store.roles import role_texts
 from kin.store.view import Seen, see
 
 INTEGRATOR = StepSpec(role="integrator", access="write")
@@ -126,6 +129,21 @@ def plan_for(project: Project, task_id: str, asked: Asked, environ: Mapping[str,
     landed = there is not None and standing(there, f"{target.name}:{task_path(task_id)}").status == TaskStatus.done
     integrates = bool(held.integrates)
     return Plan(task, text, target, settings, specs, cast, landed, integrates, planners, made, asked.plan)
+
+
+def unagreed(project: Project, plans: Sequence[Plan], environ: Mapping[str, str]) -> dict[str, str]:
+    """Settings and roles, of the store and of each target's tip, that could start programs and were not agreed to."""
+    texts = trust.texts_here(project)
+    for plan in plans:
+        if not plan.target.here:
+            settings = git.blob(project.root, plan.target.oid, KIN_YAML) or b""
+            texts |= trust.texts_of(settings.decode("utf-8", "replace"), role_texts(project.store), plan.target.name)
+    return trust.not_agreed(project, texts, environ)
+
+
+def writes(project: Project, plan: Plan) -> bool:
+    """Whether a step of the plan may change files, or one that the PM has yet to name."""
+    return plan.is_open or any(may_write(spec, project.store) for spec in plan.specs)
 
 
 def already(project: Project, plan: Plan, live: Run | None, asked: Asked) -> Outcome | None:

@@ -17,7 +17,6 @@ from kin.errors import Busy, Invalid
 from kin.faults import point
 from kin.model.settings import Settings
 from kin.runner.tree import salvage
-from kin.runner.tree.includes import copy_included
 from kin.runner.tree.registry import (
     READY,
     REMOVING,
@@ -115,7 +114,7 @@ def ensure(
             gitdir = _gitdir(path)
     fresh = not os.path.exists(os.path.join(gitdir, READY))
     if fresh and project.root:
-        copy_included(project.root, path)
+        _copy_included(project.root, path)
     return Made(path, start, fresh, gitdir, new)
 
 
@@ -327,8 +326,44 @@ def throwaway(project: Project, settings: Settings, commit: str, name: str, envi
         _check_out(project, path, fds)
     try:
         if project.root:
-            copy_included(project.root, path)
+            _copy_included(project.root, path)
         yield path
     finally:
         with git_lock(project, name) as fds:
             clear_if_known(project, path, fds)
+
+
+def _copy_included(source: str, path: str) -> None:
+    """Copy the ignored files that `.worktreeinclude` names (gitignore syntax) from the checkout; what is there stays.
+
+    Raises Invalid if one cannot be copied.
+    """
+    if not os.path.isfile(os.path.join(source, ".worktreeinclude")):
+        return
+    named = git.git(source, "ls-files", "-z", "-o", "-i", "--exclude-from=.worktreeinclude").out.split(b"\0")[:-1]
+    if not named:
+        return
+    # `./`: check-ignore reads pathspecs, and a name may begin with a colon
+    asked = b"".join(b"./" + name + b"\0" for name in named)
+    ignored = git.git(source, "check-ignore", "-z", "--stdin", input=asked, ok=(0, 1), magic=True).out
+    for name in (os.fsdecode(answer[2:]) for answer in ignored.split(b"\0")[:-1]):
+        if name.startswith(".kin/") or name.endswith("/"):
+            continue
+        try:
+            _copy_whole(os.path.join(source, name), os.path.join(path, name), f"{path}.copy")
+        except OSError as error:
+            what = f".worktreeinclude names {name}, which cannot be copied: {error.strerror}"
+            raise Invalid(what, "mend it, or take it out") from error
+    point("worktree.copied")
+
+
+def _copy_whole(source: str, target: str, partial: str) -> None:
+    """Copy one file whole or not at all; `partial` lies outside of the worktree, where no step commits half a secret."""
+    parent = os.path.dirname(target)
+    if os.path.lexists(target):
+        return
+    os.makedirs(parent, exist_ok=True)
+    if os.path.realpath(parent) != parent:
+        return  # a link in the checkout leads out of the worktree
+    shutil.copy2(source, partial, follow_symlinks=False)
+    os.replace(partial, target)

@@ -19,7 +19,7 @@ from kin.model.task import Task
 from kin.runner.merge.checkout import Pending, find_checkout
 from kin.runner.merge.landed import History, reverted_runs
 from kin.runner.runs import claim
-from kin.runner.steps.casting import access_of, role_of
+from kin.runner.steps.casting import may_write
 from kin.store import config, entries, locks, records
 from kin.store.arrivals import Arrival, Origin, arrivals
 from kin.store.project import Project
@@ -213,11 +213,10 @@ def _access(project: Project, found: Iterable[Task], settings: Settings) -> dict
 
     def look(task: Task) -> str:
         try:
-            specs = plan_steps(task.pipeline, settings)
-            may = {access_of(spec, role_of(spec, project.store)) for spec in specs}
+            may = [may_write(spec, project.store) for spec in plan_steps(task.pipeline, settings)]
         except (ValueError, KinError) as error:
             return str(error)
-        return "write" if "write" in may else "read"
+        return "write" if any(may) else "read"
 
     by_pipeline = {repr(task.pipeline): task for task in found}
     known = {pipeline: look(task) for pipeline, task in by_pipeline.items()}

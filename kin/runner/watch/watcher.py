@@ -21,8 +21,7 @@ from kin.model.settings import Settings
 from kin.model.status import RunStatus, TaskStatus, WaitFor
 from kin.runner.merge.landed import History
 from kin.runner.process.signals import Cancel
-from kin.runner.runs import leave
-from kin.runner.runs.begin import Asked, Plan
+from kin.runner.runs.begin import Asked, Plan, unagreed, writes
 from kin.runner.runs.detach import start_detached
 from kin.runner.upkeep.watchdog import recover
 from kin.runner.watch import schedules
@@ -133,7 +132,7 @@ class Watcher:
 
     def _may_fire(self) -> bool:
         """Whether the settings were agreed to: a task that a pulled schedule made would pass for one that was made here."""
-        new = {} if self.may.trusted else leave.unagreed(self.project, [], self.environ)
+        new = {} if self.may.trusted else unagreed(self.project, [], self.environ)
         if new:
             self._say("kept", f"no schedule fires: {', '.join(new)} can start programs; `kin trust` shows them")
         return not new
@@ -181,10 +180,10 @@ class Watcher:
             raise Busy(f"a person stopped {start.task} just now", f"`kin run {start.task}` lets it start")
         if digest(plan.text) != start.text:
             raise Busy(f"{start.task} was edited meanwhile", "it is looked at again")
-        new = {} if self.may.trusted else leave.unagreed(self.project, [plan], self.environ)
+        new = {} if self.may.trusted else unagreed(self.project, [plan], self.environ)
         if new:
             raise Invalid(f"{', '.join(new)} can start programs and nobody agreed to them", "`kin trust` shows them")
-        if leave.writes(self.project, plan) and not (self.may.write or plan.settings.watch.allow_write):
+        if writes(self.project, plan) and not (self.may.write or plan.settings.watch.allow_write):
             raise Invalid(f"its steps may change files, by the settings of {plan.target.name}", "`kin watch --allow-write`")
 
     def _state(self, task_id: str, view: View) -> Any:
