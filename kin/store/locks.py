@@ -67,10 +67,6 @@ class Held:
         self.path = path
         _held[fd] = _kind(path)
 
-    def fileno(self) -> int:
-        """The descriptor, for `select` and `pass_fds`."""
-        return self.fd
-
     def close(self) -> None:
         """Close the descriptor: the lock is free once no child holds it either. Closing twice is harmless."""
         if self.fd >= 0:

@@ -63,20 +63,15 @@ def slot_number(slot: locks.Held) -> int:
     return int(slot.path.rpartition("-")[2])
 
 
-def task_busy(project: Project, task_id: str) -> Busy:
-    """The error that says who runs `task_id`, and how to look at it or end it."""
-    who = locks.holder(locks.lock_path(project.common, task_id))
+def claim_task(project: Project, task_id: str) -> locks.Held:
+    """Take the task's lock. Raises Busy if the task is being run: it says by whom, and how to look at it or end it."""
+    path = locks.lock_path(project.common, task_id)
+    if (held := locks.try_lock(path)) is not None:
+        return held
+    who = locks.holder(path)
     by = f" by pid {who.pid} since {who.since}" if who else ""
     hint = f"`kin log -f {task_id}` shows it, `kin stop {task_id}` ends it"
-    return Busy(f"{task_id} is being run{by}", hint, holder=who._asdict() if who else None)
-
-
-def claim_task(project: Project, task_id: str) -> locks.Held:
-    """Take the task's lock. Raises Busy if the task is being run."""
-    held = locks.try_lock(locks.lock_path(project.common, task_id))
-    if held is None:
-        raise task_busy(project, task_id)
-    return held
+    raise Busy(f"{task_id} is being run{by}", hint, holder=who._asdict() if who else None)
 
 
 def claim_kids(project: Project, task_id: str, run: str, dead: str | None) -> locks.Held:
