@@ -48,18 +48,14 @@ def settings_here(project: Project, environ: Mapping[str, str]) -> list[Setting]
     Limits, pipelines, roles and agents come one by one.
     """
     settings = config.load_settings(project, environ)
-    ours, theirs = _ours(project), _theirs(environ)
+    text, theirs = files.read_text(config.settings_path(project), KIN_YAML), _theirs(environ)
+    ours = _File(KIN_YAML, text, reader.read(text, KIN_YAML))
     found = [
         Setting(".".join(keys), value, _places(keys, ours, theirs), type(settings).model_fields[keys[0]].description or "")
         for keys, value in _values(settings)
     ]
     own = ((key, theirs.place((key,))) for key in MACHINE)
     return found + [Setting(f"user.{key}", theirs.data[key], (place,), "For this machine") for key, place in own if place]
-
-
-def _ours(project: Project) -> _File:
-    text = files.read_text(config.settings_path(project), KIN_YAML)
-    return _File(KIN_YAML, text, reader.read(text, KIN_YAML))
 
 
 def _theirs(environ: Mapping[str, str]) -> _File:

@@ -191,10 +191,6 @@ def _go(text: str) -> list[str]:
     return [word.strip('"`') for word in listed.split()]
 
 
-def _maven(text: str) -> list[str]:
-    return re.findall(r"<module>\s*([^<>\s]+)\s*</module>", re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL))
-
-
 def _purpose(manifest: str) -> str:
     found = _DESCRIPTION.search(manifest)
     text = next((group for group in found.groups() if group), "") if found else ""
@@ -208,5 +204,5 @@ MANIFESTS = (
     _Manifest("Cargo.toml", _toml_members("workspace")),
     _Manifest("pyproject.toml", _toml_members("tool", "uv", "workspace")),
     _Manifest("go.mod", _go, "go.work"),
-    _Manifest("pom.xml", _maven),
+    _Manifest("pom.xml", lambda text: re.findall(r"<module>\s*([^<>\s]+)\s*</module>", re.sub(r"(?s)<!--.*?-->", "", text))),
 )

@@ -147,7 +147,9 @@ def _move_checkout(m: _Move) -> Moved | Pending:
         conclude(m.project, entry, moved=False)
         return found
     conclude(m.project, entry, moved=True)
-    return Moved(m.built.new, _submodules(found.diff))
+    links = ", ".join(change.path for change in found.diff if change.new.is_link)
+    told = f"submodules are at another commit now: {links}; `git submodule update` checks them out"
+    return Moved(m.built.new, (told,) if links else ())
 
 
 def _take_back(m: _Move) -> Recovered:
@@ -233,13 +235,6 @@ def _named(error: Busy | Invalid) -> tuple[str, ...]:
     """Paths that read-tree names: edits under assume-unchanged or skip-worktree, which nothing else shows."""
     said = error.out.err if isinstance(error, git.GitError) else ""
     return tuple(sorted(set(re.findall(r"[Ee]ntry '([^']+)'", said))))
-
-
-def _submodules(diff: tuple[git.Change, ...]) -> tuple[str, ...]:
-    paths = [change.path for change in diff if change.new.is_link]
-    return (
-        (f"submodules are at another commit now: {', '.join(paths)}; `git submodule update` checks them out",) if paths else ()
-    )
 
 
 def post_merge(done: Moved, cancelled: int) -> str:

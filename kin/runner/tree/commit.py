@@ -6,7 +6,7 @@ An agent may commit as it likes; its commits are folded into one. What it must n
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from typing import NamedTuple
@@ -186,7 +186,12 @@ def _unfit(path: str, after: State, resolving: bool) -> Iterator[str]:
         unmerged = [name for name in unmerged if _has_markers(os.path.join(path, name))]
     if unmerged:
         yield f"left merge conflicts in {_listed(unmerged)}"
-    if nested := _new_repositories(after.entries):
+    nested = [
+        e.path.rstrip("/")
+        for e in after.entries
+        if e.path.endswith("/") or (git.GITLINK in (e.index_mode, e.work_mode) and e.head_mode != git.GITLINK)
+    ]
+    if nested:
         yield f"made a repository inside the worktree: {_listed(nested)}"
 
 
@@ -194,14 +199,6 @@ def _has_markers(path: str) -> bool:
     with suppress(OSError), open(path, "rb") as file:
         return any(line.startswith((b"<<<<<<< ", b">>>>>>> ")) for line in file)
     return False
-
-
-def _new_repositories(entries: Iterable[git.Entry]) -> list[str]:
-    return [
-        e.path.rstrip("/")
-        for e in entries
-        if e.path.endswith("/") or (git.GITLINK in (e.index_mode, e.work_mode) and e.head_mode != git.GITLINK)
-    ]
 
 
 def _store_touched(path: str, before: State, after: State) -> Iterator[str]:

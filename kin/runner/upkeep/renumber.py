@@ -6,7 +6,7 @@ the same command, and nothing is ever referred to that is not there.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
@@ -200,7 +200,7 @@ class _Work:
     def move(self, folder: str) -> None:
         """The files below the old id's folder go below the new one's."""
         here, there = (os.path.join(self.project.store, folder, one) for one in (self.old, self.new))
-        for name in self.listed(here):
+        for name in sorted(os.listdir(here)) if os.path.isdir(here) else ():
             files.make_folder(there)
             files.rename_file(self.project, os.path.join(here, name), os.path.join(there, name))
             point("renumber.moved")
@@ -208,7 +208,3 @@ class _Work:
             self.done.changes.append(Change(f"{STORE}/{old}", "", old, new))
         with suppress(FileNotFoundError):
             os.rmdir(here)
-
-    def listed(self, folder: str) -> Iterator[str]:
-        with suppress(FileNotFoundError):
-            yield from sorted(os.listdir(folder))
