@@ -16,8 +16,9 @@ from kin.model import times
 from kin.model.ids import RUN_ID, TASK_ID
 from kin.model.record import Run
 from kin.model.status import RunStatus, TaskStatus
+from kin.runner.runs.claim import claim_task
 from kin.runner.tree import kept, removal
-from kin.store import files, locks, records, tasks
+from kin.store import files, records, tasks
 from kin.store.project import Project, state_folder
 
 KINDS = ("salvage", "log", "record", "temporary")
@@ -162,10 +163,7 @@ def delete(project: Project, chosen: Sequence[Old]) -> tuple[list[Old], list[str
 
 
 def _delete(project: Project, old: Old) -> str:
-    held = locks.try_lock(locks.lock_path(project.common, old.task))
-    if held is None:
-        return f"{old.task} is being run"
-    with held:
+    with claim_task(project, old.task):
         if old.kind == "salvage":
             return "" if git.delete_ref(project.git_common, old.where, old.oid) else "it changed, or a hook forbids it"
         if not _is_as_found(project, old):
