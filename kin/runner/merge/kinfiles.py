@@ -152,18 +152,24 @@ def apply(project: Project, work: str, planned: Iterable[KinFile]) -> None:
     for file in planned:
         if file.before == file.after:
             continue
-        full = os.path.join(work, file.path)
-        if file.after is None:
-            files.remove_file(here, full)
-        elif file.before is None:
-            try:
-                files.write_new(full, file.after)
-            except FileExistsError:
-                raise Busy(f"{file.path} appeared meanwhile") from None
-        elif is_task_file(file.path):
-            files.edit_file(here, full, _to_standing_of(file.after, file.path))
+        if file.before is not None and file.after is not None and is_task_file(file.path):
+            files.edit_file(here, os.path.join(work, file.path), _to_standing_of(file.after, file.path))
         else:
-            files.replace(here, full, file.after, expect=file.before.encode("utf-8", "surrogateescape"))
+            _write(here, file.path, file.before, file.after)
+
+
+def _write(here: Project, path: str, old: str | None, new: str | None) -> None:
+    """Make a file that is `old` (None: not there) `new`. Raises Busy if it is something else by now."""
+    full = os.path.join(here.root, path)
+    if new is None:
+        files.remove_file(here, full)
+    elif old is not None:
+        files.replace(here, full, new, expect=old.encode("utf-8", "surrogateescape"))
+    else:
+        try:
+            files.write_new(full, new)
+        except FileExistsError:
+            raise Busy(f"{path} appeared meanwhile") from None
 
 
 def _to_standing_of(after: str, path: str) -> Callable[[str], str]:
@@ -198,14 +204,9 @@ def _restore(here: Project, file: KinFile, start: str | None, end: str | None) -
     if now == end:
         return True
     if now == start:
-        if end is None:
-            files.remove_file(here, full)
-            with suppress(OSError):
-                os.removedirs(os.path.dirname(full))  # as far as they are empty
-        elif now is None:
-            files.write_new(full, end)
-        else:
-            files.replace(here, full, end, expect=now.encode("utf-8", "surrogateescape"))
+        _write(here, file.path, now, end)
+        with suppress(OSError):
+            os.removedirs(os.path.dirname(full))  # as far as they are empty
         return True
     if now is None or start is None or end is None or not is_task_file(file.path):
         return False

@@ -34,15 +34,13 @@ class Lines:
     def feed(self, raw: bytes, now: float) -> list[str]:
         """The lines that `raw` completes. `now` is monotonic, in seconds."""
         self._seen += len(raw)
+        self._keep(raw)
         if self._seen > FLOOD_AFTER and self._is_flood(len(raw), now):
-            self._keep(raw)
             if self._rest_size > 4 * FLOOD_KEEP:
                 self._leave_out()
             return []
-        if self._rest_size + len(raw) < LONGEST_LINE and b"\n" not in raw:
-            self._keep(raw)
+        if self._rest_size < LONGEST_LINE and b"\n" not in raw:
             return []
-        self._keep(raw)
         raw = self._take()
         cut = raw.rfind(b"\n") + 1
         if (waits := unfinished(raw[:cut])) < cut:

@@ -103,12 +103,7 @@ class StepLog:
     def _records(self, stream: str, lines: Sequence[str]) -> bytes:
         """JSON lines, put together by hand: a step may print millions."""
         head = f'{{"time": "{stamp(self._clock())}", "step": {json.dumps(self.step)}, "stream": "{stream}", "text": '
-        texts: list[str] = []
-        for line in lines:
-            if len(line) <= LONGEST_TEXT:
-                texts.append(line)
-            else:
-                texts += [line[n : n + LONGEST_TEXT] for n in range(0, len(line), LONGEST_TEXT)]
+        texts = [line[n : n + LONGEST_TEXT] for line in lines for n in range(0, len(line) or 1, LONGEST_TEXT)]
         return "".join([f"{head}{encode_basestring(text)}}}\n" for text in texts]).encode("utf-8", "replace")
 
     def _append(self, records: bytes, count: int) -> None:

@@ -14,7 +14,7 @@ from kin.model.status import TaskStatus
 from kin.runner.watch.reconcile import AUTO, SCHEDULE
 from kin.store import tasks
 from kin.store.project import Project
-from kin.store.remembered import Remembered, recall, remember
+from kin.store.remembered import recall, remember
 from kin.store.view import View
 
 PUNCTUAL = timedelta(minutes=2)
@@ -62,11 +62,8 @@ def _under_way(view: View, name: str) -> str | None:
 
 
 def _deal_with(project: Project, name: str, at: datetime, task_id: str | None = None) -> None:
-    def change(held: Remembered) -> Remembered:
-        making = {**held.making, name: task_id} if task_id else held.making
-        return held._replace(fired={**held.fired, name: times.rfc3339(at)}, making=making)
-
-    remember(project, change)
+    fired, making = {name: times.rfc3339(at)}, {name: task_id} if task_id else {}
+    remember(project, lambda held: held._replace(fired={**held.fired, **fired}, making={**held.making, **making}))
 
 
 def _make(project: Project, schedule: Schedule, task_id: str) -> str:
