@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from kin import git
 from kin.errors import Busy, Invalid
 from kin.faults import point
-from kin.runner.merge import kinfiles
+from kin.runner.merge import diffs, kinfiles
 from kin.runner.merge.build import Built, home
 from kin.runner.merge.checkout import (
     Checkout,
@@ -29,15 +29,6 @@ from kin.runner.merge.checkout import (
     private_index,
     publish_index,
     still_there,
-)
-from kin.runner.merge.diffs import (
-    Obstacles,
-    find_obstacles,
-    hidden_paths,
-    hide,
-    index_changes,
-    is_kin,
-    set_entries,
 )
 from kin.runner.merge.kinfiles import KinFile
 from kin.runner.merge.recover import ORPHAN_PATIENCE, Recovered, conclude, journal_name, put_right
@@ -59,7 +50,7 @@ class Moved(NamedTuple):
 
 class _Plan(NamedTuple):
     diff: tuple[git.Change, ...]
-    obstacles: Obstacles
+    obstacles: diffs.Obstacles
     kin: tuple[KinFile, ...]
     hidden: frozenset[str]
 
@@ -184,13 +175,13 @@ def _under_index_lock(m: _Move) -> _Plan | Pending:
 
 def _plan(m: _Move, env: dict[str, str]) -> _Plan | Pending:
     work, built = m.checkout.path, m.built
-    staged, conflicts = index_changes(work, built.old, env)
+    staged, conflicts = diffs.index_changes(work, built.old, env)
     if conflicts:
         return Pending(f"there are unsolved conflicts in {work}", conflicts)
     diff = kinfiles.move_changes(work, built.old, built.new, built.task)
-    obstacles = find_obstacles(work, (c for c in diff if not is_kin(c.path)), staged, env)
+    obstacles = diffs.find_obstacles(work, (c for c in diff if not diffs.is_kin(c.path)), staged, env)
     hidden = _hidden(m.checkout, diff, env)
-    kin, stops = kinfiles.plan(work, (c for c in diff if is_kin(c.path)), staged, built.task, built.run, hidden)
+    kin, stops = kinfiles.plan(work, (c for c in diff if diffs.is_kin(c.path)), staged, built.task, built.run, hidden)
     if obstacles.blocked or stops:
         why = "; ".join(f"{stop.path}: {stop.why}" for stop in stops)
         return Pending(why or "uncommitted changes are in the way", (*obstacles.blocked, *(stop.path for stop in stops)))
@@ -203,8 +194,8 @@ def _hidden(checkout: Checkout, diff: list[git.Change], env: dict[str, str]) -> 
     if not is_sparse(checkout):
         return frozenset()
     shown = os.path.isdir(os.path.join(checkout.path, ".kin"))
-    hidden = hidden_paths(checkout.path, env)
-    return frozenset(c.path for c in diff if c.path in hidden or (is_kin(c.path) and not shown))
+    hidden = diffs.hidden_paths(checkout.path, env)
+    return frozenset(c.path for c in diff if c.path in hidden or (diffs.is_kin(c.path) and not shown))
 
 
 def _change_checkout(m: _Move, plan: _Plan, env: dict[str, str]) -> None:
@@ -212,14 +203,14 @@ def _change_checkout(m: _Move, plan: _Plan, env: dict[str, str]) -> None:
     work, built = m.checkout.path, m.built
     kinfiles.apply(m.project, work, plan.kin)
     point("move.kin")
-    new = {change.path: change.new for change in plan.diff if is_kin(change.path)}
-    set_entries(work, new.items(), env, m.fds)  # read-tree leaves files alone whose entry is the new one already
+    new = {change.path: change.new for change in plan.diff if diffs.is_kin(change.path)}
+    diffs.set_entries(work, new.items(), env, m.fds)  # read-tree leaves files alone whose entry is the new one already
     point("move.entries")
     if len(new) < len(plan.diff):
         git.git(work, "read-tree", "-m", "-u", built.old, built.new, env=env, fds=m.fds)
     point("move.files")
-    set_entries(work, ((f.path, f.index_after) for f in plan.kin if f.index_after != new[f.path]), env, m.fds)
-    hide(work, (path for path, entry in new.items() if entry.there and path in plan.hidden), env, m.fds)
+    diffs.set_entries(work, ((f.path, f.index_after) for f in plan.kin if f.index_after != new[f.path]), env, m.fds)
+    diffs.hide(work, (path for path, entry in new.items() if entry.there and path in plan.hidden), env, m.fds)
     point("move.staged")
     publish_index(m.checkout, m.fds)
     point("move.index")

@@ -17,21 +17,7 @@ from kin.runner.merge.landed import landed_run
 from kin.runner.process.events import Caller
 from kin.runner.process.mask import make_mask
 from kin.runner.remote.share import Share, installed, run_ref, shared
-from kin.runner.runs import claim
-from kin.runner.runs.begin import (
-    Asked,
-    Plan,
-    already,
-    back_to_last_step,
-    begin_record,
-    clear_the_way,
-    environment_for,
-    first_unfinished,
-    make_ready,
-    next_agent,
-    plan_for,
-    restored_work,
-)
+from kin.runner.runs import begin, claim
 from kin.runner.runs.bundle import write_bundle
 from kin.runner.runs.ending import block, cancel, complete, pay_owed_edit, wait
 from kin.runner.runs.finish import finish
@@ -48,14 +34,14 @@ from kin.store import locks, records
 from kin.store.project import Project
 
 
-def run_task(project: Project, task_id: str, asked: Asked, caller: Caller, plan: Plan | None = None) -> Outcome:
+def run_task(project: Project, task_id: str, asked: begin.Asked, caller: Caller, plan: begin.Plan | None = None) -> Outcome:
     """Run `task_id` until it is merged, waits or is blocked. Raises KinError if nothing ran; Busy if others hold all slots.
 
     `plan` is what the caller just made and found to be runnable; once nobody else can run the task it is made again.
     """
     if plan is None or asked.push or asked.bundle:
-        plan = plan_for(project, task_id, asked, caller.environ)
-        if (answer := already(project, plan, records.live(project, task_id), asked)) is not None:
+        plan = begin.plan_for(project, task_id, asked, caller.environ)
+        if (answer := begin.already(project, plan, records.live(project, task_id), asked)) is not None:
             return answer
     with claim.claim_all(project, task_id, plan.settings.concurrency, caller, asked.wait) as slot:
         point("claimed")
@@ -68,27 +54,29 @@ def run_task(project: Project, task_id: str, asked: Asked, caller: Caller, plan:
             return _claimed(project, task_id, asked, caller, slot, share)
 
 
-def _claimed(project: Project, task_id: str, asked: Asked, caller: Caller, slot: locks.Held, share: Share | None) -> Outcome:
+def _claimed(
+    project: Project, task_id: str, asked: begin.Asked, caller: Caller, slot: locks.Held, share: Share | None
+) -> Outcome:
     """With the task's lock held: read everything again, since it may have changed before the lock was ours."""
-    plan = plan_for(project, task_id, asked, caller.environ)
+    plan = begin.plan_for(project, task_id, asked, caller.environ)
     live = records.live(project, task_id)
     if live is not None:
         pay_owed_edit(project, live)
         live = records.live(project, task_id)
-    if (answer := already(project, plan, live, asked)) is not None:
+    if (answer := begin.already(project, plan, live, asked)) is not None:
         return answer
     if asked.only_as not in (None, plan.task.status):  # another command ran it while this one waited for a slot
         raise Busy(f"{task_id} is {plan.task.status} by now", f"`kin why {task_id}` tells more")
     if asked.allow is not None:
         asked.allow(plan)
-    run, words = begin_record(plan, live, asked)
+    run, words = begin.begin_record(plan, live, asked)
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:
         p = passage_for(project, plan, run, caller, kids)
         p.slot, p.share, p.bundle, p.plays = claim.slot_number(slot), share, asked.bundle, True
         try:
-            clear_the_way(p, live, words)
-            return _through(p, live, restored_work(p) if asked.restore else p.target.oid)
+            begin.clear_the_way(p, live, words)
+            return _through(p, live, begin.restored_work(p) if asked.restore else p.target.oid)
         finally:
             p.close()
             # what the run has finished, however it ended, goes where others can go on with it
@@ -101,7 +89,7 @@ def _claimed(project: Project, task_id: str, asked: Asked, caller: Caller, slot:
 def _through(p: Passage, old: Run | None, base: str) -> Outcome:
     """From the record to the end. What stops a run that has one blocks its task with the reason: it is never left hanging."""
     try:
-        make_ready(p, old, base)
+        begin.make_ready(p, old, base)
         ended = _set_up(p)
         while ended is None:
             with suppress(SentBack):
@@ -116,7 +104,7 @@ def _through(p: Passage, old: Run | None, base: str) -> Outcome:
         return block(p, kind, f"{p.short(str(said))}; `kin run {p.task.id}` tries again")
 
 
-def passage_for(project: Project, plan: Plan, run: Run, caller: Caller, kids: locks.Held) -> Passage:
+def passage_for(project: Project, plan: begin.Plan, run: Run, caller: Caller, kids: locks.Held) -> Passage:
     """The run under way, from a plan and a record; the caller holds the task's locks and closes it."""
     mine = len(run.steps)  # a run that starts over has no step of the integrator, which its plan may still name
     return Passage(
@@ -130,7 +118,7 @@ def passage_for(project: Project, plan: Plan, run: Run, caller: Caller, kids: lo
         planners=plan.planners,
         plan_only=plan.plan_only,
         run=run,
-        environ=environment_for(caller.environ),
+        environ=begin.environment_for(caller.environ),
         emit=caller.emit,
         cancel=caller.cancel,
         kids=kids,
@@ -159,7 +147,7 @@ def _steps(p: Passage) -> Outcome | None:
     while True:
         if p.planners and (ended := go_on(p)) is not None:
             return ended
-        index = first_unfinished(p.run)
+        index = begin.first_unfinished(p.run)
         if p.cancel.level:
             words = "after its last step" if index is None else f"before step {step_id(index, p.specs[index])}"
             return cancel(p, f"cancelled {words}", 128 + p.cancel.number)
@@ -171,7 +159,7 @@ def _steps(p: Passage) -> Outcome | None:
         if p.integrates(index) and not begin_merge(p, index):
             p.save(steps=p.with_step(index, status=StepStatus.skipped))
             continue
-        who = next_agent(p, index)
+        who = begin.next_agent(p, index)
         if who is None and p.cast[index] is not None:
             return _wait_for_agents(p, index)
         end = play(p, index, who)
@@ -185,10 +173,10 @@ def _after(p: Passage, index: int, end: StepEnd) -> Outcome | None:
     if end.status == "cancelled":
         return cancel(p, end.reason, 128 + p.cancel.number)
     if end.status == "waiting":
-        if next_agent(p, index) is None:
+        if begin.next_agent(p, index) is None:
             return _wait_for_agents(p, index, end.reason)
         p.say("note", text=f"{end.reason} until {end.until}; the next agent that the project names begins it anew")
-        back_to_last_step(p)
+        begin.back_to_last_step(p)
     elif end.status == "changes_requested":
         if (stuck := send_back(p, index, end)) is not None:
             return block(p, BlockedKind.failed, stuck)

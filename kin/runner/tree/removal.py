@@ -13,16 +13,7 @@ from kin import git
 from kin.errors import Conflict, Invalid
 from kin.faults import point
 from kin.model.ids import TASK_ID
-from kin.runner.tree.registry import (
-    REMOVING,
-    admin_of,
-    clear_locks,
-    git_lock,
-    is_anothers,
-    is_lived_in,
-    is_registered,
-    lead_back,
-)
+from kin.runner.tree import registry
 from kin.runner.tree.salvage import open_folders, save_stray
 from kin.store.project import Project
 
@@ -32,7 +23,7 @@ def clear(project: Project, path: str, gitdir: str, fds: Collection[int]) -> Non
 
     Not `git worktree remove` on the files: it refuses submodules, and killed half-way it cannot be called again.
     """
-    if not is_anothers(path, gitdir):
+    if not registry.is_anothers(path, gitdir):
         if os.path.isfile(path) or os.path.islink(path):  # a step put it there: its work, which no repository can save
             os.replace(path, f"{path}.found")
         elif os.path.lexists(path):
@@ -67,7 +58,7 @@ def remove_folder(path: str) -> None:
 
 def clear_if_known(project: Project, path: str, fds: Collection[int]) -> None:
     """Clear the worktree at `path` if git knows it, half-made or not; whatever is in it is not missed."""
-    if gitdir := admin_of(project, path):
+    if gitdir := registry.admin_of(project, path):
         clear(project, path, gitdir, fds)
 
 
@@ -85,15 +76,15 @@ def discard(project: Project, path: str) -> None:
     A folder whose `.git` is gone or is another's could not be saved in the ordinary way; it is saved here.
     """
     task = os.path.basename(path)
-    with git_lock(project, task) as fds:
+    with registry.git_lock(project, task) as fds:
         _discard_throwaways(project, path, fds)
-        gitdir = admin_of(project, path)
+        gitdir = registry.admin_of(project, path)
         if gitdir is None:
             return
-        if not is_anothers(path, gitdir):
+        if not registry.is_anothers(path, gitdir):
             if reason := _unsaved_submodule(path, gitdir):
                 raise Conflict(f"the worktree of {task} stays: {reason}", "push it from there first")
-            if is_lived_in(path, gitdir) and not is_registered(project, path):
+            if registry.is_lived_in(path, gitdir) and not registry.is_registered(project, path):
                 save_stray(project.git_common, path, task, "discarded")
         clear(project, path, gitdir, fds)
 
@@ -106,9 +97,9 @@ def remove(project: Project, path: str | None, ref: str, target: str) -> str | N
     if tip and not git.is_ancestor(project.git_common, tip, target):
         return f"{name} has commits that are not merged"
     if path is not None:
-        with git_lock(project, name) as fds:
+        with registry.git_lock(project, name) as fds:
             _discard_throwaways(project, path, fds)
-            if gitdir := admin_of(project, path):
+            if gitdir := registry.admin_of(project, path):
                 if reason := _not_merged(path, gitdir, target, tip):
                     return reason
                 clear(project, path, gitdir, fds)
@@ -122,13 +113,13 @@ def remove(project: Project, path: str | None, ref: str, target: str) -> str | N
 
 def _not_merged(path: str, gitdir: str, target: str, tip: str | None) -> str | None:
     """What the worktree holds beside commit `tip`, which is in `target`; None once its removal is begun."""
-    begun = os.path.join(gitdir, REMOVING)
-    if not os.path.isdir(path) or os.path.exists(begun) or is_anothers(path, gitdir):
+    begun = os.path.join(gitdir, registry.REMOVING)
+    if not os.path.isdir(path) or os.path.exists(begun) or registry.is_anothers(path, gitdir):
         return None
-    lead_back(path, gitdir)
+    registry.lead_back(path, gitdir)
     if git.linked_gitdir(path) != os.path.realpath(gitdir):
         return "the worktree's `.git` is gone, or leads elsewhere"
-    clear_locks(path)
+    registry.clear_locks(path)
     found = git.status(path)
     if found.entries:
         return f"the worktree has uncommitted files: {found.entries[0].path}"

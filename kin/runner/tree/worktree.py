@@ -16,18 +16,7 @@ from kin import git
 from kin.errors import Busy, Invalid
 from kin.faults import point
 from kin.model.settings import Settings
-from kin.runner.tree import salvage
-from kin.runner.tree.registry import (
-    READY,
-    REMOVING,
-    admin_of,
-    clear_locks,
-    git_lock,
-    has_index,
-    is_anothers,
-    is_lived_in,
-    lead_back,
-)
+from kin.runner.tree import registry, salvage
 from kin.runner.tree.removal import clear, clear_if_known, remove_folder
 from kin.runner.tree.removal import discard as discard
 from kin.runner.tree.removal import remove as remove
@@ -98,11 +87,11 @@ def ensure(
     if base is None:
         raise Invalid("there is no commit to start from", "commit once first: `git commit --allow-empty -m start`")
     wanted, ref = folder(project, settings, task_id, environ), branch_ref(task_id)
-    with git_lock(project, run_id) as fds:
+    with registry.git_lock(project, run_id) as fds:
         path, listed = _look_up(project, wanted, ref, task_id)
         if os.path.basename(path) != task_id and os.path.isdir(path):
             path = _move_back(project, path, wanted, task_id, run_id, fds)
-        gitdir = admin_of(project, path)
+        gitdir = registry.admin_of(project, path)
         new = not gitdir or not _is_whole(path, gitdir)
         if gitdir and not new:
             start = _branch_again(project, listed, ref, gitdir, base)
@@ -112,7 +101,7 @@ def ensure(
             path = wanted
             start = _make(project, path, task_id, run_id, base, fds)
             gitdir = _gitdir(path)
-    fresh = not os.path.exists(os.path.join(gitdir, READY))
+    fresh = not os.path.exists(os.path.join(gitdir, registry.READY))
     if fresh and project.root:
         _copy_included(project.root, path)
     return Made(path, start, fresh, gitdir, new)
@@ -127,14 +116,14 @@ def _gitdir(path: str) -> str:
 
 def mark_ready(gitdir: str) -> None:
     """The worktree's `setup` went well and need not run again."""
-    with open(os.path.join(gitdir, READY), "w", encoding="ascii"):
+    with open(os.path.join(gitdir, registry.READY), "w", encoding="ascii"):
         pass
     point("worktree.ready")
 
 
 def _look_up(project: Project, path: str, ref: str, task_id: str) -> tuple[str, git.Worktree | None]:
     """Where the task's worktree is and what git knows of it: `worktrees` may have been another folder when it was made."""
-    if admin_of(project, path) is None and git.heads_on(project.git_common, ref) == []:
+    if registry.admin_of(project, path) is None and git.heads_on(project.git_common, ref) == []:
         return path, None
     listed = git.worktrees(project.git_common)
     here = next((w for w in listed if os.path.realpath(w.path) == path), None)
@@ -158,13 +147,13 @@ def _move_back(project: Project, path: str, wanted: str, task_id: str, run_id: s
 
 def _is_whole(path: str, gitdir: str) -> bool:
     """Whether the worktree is complete: its checkout writes the index last. Mends what somebody deleted since."""
-    if os.path.exists(os.path.join(gitdir, REMOVING)) or not os.path.isdir(path):
+    if os.path.exists(os.path.join(gitdir, registry.REMOVING)) or not os.path.isdir(path):
         return False
-    ready, indexed = os.path.exists(os.path.join(gitdir, READY)), has_index(gitdir)
+    ready, indexed = os.path.exists(os.path.join(gitdir, registry.READY)), registry.has_index(gitdir)
     if not ready and not indexed:
         return False
     # From here on the files may be hours of work, so they stay as they are.
-    lead_back(path, gitdir)
+    registry.lead_back(path, gitdir)
     if git.linked_gitdir(path) != os.path.realpath(gitdir):
         return False
     if not indexed:
@@ -270,7 +259,7 @@ def _forget(project: Project, path: str, gitdir: str, task_id: str, run_id: str,
         head = file.read().strip()
         if not head.startswith("ref:") and git.tip(project.git_common, head):
             salvage.keep(project.git_common, task_id, f"{run_id}-head", head)  # a detached HEAD's only hold (rule 28)
-    if is_lived_in(path, gitdir) and not is_anothers(path, gitdir):
+    if registry.is_lived_in(path, gitdir) and not registry.is_anothers(path, gitdir):
         salvage.save_stray(project.git_common, path, task_id, run_id)
     clear(project, path, gitdir, fds)
 
@@ -281,7 +270,7 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
     The caller has saved what is worth saving, and ended every process of the step.
     """
     gitdir, ref = _gitdir(path), branch_ref(os.path.basename(path))
-    clear_locks(path)
+    registry.clear_locks(path)
     for name in ("rebase-merge", "rebase-apply", "sequencer"):
         shutil.rmtree(os.path.join(gitdir, name), ignore_errors=True)
     if os.path.exists(os.path.join(gitdir, "config.worktree")):
@@ -316,7 +305,7 @@ def throwaway(project: Project, settings: Settings, commit: str, name: str, envi
     What a killed kin left under the same name is cleared first: a throw-away worktree holds nothing that is missed.
     """
     path = os.path.join(root(project, settings, environ), name)
-    with git_lock(project, name) as fds:
+    with registry.git_lock(project, name) as fds:
         clear_if_known(project, path, fds)
         hide_store_config(project, name.partition("-")[0])
         _make_root(os.path.dirname(path))
@@ -329,7 +318,7 @@ def throwaway(project: Project, settings: Settings, commit: str, name: str, envi
             _copy_included(project.root, path)
         yield path
     finally:
-        with git_lock(project, name) as fds:
+        with registry.git_lock(project, name) as fds:
             clear_if_known(project, path, fds)
 
 
