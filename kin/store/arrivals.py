@@ -18,7 +18,6 @@ from kin.model.status import TaskStatus
 from kin.model.task import Task
 from kin.store import tasks
 from kin.store.project import Project
-from kin.store.tasks import shown_path
 
 MADE_BY = "x-proposed-by"
 """The key of a task file that names the task in whose run an agent made it."""
@@ -81,7 +80,7 @@ def _core(task: Task) -> Task:
 
 
 def _origin(project: Project, task: Task, held: tuple[str, bytes] | None) -> Origin:
-    path = shown_path(task.id)
+    path = tasks.shown_path(task.id)
     marked = MADE_BY in task.extra
     before = _parsed(held[1], path) if held else None
     if before is None:
@@ -110,8 +109,8 @@ def _parsed(raw: bytes, path: str) -> Task | None:
 
 def _at_head(project: Project, ids: Iterable[str]) -> dict[str, tuple[str, bytes]]:
     """Blob id and content of the tasks' files at HEAD."""
-    paths = {shown_path(i): i for i in ids}
-    asked = paths if len(paths) < MANY else [os.path.join(os.path.dirname(shown_path("x")), "")]
+    paths = {tasks.shown_path(i): i for i in ids}
+    asked = paths if len(paths) < MANY else [os.path.join(os.path.dirname(tasks.shown_path("x")), "")]
     out = git.git(project.root, "ls-tree", "-z", "HEAD", "--", *asked, ok=(0, 128)).out.decode("utf-8", "surrogateescape")
     listed = [(about, path) for about, _, path in (line.partition("\t") for line in out.split("\0")) if path in paths]
     blobs = [about.split()[2] for about, _ in listed]
@@ -133,7 +132,7 @@ def _made(project: Project, stamp: tuple[int, int]) -> _Made:
     own = [m.oid for m in moments if m.how.startswith(("commit: ", "commit (initial): ", "commit (amend): "))]
     merges = [f"{m.oid}{end}^{{tree}}" for m in moments if m.how.startswith("kin: merge ") for end in ("^", "")]
     trees = git.git(project.root, "rev-parse", *merges, ok=(0, 128)).text.split() if merges else []
-    folder = os.path.dirname(shown_path("x"))
+    folder = os.path.dirname(tasks.shown_path("x"))
     here: dict[str, set[str]] = {}
     for letter, path, blob in git.introduced(project.root, own, folder) if own else ():
         if letter != "D":

@@ -10,7 +10,6 @@ from kin.errors import NotFound, Place
 from kin.model.builtin import BUILT_IN_PIPELINES
 from kin.model.fields import KeyPath, value_at
 from kin.store import config, files
-from kin.store.config import KIN_YAML, MACHINE, PERSONAL
 from kin.store.project import Project
 from kin.store.text import reader
 
@@ -48,13 +47,13 @@ def settings_here(project: Project, environ: Mapping[str, str]) -> list[Setting]
     Limits, pipelines, roles and agents come one by one.
     """
     settings = config.load_settings(project, environ)
-    text, theirs = files.read_text(config.settings_path(project), KIN_YAML), _theirs(environ)
-    ours = _File(KIN_YAML, text, reader.read(text, KIN_YAML))
+    text, theirs = files.read_text(config.settings_path(project), config.KIN_YAML), _theirs(environ)
+    ours = _File(config.KIN_YAML, text, reader.read(text, config.KIN_YAML))
     found = [
         Setting(".".join(keys), value, _places(keys, ours, theirs), type(settings).model_fields[keys[0]].description or "")
         for keys, value in _values(settings)
     ]
-    own = ((key, theirs.place((key,))) for key in MACHINE)
+    own = ((key, theirs.place((key,))) for key in config.MACHINE)
     return found + [Setting(f"user.{key}", theirs.data[key], (place,), "For this machine") for key, place in own if place]
 
 
@@ -93,5 +92,5 @@ def _plain(value: Any) -> Any:
 
 def _places(keys: tuple[str, ...], ours: _File, theirs: _File) -> tuple[Place, ...]:
     here = ours.place(keys)
-    there = theirs.place(keys) if keys[0] in PERSONAL and (here is None or keys[0] == "notify") else None
+    there = theirs.place(keys) if keys[0] in config.PERSONAL and (here is None or keys[0] == "notify") else None
     return tuple(place for place in (here, there) if place)

@@ -30,7 +30,6 @@ from kin.runner.merge.checkout import (
     publish_index,
     still_there,
 )
-from kin.runner.merge.kinfiles import KinFile
 from kin.runner.merge.recover import ORPHAN_PATIENCE, Recovered, conclude, journal_name, put_right
 from kin.runner.merge.refs import RefUpdate
 from kin.store import journal, locks
@@ -51,7 +50,7 @@ class Moved(NamedTuple):
 class _Plan(NamedTuple):
     diff: tuple[git.Change, ...]
     obstacles: diffs.Obstacles
-    kin: tuple[KinFile, ...]
+    kin: tuple[kinfiles.KinFile, ...]
     hidden: frozenset[str]
 
 

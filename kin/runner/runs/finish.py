@@ -16,7 +16,6 @@ from kin.model.status import BlockedKind, RunStatus, TaskStatus, WaitFor
 from kin.model.task import Mode, Task
 from kin.model.times import written
 from kin.runner.merge import build
-from kin.runner.merge.build import Built, Clash
 from kin.runner.merge.checkout import Pending
 from kin.runner.merge.compose import CannotSign
 from kin.runner.merge.diffs import brought_back
@@ -91,9 +90,9 @@ def _finish(p: Passage) -> Outcome:
             return merged
 
 
-def _review(p: Passage, built: Built | Clash) -> Outcome:
+def _review(p: Passage, built: build.Built | build.Clash) -> Outcome:
     """Gate what would be merged, then wait for a person; nothing is merged now, so nobody has to queue for it."""
-    if isinstance(built, Clash):
+    if isinstance(built, build.Clash):
         try_integrator(p, built)
         return block(p, BlockedKind.conflict, _clash_words(p, built))
     if (ended := _gate(p, built)) is not None:
@@ -104,13 +103,13 @@ def _review(p: Passage, built: Built | Clash) -> Outcome:
         ways = f'`kin diff {task}` shows it, then `kin approve {task}`, `kin revise {task} -m "..."` or `kin reject {task}`'
         return wait(p, WaitFor.review, f"{reasons}; {ways}")
     again = _build(p)  # now that the record has the gates' verdicts
-    offered = offer(p, built if isinstance(again, Clash) else again)
+    offered = offer(p, built if isinstance(again, build.Clash) else again)
     return wait(p, WaitFor.review, f"{reasons}; {offered.words}")._replace(url=offered.url)
 
 
-def _hand_over(p: Passage, built: Built | Clash) -> Outcome:
+def _hand_over(p: Passage, built: build.Built | build.Clash) -> Outcome:
     """With `--bundle` nothing is merged: who has the right to push gates it again and does that (`kin publish`)."""
-    if isinstance(built, Clash):
+    if isinstance(built, build.Clash):
         return block(p, BlockedKind.conflict, _clash_words(p, built))
     words = f"the work is in {p.bundle}; `kin publish` lands it"
     return _gate(p, built) or wait(p, WaitFor.merge, words)._replace(exit=0)
@@ -131,7 +130,7 @@ def _merge(p: Passage) -> Outcome | Moved | None:
     if p.share is not None:
         p.target = find_target(p.project, p.run.base, push=True)  # others of this clone may have pushed while we queued
     built = _build(p)
-    if isinstance(built, Clash) or (not _approved(p, built) and review_reasons(p, built)):
+    if isinstance(built, build.Clash) or (not _approved(p, built) and review_reasons(p, built)):
         return _review(p, built)
     recorded = p.run.gates
     if (ended := _gate(p, built)) is not None:
@@ -144,7 +143,7 @@ def _merge(p: Passage) -> Outcome | Moved | None:
         final = _build(p, sign=sign) if sign or p.run.gates != recorded else built
     except CannotSign as error:
         return wait(p, WaitFor.review, f"{error.message}; {error.hint}, then `kin approve {p.task.id}`")
-    if isinstance(final, Clash) or final.code != built.code:
+    if isinstance(final, build.Clash) or final.code != built.code:
         return None
     p.say("merge")
     point("merge.built")
@@ -159,7 +158,7 @@ def _merge(p: Passage) -> Outcome | Moved | None:
     return None if moved.stale else _pend(p, moved)
 
 
-def _refused(p: Passage, built: Built, refused: Refused) -> Outcome:
+def _refused(p: Passage, built: build.Built, refused: Refused) -> Outcome:
     """The remote does not take the merge: the work goes onto its own branch there, or into a file if not even that can be."""
     words = f"{origin.REMOTE} does not take {p.target.name}: {refused.reason}"
     offered = offer(p, built)
@@ -174,7 +173,7 @@ def _pend(p: Passage, pending: Pending) -> Outcome:
     return wait(p, WaitFor.merge, words, pending.paths)
 
 
-def _gate(p: Passage, built: Built) -> Outcome | None:
+def _gate(p: Passage, built: build.Built) -> Outcome | None:
     verdict = run_gates(p, built.new, built.code)
     if verdict.cancelled:
         return cancel(p, "cancelled while gates ran", 128 + p.cancel.number)
@@ -185,7 +184,7 @@ def _gate(p: Passage, built: Built) -> Outcome | None:
     return None
 
 
-def _build(p: Passage, *, sign: bool = False) -> Built | Clash:
+def _build(p: Passage, *, sign: bool = False) -> build.Built | build.Clash:
     """The merge, with the record as it is now, or the state commit of a run whose branch has no commit of its own."""
     locks.outwait_gc(p.project.git_common)
     extra = _brought(p.project, p.target.oid, p.task.id) | files_of(p)
@@ -217,7 +216,7 @@ def _brought(project: Project, target: str, task_id: str) -> dict[str, bytes]:
     return found
 
 
-def review_reasons(p: Passage, built: Built) -> list[str]:
+def review_reasons(p: Passage, built: build.Built) -> list[str]:
     """Why a person must approve this merge; empty if gates are enough."""
     reasons = []
     if mode_of(p.task, p.settings) == Mode.review:
@@ -246,7 +245,7 @@ def _back_words(p: Passage, target: str, branch: str | None) -> str:
     )
 
 
-def _approved(p: Passage, built: Built) -> bool:
+def _approved(p: Passage, built: build.Built) -> bool:
     """Whether a person approved just this work: an approval is bound to the branch's tip (for none, to the target's code),
     and to what they were told of a target that was rewritten."""
     approved = p.live.approved is not None and p.live.approved == (built.branch_tip or "no code")
@@ -274,7 +273,7 @@ def _stopped_by_hand(p: Passage) -> Outcome | None:
     return None
 
 
-def _clash_words(p: Passage, clash: Clash) -> str:
+def _clash_words(p: Passage, clash: build.Clash) -> str:
     listed = "".join(f"\n  {path}" for path in clash.paths)
     way = f"in the task's worktree (`kin show {p.task.id}` names it): `git merge {p.target.name}`, mend, commit"
     back = _back_words(p, p.target.oid, git.tip(p.project.root, p.branch_ref))

@@ -20,7 +20,6 @@ from kin.runner.tree import registry, salvage
 from kin.runner.tree.removal import clear, clear_if_known, remove_folder
 from kin.runner.tree.removal import discard as discard
 from kin.runner.tree.removal import remove as remove
-from kin.runner.tree.salvage import branch_ref
 from kin.store.project import Project, state_folder
 
 HIDDEN = "/*\n!/.kin/\n"
@@ -86,7 +85,7 @@ def ensure(
     """
     if base is None:
         raise Invalid("there is no commit to start from", "commit once first: `git commit --allow-empty -m start`")
-    wanted, ref = folder(project, settings, task_id, environ), branch_ref(task_id)
+    wanted, ref = folder(project, settings, task_id, environ), salvage.branch_ref(task_id)
     with registry.git_lock(project, run_id) as fds:
         path, listed = _look_up(project, wanted, ref, task_id)
         if os.path.basename(path) != task_id and os.path.isdir(path):
@@ -177,7 +176,7 @@ def _branch_again(project: Project, listed: git.Worktree | None, ref: str, gitdi
 def _make(project: Project, path: str, task_id: str, run_id: str, base: str, fds: Collection[int]) -> str:
     hide_store_config(project, task_id.partition("-")[0])
     _free_folder(project, path, task_id, run_id)
-    ref = branch_ref(task_id)
+    ref = salvage.branch_ref(task_id)
     old = git.tip(project.git_common, ref)
     name = ref.removeprefix("refs/heads/")
     wanted = (path, name) if old else ("--no-track", "-b", name, path, base)
@@ -269,7 +268,7 @@ def reset_to(project: Project, path: str, commit: str, *, fds: Collection[int] =
 
     The caller has saved what is worth saving, and ended every process of the step.
     """
-    gitdir, ref = _gitdir(path), branch_ref(os.path.basename(path))
+    gitdir, ref = _gitdir(path), salvage.branch_ref(os.path.basename(path))
     registry.clear_locks(path)
     for name in ("rebase-merge", "rebase-apply", "sequencer"):
         shutil.rmtree(os.path.join(gitdir, name), ignore_errors=True)

@@ -12,7 +12,6 @@ from kin.errors import Invalid, Place
 from kin.store import files, index, tasks
 from kin.store.checking import inspection
 from kin.store.checking.findings import ERROR, Finding, of_error
-from kin.store.checking.inspection import Look, from_row
 from kin.store.project import STORE, Project
 
 OTHERS = frozenset({"README.md", ".gitattributes", ".gitignore", ".gitkeep", ".keep"})
@@ -55,7 +54,7 @@ def check(project: Project, environ: Mapping[str, str], tick: Tick | None = None
         return Report(len(there.names) + len(there.findings), sorted(findings, key=lambda f: (f.where, f.code)), tidy)
 
 
-def looks(project: Project, names: Iterable[str], tick: Tick | None = None) -> dict[str, Look]:
+def looks(project: Project, names: Iterable[str], tick: Tick | None = None) -> dict[str, inspection.Look]:
     """What each file shows by itself, unchanged ones from the index."""
     wanted = list(names)
     read = 0
@@ -74,7 +73,7 @@ def looks(project: Project, names: Iterable[str], tick: Tick | None = None) -> d
     cache = index.cache_path(project.common, project.store)
     version = f"{__version__} {inspection.VERSION}"
     rows = index.scan(project.store, cache, parse, index.by_name, bodies=False, names=wanted, version=version).heads
-    known = {row: from_row(row) for row in set(rows.values())}
+    known = {row: inspection.from_row(row) for row in set(rows.values())}
     return {name: known[rows[name]] for name in wanted if name in rows}
 
 

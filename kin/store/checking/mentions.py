@@ -12,7 +12,6 @@ from kin.model.fields import KeyPath, dotted
 from kin.store.checking.inspection import kind_of
 from kin.store.project import STORE
 from kin.store.text import reader, splice
-from kin.store.text.splice import Set
 
 KINDS = ("task", "decision", "note", "record")
 """The files that are looked at."""
@@ -49,7 +48,7 @@ def rewritten(name: str, text: str, old: str, new: str, *, words: Collection[str
     shown = f"{STORE}/{name}"
     bounds = reader.TASK_BOUNDS if kind_of(name) == "task" else reader.RECORD_BOUNDS
     pattern = re.compile(rf"(?<![\w/-]){re.escape(old)}(?!-?\w)")
-    steps: list[Set] = []
+    steps: list[splice.Set] = []
     changes: list[Change] = []
     mentions = False
     for path, value in _texts(reader.read(text, shown, bounds), ()):
@@ -66,7 +65,7 @@ def rewritten(name: str, text: str, old: str, new: str, *, words: Collection[str
         else:
             mentions = True
             continue
-        steps.append(Set(path, changed))
+        steps.append(splice.Set(path, changed))
         whole = changed == new
         named = dotted(tuple(part for part in path if isinstance(part, str)))
         changes.append(Change(shown, named, value if whole else old, new))
