@@ -29,28 +29,27 @@ class RefUpdate:
         self._line = f"update {ref} {new} {old}\n"
         words = ("update-ref", "--stdin", "--create-reflog", "-m", message)
         self._process = git.start(cwd, *words, errors=self._errors, fds=fds)
+        assert self._process.stdin and self._process.stdout
+        self._to, self._from = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
-        assert self._process.stdout
-        self._process.stdout.close()
+        self._from.close()
         self._errors.close()
 
     def _end(self) -> None:
         # closing the input makes git drop its locks and end; a hook that hangs must not hold kin, so git is killed then
-        assert self._process.stdin
-        self._process.stdin.close()
+        self._to.close()
         if not self._hears_the_end():
             self._process.kill()
         self._process.wait()
 
     def _hears_the_end(self) -> bool:
-        assert self._process.stdout
-        while select.select([self._process.stdout], [], [], HOOK_PATIENCE)[0]:
-            if not os.read(self._process.stdout.fileno(), 4096):
+        while select.select([self._from], [], [], HOOK_PATIENCE)[0]:
+            if not os.read(self._from.fileno(), 4096):
                 return True
         return False
 
@@ -63,14 +62,13 @@ class RefUpdate:
         return self._say("commit\n", "commit: ok")
 
     def _say(self, words: str, answer: str) -> str | None:
-        assert self._process.stdin and self._process.stdout
         try:
-            self._process.stdin.write(os.fsencode(words))
+            self._to.write(os.fsencode(words))
         except BrokenPipeError:
             return self._said()
-        if not select.select([self._process.stdout], [], [], HOOK_PATIENCE)[0]:
+        if not select.select([self._from], [], [], HOOK_PATIENCE)[0]:
             return f"no answer from git or a hook within {HOOK_PATIENCE:g} s"
-        line = self._process.stdout.readline().decode().rstrip("\n")
+        line = self._from.readline().decode().rstrip("\n")
         return None if line == answer else self._said()
 
     def _said(self) -> str:

@@ -133,9 +133,7 @@ def _merge(p: Passage) -> Outcome | Moved | None:
     if isinstance(built, build.Clash) or (not _approved(p, built) and review_reasons(p, built)):
         return _review(p, built)
     recorded = p.run.gates
-    if (ended := _gate(p, built)) is not None:
-        return ended
-    if (ended := _stopped_by_hand(p)) is not None:
+    if ended := _gate(p, built) or _stopped_by_hand(p):
         return ended
     point("merge.gated")
     sign = git.is_on(p.project.root, "commit.gpgsign")
