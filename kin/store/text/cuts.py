@@ -9,21 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from kin.errors import Invalid
-from kin.store.text import emit
-from kin.store.text.lines import (
-    HEADER,
-    Cut,
-    behind,
-    column,
-    end_of_line,
-    is_text_block,
-    join,
-    keeps_blanks,
-    last_leaf,
-    line_end,
-    line_start,
-    lines_cut,
-)
+from kin.store.text import emit, lines
 from kin.store.text.nodes import Items, Node, Pairs, Scalar, has_foreign, plain
 
 _COLON = re.compile(r"[ \t]*:")
@@ -98,7 +84,7 @@ class Brackets:
 # Replacing a value
 
 
-def replace(text: str, spot: Spot, value: Any) -> list[Cut]:
+def replace(text: str, spot: Spot, value: Any) -> list[lines.Cut]:
     """Put `value` where the node of `spot` stands."""
     node = spot.node
     if isinstance(value, list) and isinstance(node, Items) and node.items and value:
@@ -109,7 +95,7 @@ def replace(text: str, spot: Spot, value: Any) -> list[Cut]:
         return _replace_in_flow(text, spot, value)
     if spot.key is None and not isinstance(node, Scalar) and not node.flow:
         one_line, below = _rendered(text, spot, value)
-        return [Cut(node.body, node.end, one_line.lstrip(" ") + join(text, below))]
+        return [lines.Cut(node.body, node.end, one_line.lstrip(" ") + lines.join(text, below))]
     return _replace_in_block(text, spot, *_rendered(text, spot, value))
 
 
@@ -119,9 +105,9 @@ def _rendered(text: str, spot: Spot, value: Any) -> tuple[str, list[str]]:
     if value is None or (isinstance(value, str) and not emit.has_block(value)):
         return f" {_one_line(value, node, json=False, in_flow=False)}", []
     if spot.key:
-        head, indent = ":", column(text, spot.key.start)
+        head, indent = ":", lines.column(text, spot.key.start)
     else:
-        head, indent = "-", column(text, spot.parent.body)
+        head, indent = "-", lines.column(text, spot.parent.body)
     first, *below = emit.block_lines(head, value, indent)
     return first.removeprefix(head), below
 
@@ -138,12 +124,12 @@ def _one_line(value: Any, like: Node, *, json: bool, in_flow: bool) -> str:
     return emit.flow(value, json=True) if json else emit.scalar(value, in_flow=in_flow)
 
 
-def _replace_in_flow(text: str, spot: Spot, value: Any) -> list[Cut]:
+def _replace_in_flow(text: str, spot: Spot, value: Any) -> list[lines.Cut]:
     node = spot.node
     new = _one_line(value, node, json=spot.json, in_flow=True)
     if node.start == node.end and text[node.end - 1] != ":":
-        return [Cut(node.end, node.end, f": {new}")]
-    return [Cut(node.body, node.end, new if node.body < node.end else f" {new}")]
+        return [lines.Cut(node.end, node.end, f": {new}")]
+    return [lines.Cut(node.body, node.end, new if node.body < node.end else f" {new}")]
 
 
 def _after_colon(text: str, spot: Spot) -> int:
@@ -156,57 +142,57 @@ def _after_colon(text: str, spot: Spot) -> int:
     return match.end()
 
 
-def _replace_in_block(text: str, spot: Spot, one_line: str, below: list[str]) -> list[Cut]:
+def _replace_in_block(text: str, spot: Spot, one_line: str, below: list[str]) -> list[lines.Cut]:
     """The value's own first line goes, and lines below that are its; comments behind stay, an anchor does not."""
     node = spot.node
     empty, block = node.start == node.end, not isinstance(node, Scalar) and not node.flow
-    start, end, stop = node.body, node.end, line_end(text, node.end)
-    if is_text_block(node):
-        header = HEADER.match(text, node.body)
+    start, end, stop = node.body, node.end, lines.line_end(text, node.end)
+    if lines.is_text_block(node):
+        header = lines.HEADER.match(text, node.body)
         assert header is not None
         end, stop = header.end(), node.end
-    elif empty or block or (below and spot.key is not None and line_start(text, node.body) > spot.key.start):
+    elif empty or block or (below and spot.key is not None and lines.line_start(text, node.body) > spot.key.start):
         start = end = _after_colon(text, spot)  # the value stands in lines of its own, or nowhere
-        stop = line_end(text, end) if empty else node.end if block and not below else stop
+        stop = lines.line_end(text, end) if empty else node.end if block and not below else stop
     new = one_line.lstrip(" ")
     if start == end:
         new = one_line
     elif not new:
         start = len(text[:start].rstrip(" \t"))
-    cuts = [Cut(start, end, new), Cut(line_end(text, end), stop, join(text, below))]
+    cuts = [lines.Cut(start, end, new), lines.Cut(lines.line_end(text, end), stop, lines.join(text, below))]
     if block and (anchor := _ANCHOR.match(text, node.start)):
-        cuts.append(Cut(len(text[: anchor.start()].rstrip(" \t")), anchor.end(), ""))
+        cuts.append(lines.Cut(len(text[: anchor.start()].rstrip(" \t")), anchor.end(), ""))
     return cuts
 
 
 # Keys
 
 
-def add_key(text: str, node: Pairs, key: str, value: Any, rank: Callable[[str], Any] | None, *, json: bool) -> list[Cut]:
+def add_key(text: str, node: Pairs, key: str, value: Any, rank: Callable[[str], Any] | None, *, json: bool) -> list[lines.Cut]:
     """Put a new key where `rank` puts it among the others, else at the end of its mapping."""
     before = _predecessor(node, key, rank)
     if node.flow:
         json = json or bool(node.pairs and node.pairs[0][0].style == '"')
         source = emit.flow({key: value}, json=json)[1:-1]
         return _with(text, node, lambda inside: inside.insert(before + 1, source))
-    indent = column(text, node.pairs[0][0].start)
-    lines = emit.block_lines(f"{emit.spelled(key)}:", value, indent)
-    eol = end_of_line(text)
+    indent = lines.column(text, node.pairs[0][0].start)
+    rows = emit.block_lines(f"{emit.spelled(key)}:", value, indent)
+    eol = lines.end_of_line(text)
     spaced = rank is not None and _is_spaced(text, node, before)
     if (
         before >= 0
-        and line_end(text, node.pairs[before][1].end) == len(text)
-        and is_text_block(last_leaf(node.pairs[before][1]))
+        and lines.line_end(text, node.pairs[before][1].end) == len(text)
+        and lines.is_text_block(lines.last_leaf(node.pairs[before][1]))
     ):
         before -= 1  # a block of lines that the file ends with, without a line end: one behind it would become its own
     if before < 0:
         at = node.pairs[0][0].start
-        return [Cut(at, at, eol.join(lines) + eol + (eol if spaced else "") + " " * indent)]
-    if keeps_blanks(text, node.pairs[before][1]):
+        return [lines.Cut(at, at, eol.join(rows) + eol + (eol if spaced else "") + " " * indent)]
+    if lines.keeps_blanks(text, node.pairs[before][1]):
         spaced = False
     own = indent if rank or not indent else indent - 1  # at the end of a mapping inside, its comments stay before
-    at = behind(text, node.pairs[before][1].end, own)
-    return [Cut(at, at, (eol if spaced else "") + eol + " " * indent + eol.join(lines))]
+    at = lines.behind(text, node.pairs[before][1].end, own)
+    return [lines.Cut(at, at, (eol if spaced else "") + eol + " " * indent + eol.join(rows))]
 
 
 def _predecessor(node: Pairs, key: str, rank: Callable[[str], Any] | None) -> int:
@@ -226,22 +212,22 @@ def _is_spaced(text: str, node: Pairs, before: int) -> bool:
     return _BLANK_LINE.search(text, pairs[low][1].end, pairs[low + 1][0].start) is not None
 
 
-def remove_key(text: str, node: Pairs, index: int) -> list[Cut]:
+def remove_key(text: str, node: Pairs, index: int) -> list[lines.Cut]:
     """Take out a pair; another must remain. Of the blank lines around it one stays."""
     if node.flow:
         return _with(text, node, lambda inside: inside.remove(index))
     key, value = node.pairs[index]
-    start = line_start(text, key.start)
+    start = lines.line_start(text, key.start)
     if text[start : key.start].strip(" "):  # `- key: value`: the dash stays
-        return [Cut(key.start, node.pairs[index + 1][0].start, "")]
+        return [lines.Cut(key.start, node.pairs[index + 1][0].start, "")]
     previous = node.pairs[index - 1][1] if index else None
-    return [lines_cut(text, start, value.end, previous, collapse=True)]
+    return [lines.lines_cut(text, start, value.end, previous, collapse=True)]
 
 
 # Lists
 
 
-def change_list(text: str, spot: Spot, value: list[Any]) -> list[Cut] | None:
+def change_list(text: str, spot: Spot, value: list[Any]) -> list[lines.Cut] | None:
     """The list as `value`, items that stay untouched with their comments; None if none stays."""
     node = spot.node
     assert isinstance(node, Items)
@@ -262,7 +248,7 @@ def change_list(text: str, spot: Spot, value: list[Any]) -> list[Cut] | None:
                     inside.insert(low, source)
 
         return _with(text, node, change)
-    cuts: list[Cut] = []
+    cuts: list[lines.Cut] = []
     for low, high, first, stop in changes:
         cuts += [cut for index in range(low, high) for cut in remove_item(text, node, index)]
         cuts += _insert_items(text, node, low, value[first:stop])
@@ -285,21 +271,21 @@ def _differences(old: list[Any], new: list[Any]) -> list[tuple[int, int, int, in
     return [(lead + a, lead + b, lead + c, lead + d) for kind, a, b, c, d in codes if kind != "equal"]
 
 
-def _insert_items(text: str, node: Items, index: int, items: list[Any]) -> list[Cut]:
+def _insert_items(text: str, node: Items, index: int, items: list[Any]) -> list[lines.Cut]:
     """Put items before the one at `index` of a block list, at the items' own column."""
     if not items:
         return []
-    indent = column(text, node.dashes[0])
-    lines = [line for item in items for line in _item_lines(node.items[0], item, indent)]
+    indent = lines.column(text, node.dashes[0])
+    rows = [line for item in items for line in _item_lines(node.items[0], item, indent)]
     if index == 0:
         at = node.dashes[0]
-        start = line_start(text, at)
+        start = lines.line_start(text, at)
         if text[start:at].strip(" "):
-            eol = end_of_line(text)
-            return [Cut(at, at, eol.join([lines[0].lstrip(" "), *lines[1:]]) + eol + " " * indent)]
-        return [Cut(start, start, join(text, lines).removeprefix(end_of_line(text)) + end_of_line(text))]
-    at = line_end(text, node.items[index - 1].end)
-    return [Cut(at, at, join(text, lines))]
+            eol = lines.end_of_line(text)
+            return [lines.Cut(at, at, eol.join([rows[0].lstrip(" "), *rows[1:]]) + eol + " " * indent)]
+        return [lines.Cut(start, start, lines.join(text, rows).removeprefix(lines.end_of_line(text)) + lines.end_of_line(text))]
+    at = lines.line_end(text, node.items[index - 1].end)
+    return [lines.Cut(at, at, lines.join(text, rows))]
 
 
 def _item_lines(style: Node, item: Any, indent: int) -> list[str]:
@@ -309,18 +295,18 @@ def _item_lines(style: Node, item: Any, indent: int) -> list[str]:
     return [f"{' ' * indent}- {_one_line(item, style, json=False, in_flow=False)}"]
 
 
-def remove_item(text: str, node: Items, index: int) -> list[Cut]:
+def remove_item(text: str, node: Items, index: int) -> list[lines.Cut]:
     """Take out an item; another must remain."""
     if node.flow:
         return _with(text, node, lambda inside: inside.remove(index))
     dash, item = node.dashes[index], node.items[index]
-    start = line_start(text, dash)
+    start = lines.line_start(text, dash)
     if text[start:dash].strip(" "):  # the first item of a list that begins behind another dash
-        return [Cut(dash, node.dashes[index + 1], "")]
-    return [lines_cut(text, start, item.end, node.items[index - 1] if index else None, collapse=False)]
+        return [lines.Cut(dash, node.dashes[index + 1], "")]
+    return [lines.lines_cut(text, start, item.end, node.items[index - 1] if index else None, collapse=False)]
 
 
-def _with(text: str, node: Items | Pairs, change: Callable[[Brackets], None]) -> list[Cut]:
+def _with(text: str, node: Items | Pairs, change: Callable[[Brackets], None]) -> list[lines.Cut]:
     inside = Brackets(text, node)
     change(inside)
-    return [Cut(inside.start, inside.end, inside.text())]
+    return [lines.Cut(inside.start, inside.end, inside.text())]
