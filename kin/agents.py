@@ -6,7 +6,7 @@ What differs between clients is data (agents/agents.yaml); this is what is the s
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -65,14 +65,7 @@ def candidates(spec: StepSpec, role: Role | None, task: Task | None, settings: S
     if spec.run is not None:
         return ("command",)
     about = settings.roles.get(spec.role)
-    said: Iterable[str | Iterable[str] | None] = (
-        spec.agent,
-        about.agent if about else None,
-        task.agent if task else None,
-        role.agent if role else None,
-        settings.agent,
-    )
-    first = next((names for names in said if names), ())
+    first = spec.agent or (about and about.agent) or (task and task.agent) or (role and role.agent) or settings.agent
     return (first,) if isinstance(first, str) else tuple(dict.fromkeys(first))
 
 

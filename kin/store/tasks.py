@@ -213,11 +213,8 @@ def _built(data: Mapping[str, Any]) -> Task:
 
 def canonical(task: Task) -> Task:
     """The task as a new file holds it: sets sorted, as later items are put in their place. Two who append conflict in git."""
-    return task._replace(
-        labels=tuple(sorted(set(task.labels))),
-        depends_on=tuple(sorted(set(task.depends_on))),
-        touches=tuple(sorted(set(task.touches))),
-    )
+    sets: dict[str, Any] = {key: tuple(sorted(set(getattr(task, key)))) for key in ("labels", "depends_on", "touches")}
+    return task._replace(**sets)
 
 
 def change(project: Project, task_id: str, changes: Sequence[Any], *, synced: bool = True) -> Task:

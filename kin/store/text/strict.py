@@ -56,9 +56,8 @@ def parse(text: str, path: str, bounds: Bounds) -> Pairs:
         raise _explained(error, path, body) from None
     except Invalid:
         raise
-    except (
-        Exception
-    ) as error:  # parsing is pure, so what its own slips raise (`"\UFFFFFFFF"`: OverflowError) is the text's fault
+    except Exception as error:
+        # parsing is pure, so what its own slips raise (`"\UFFFFFFFF"`: OverflowError) is the text's fault
         raise Invalid(f"this cannot be read ({type(error).__name__}: {error})", _QUOTES, builder.place) from None
 
 
