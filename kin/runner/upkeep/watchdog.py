@@ -85,9 +85,13 @@ def _look_at(project: Project, run: Run) -> str | None:
         again = records.live(project, run.task)
         if again is None or again.run != run.run:
             return None
-        if again.status in (RunStatus.running, RunStatus.completed):
-            return bury(project, again)
-        if _closed(project, again):
+        dead, closed = again.status == RunStatus.running, _closed(project, again)
+        if again.status == RunStatus.completed or ((dead or closed) and _landed(project, again)):
+            retire(project, again)
+            return f"{run.task}: was merged; cleaned up after it"
+        if dead:
+            return _bury(project, again)
+        if closed:
             return _let_go(project, again)
         pay_owed_edit(project, again)
         return None
@@ -103,10 +107,7 @@ def _closed(project: Project, run: Run) -> bool:
 
 
 def _let_go(project: Project, run: Run) -> str:
-    """End a run that waited for a person who closed its task instead, or for a merge that came by other hands."""
-    if _landed(project, run):
-        retire(project, run)
-        return f"{run.task}: was merged; cleaned up after it"
+    """End a run that waited for a person who closed its task instead."""
     words = f"the task was closed by hand; its branch {run.branch} is kept"
     run = run._replace(status=RunStatus.cancelled, reason=words, ended=times.written(), waiting=None)
     records.save_live(project, run)
@@ -115,11 +116,8 @@ def _let_go(project: Project, run: Run) -> str:
     return f"{run.task}: {words}"
 
 
-def bury(project: Project, run: Run) -> str | None:
+def _bury(project: Project, run: Run) -> str | None:
     """Put a dead run right; the caller holds its task's lock. Words for what was done."""
-    if run.status == RunStatus.completed or _landed(project, run):
-        retire(project, run)
-        return f"{run.task}: was merged; cleaned up after it"
     if run.live.pid is None:
         if times.parse(run.started) + STALE_AFTER > times.now():
             return None
