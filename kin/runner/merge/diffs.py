@@ -52,12 +52,6 @@ def index_changes(cwd: str, commit: str, env: Mapping[str, str]) -> tuple[dict[s
     return {change.path: change.new for change in found}, tuple(change.path for change in found if change.unmerged)
 
 
-def worktree_changes(cwd: str, env: Mapping[str, str]) -> dict[str, bool]:
-    """Every path whose file differs from its index entry; False where the file is just missing."""
-    out = git.git(cwd, "diff-files", "-z", "--raw", "--no-renames", "--no-abbrev", env=env).out
-    return {change.path: change.new.there for change in git.raw_changes(out)}
-
-
 def hidden_paths(cwd: str, env: Mapping[str, str]) -> frozenset[str]:
     """Every path whose index entry says skip-worktree, as sparse checkouts do: no file stands for it."""
     out = git.git(cwd, "ls-files", "-z", "-t", env=env).out.decode("utf-8", "surrogateescape")
@@ -89,7 +83,8 @@ def find_obstacles(work: str, changes: Iterable[Change], staged: Mapping[str, Tr
     """What of `changes` (code only) a person has changed in the index (`staged`: entries unlike the old commit) or in files."""
     by_path = {change.path: change for change in changes}
     already = frozenset(path for path, change in by_path.items() if staged.get(path) == change.new)
-    unstaged = worktree_changes(work, env)
+    out = git.git(work, "diff-files", "-z", "--raw", "--no-renames", "--no-abbrev", env=env).out
+    unstaged = {change.path: change.new.there for change in git.raw_changes(out)}  # False where the file is just missing
     blocked = {path for path in by_path if path not in already and (path in staged or unstaged.get(path, False))}
     missing = frozenset(path for path in by_path if unstaged.get(path) is False)
     blocked |= _in_the_way(work, by_path, staged, env)

@@ -22,7 +22,7 @@ from kin.model.times import written
 from kin.runner.merge.build import Clash
 from kin.runner.merge.taskfile import standing, task_path
 from kin.runner.merge.undo import restored
-from kin.runner.remote.host import FILES, job_of
+from kin.runner.remote.host import job_of
 from kin.runner.remote.target import Target, find_target, settings_for, way_back, way_of
 from kin.runner.runs.ending import outcome, put_status
 from kin.runner.runs.outcome import Outcome
@@ -364,8 +364,3 @@ def next_agent(p: Passage, index: int) -> str | None:
     cast = p.cast[index]
     free = (name for name in (cast.agents if cast else ()) if str(p.live.limited.get(name, "")) <= written())
     return next(free, None)
-
-
-def environment_for(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment as commands get it: without git's variables, which would lead them to another repository."""
-    return {k: v for k, v in git.own(environ).items() if k not in (*FILES, "KIN_ALLOW_WRITE", "KIN_TRUST")}

@@ -58,11 +58,6 @@ def _queue(project: Project, task_id: str) -> locks.Held:
     return held
 
 
-def slot_number(slot: locks.Held) -> int:
-    """Which slot this is, from 1: it keeps parallel runs off each other's ports."""
-    return int(slot.path.rpartition("-")[2])
-
-
 def claim_task(project: Project, task_id: str) -> locks.Held:
     """Take the task's lock. Raises Busy if the task is being run: it says by whom, and how to look at it or end it."""
     path = locks.lock_path(project.common, task_id)

@@ -16,6 +16,7 @@ from kin.model.times import written
 from kin.runner.merge.landed import landed_run
 from kin.runner.process.events import Caller
 from kin.runner.process.mask import make_mask
+from kin.runner.remote.host import FILES
 from kin.runner.remote.share import Share, installed, run_ref, shared
 from kin.runner.runs import begin, claim
 from kin.runner.runs.bundle import write_bundle
@@ -73,7 +74,8 @@ def _claimed(
     dead = live.run if live and live.status == RunStatus.running else None
     with claim.claim_kids(project, task_id, run.run, dead) as kids:
         p = passage_for(project, plan, run, caller, kids)
-        p.slot, p.share, p.bundle, p.plays = claim.slot_number(slot), share, asked.bundle, True
+        p.slot = int(slot.path.rpartition("-")[2])  # from 1: it keeps parallel runs off each other's ports
+        p.share, p.bundle, p.plays = share, asked.bundle, True
         try:
             begin.clear_the_way(p, live, words)
             return _through(p, live, begin.restored_work(p) if asked.restore else p.target.oid)
@@ -118,7 +120,8 @@ def passage_for(project: Project, plan: begin.Plan, run: Run, caller: Caller, ki
         planners=plan.planners,
         plan_only=plan.plan_only,
         run=run,
-        environ=begin.environment_for(caller.environ),
+        # without git's variables, which would lead commands to another repository, and without a person's leave
+        environ={k: v for k, v in git.own(caller.environ).items() if k not in (*FILES, "KIN_ALLOW_WRITE", "KIN_TRUST")},
         emit=caller.emit,
         cancel=caller.cancel,
         kids=kids,

@@ -86,7 +86,9 @@ def _look_at(project: Project, run: Run) -> str | None:
         if again is None or again.run != run.run:
             return None
         dead, closed = again.status == RunStatus.running, _closed(project, again)
-        if again.status == RunStatus.completed or ((dead or closed) and _landed(project, again)):
+        tip = git.tip(project.root, f"refs/heads/{again.base}") if dead or closed else None
+        landed = tip is not None and landed_run(project.root, tip, again.run, again.live.start) is not None
+        if again.status == RunStatus.completed or landed:
             retire(project, again)
             return f"{run.task}: was merged; cleaned up after it"
         if dead:
@@ -138,11 +140,6 @@ def _bury(project: Project, run: Run) -> str | None:
     put_status(project, dead, TaskStatus.blocked, {"kind": kind.value, "reason": reason})
     _tell(project, dead, kind)
     return f"{run.task}: {reason}"
-
-
-def _landed(project: Project, run: Run) -> bool:
-    tip = git.tip(project.root, f"refs/heads/{run.base}")
-    return tip is not None and landed_run(project.root, tip, run.run, run.live.start) is not None
 
 
 def _tell(project: Project, dead: Run, kind: BlockedKind) -> None:
