@@ -1,6 +1,6 @@
 """People at several desks use kin on the same tasks at once, by drawn lots, while others edit the YAML and somebody kills.
 
-    python bench/office.py [--tasks 5] [--desks 4] [--moves 60] [--two] [--watch] [--every 0.4] [--seed 1]
+    python bench/office.py [--tasks 5] [--desks 4] [--moves 60] [--two] [--watch] [--commit] [--every 0.4] [--seed 1]
 
 Every desk types commands (run, detached or not, stop, approve, revise, reject, reopen, undo, set, note, ...), edits task files
 by hand and commits them, in one checkout, or with `--two` every other one in a second worktree, on a branch beside. `--every`
@@ -34,12 +34,10 @@ STEP = "mkdir -p {d} && echo {d}/{step}.$$ > {d}/{step}.$$ && echo {d}/{step}.$$
 GATE = "for d in work/*; do test -e $d/1 -a -e $d/2 || exit 1; done"
 
 
-def make(repo: Repo, tasks: int, names: Path) -> None:
+def make(repo: Repo, tasks: int, names: Path, commit: bool) -> None:
     """Tasks of two steps, every other one merged by itself; the files that steps write stand in `names`."""
-    repo.write(
-        ".kin/kin.yaml",
-        f"format: 1\n\nkey: KIN\n\nbase: main\n\nmode: review\n\nconcurrency: 3\n\ngates:\n  - {json.dumps(GATE)}\n",
-    )
+    lines = ["format: 1", "key: KIN", "base: main", "mode: review", "concurrency: 3", f"gates:\n  - {json.dumps(GATE)}"]
+    repo.write(".kin/kin.yaml", "\n\n".join([*lines, f"commit: {str(commit).lower()}"]) + "\n")
     for n in range(1, tasks + 1):
         steps = (STEP.format(d=f"work/{n}", step=step, names=names) for step in (1, 2))
         pipeline = "".join(f"\n  - role: developer\n    run: {json.dumps(step)}" for step in steps)
@@ -213,7 +211,9 @@ class Office:
             for task, (status, _) in states.items():
                 verb = {"review": "approve", "cancelled": "reopen", "done": ""}.get(status, "run")
                 code = self.kin(0, verb, task) if verb else 0
-                if code in (3, 4) and verb == "run":
+                if code == 2 and verb == "approve":  # its run was given up from the other checkout
+                    self.kin(0, "reopen", task)
+                elif code in (3, 4) and verb == "run":
                     self.kin(0, "approve", task)
                 elif code == 1 and verb == "run":
                     self.kin(0, "run", task, "--restart")
@@ -266,6 +266,7 @@ def main() -> int:
     words.add_argument("--moves", type=int, default=60, help="at each desk")
     words.add_argument("--two", action="store_true", help="every other desk has a worktree of its own")
     words.add_argument("--watch", action="store_true", help="a watcher starts tasks with the label auto")
+    words.add_argument("--commit", action="store_true", help="`commit: true` in kin.yaml")
     words.add_argument("--every", type=float, default=0.4, help="seconds between two kills; 0: none")
     words.add_argument("--seed", type=int, default=1)
     words.add_argument("--keep", help="copy the repository there if anything is wrong")
@@ -273,7 +274,7 @@ def main() -> int:
     with scratch() as folder:
         environment(folder / "home")
         repo, names = fresh(folder / "repo"), folder / "names"
-        make(repo, asked.tasks, names)
+        make(repo, asked.tasks, names, asked.commit)
         office = Office(repo, asked.tasks, asked.moves, asked.seed, asked.two)
         desks = [threading.Thread(target=office.desk, args=(n,)) for n in range(1, asked.desks + 1)]
         killer = threading.Thread(target=office.kill, args=(asked.every,))
