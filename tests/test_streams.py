@@ -154,6 +154,14 @@ def test_a_client_that_goes_to_sleep_for_hours_is_stuck_at_once_and_one_that_wai
     stream.feed("stderr", "Attempt 2 failed: quota. Retrying after 12363856ms...")
     assert "12363856" in stream.stuck
     assert stream.end(-15, signalled=True).until == "2026-11-24T21:56:33Z"
+    codex, words = (
+        reader_of("codex"),
+        "codex_core::responses_retry: stream connection failed; waiting to retry turn_id=1 error=x",
+    )
+    for seconds in (40, 60):  # it would go on so for ever
+        assert not codex.stuck
+        codex.feed("stderr", f"{words} retry_delay={seconds}s")
+    assert codex.end(-15, signalled=True).until == "2026-11-24T18:31:30Z"
     retry = {"type": "system", "subtype": "api_retry", "error": "x"}
     for status, delay, stuck in ((429, 3000, False), (529, 120_000, True), (401, 500, True)):
         claude = reader_of("claude")

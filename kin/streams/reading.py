@@ -13,8 +13,9 @@ from kin.model import times
 from kin.model.agent import Agent
 from kin.streams import until
 
-PATIENCE = 60.0
-"""Seconds that a client may wait for its service by itself. What announces more waits for a limit, and is ended."""
+PATIENCE = 59.0
+"""Seconds that a client may wait for its service by itself. What announces more waits for a limit, and is ended: a minute,
+too, which Codex without a network announces for ever."""
 SOON = 600.0
 """Seconds within which a service that is busy takes us again; one that names a later time has set a limit."""
 LAST_LINES = 20

@@ -132,7 +132,9 @@ def _waits(p: Passage, name: str, who: str, reading: "Reading") -> StepEnd:
     latest = times.now() + timedelta(seconds=OVERLOAD_WAIT if overload else LIMIT_WAIT)
     until = max(times.parse(reading.until), soonest) if reading.until else latest
     what = "is overloaded" if overload else "has reached its usage limit"
-    return StepEnd("waiting", reason=f"step {name}: {who} {what}", until=times.rfc3339(until), overload=overload)
+    said = p.short(reading.error).partition("\n")[0][:200]
+    words = f"step {name}: {who} {what}" + (f" ({said})" if said else "")
+    return StepEnd("waiting", reason=words, until=times.rfc3339(until), overload=overload)
 
 
 def _broken(p: Passage, name: str, ended: Ended) -> StepEnd | None:
