@@ -264,7 +264,8 @@ def test_a_signal_while_others_have_what_it_waits_for_stops_it_like_any_other(
     path = lock_path(str(project.path / ".git/kin"), lock)
     with try_lock(path) or pytest.fail("free"):
         first = started(project, "run", "KIN-1", "--wait", "--json")
-        wait_for(lambda: has_open(first.pid, path))
+        runs = project.path / ".git/kin/run/KIN-1"  # before there is one, kin only looks whether a merge was cut short
+        wait_for(lambda: has_open(first.pid, path) and (status is None or any(runs.glob("*.yaml"))))
         first.send_signal(number)
         first.communicate(timeout=20)
     assert first.returncode == 128 + number and status_of(project) == "todo"
@@ -412,7 +413,7 @@ def test_a_detached_run_comes_back_with_its_id_and_outlives_its_caller(project: 
     assert outcome["run"] and outcome["status"] == "in_progress"
     assert "in_progress" in project.kin("list").stdout
     again = project.kin("run", "KIN-1", "--detach", exit=6)
-    assert "kin stop KIN-1" in again.stdout + again.stderr
+    assert "in_progress" in again.stdout and "kin stop KIN-1" in again.stdout
     (tmp_path / "go").touch()
     wait_for(lambda: (project.path / "one.txt").exists() and status_of(project) == "done")
     wait_for(lambda: len(project.git("worktree", "list").splitlines()) == 1)

@@ -164,7 +164,7 @@ def as_owed(task: Task, run: "Run | None") -> Task:
 _HOW_ON = {
     TaskStatus.draft: "`kin set {} status=todo` when it is thought through",
     TaskStatus.in_progress: "a person is at it, and kin keeps off",
-    TaskStatus.review: "`kin diff {}`, then `kin approve {}`, `kin revise {} -m ...` or `kin reject {}`",
+    TaskStatus.review: "`kin diff {}` shows its work",
     TaskStatus.done: "`kin reopen {}` starts it anew",
     TaskStatus.cancelled: "`kin reopen {}` starts it anew",
 }

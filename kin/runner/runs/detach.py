@@ -22,6 +22,7 @@ from kin.runner.runs.begin import Asked
 from kin.runner.runs.many import Crew, run_many
 from kin.runner.runs.outcome import Outcome
 from kin.runner.runs.pipeline import run_task
+from kin.store import locks
 from kin.store.config import load_settings
 from kin.store.project import Project
 from kin.store.tasks import load
@@ -141,5 +142,6 @@ def _run(
         except KinError as error:
             status = "unknown"
             with suppress(KinError):  # it may be what cannot be read
-                status = load(project, task_id)[0].status.value
+                taken = locks.is_held(locks.lock_path(project.common, task_id))
+                status = "in_progress" if taken else load(project, task_id)[0].status.value
             _say(tell, Outcome(task_id, None, status, error.exit, reason=str(error)))
