@@ -21,7 +21,7 @@ SEEN = dict(os.environ)
 CACHE = Path(
     SEEN.get("KIN_TEST_CLIENTS") or Path(SEEN.get("XDG_CACHE_HOME") or Path(SEEN.get("HOME", "/")) / ".cache") / "kin-tests"
 )
-CLIENTS = {"claude": ("@anthropic-ai/claude-code", "2.1.197"), "codex": ("@openai/codex", "0.169.0")}
+CLIENTS = {"claude": ("@anthropic-ai/claude-code", "2.1.332"), "codex": ("@openai/codex", "0.171.0")}
 """The clients of the proof: package and version."""
 OTHERS = {
     "gemini": ("@google/gemini-cli", "0.61.0"),

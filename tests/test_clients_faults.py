@@ -184,6 +184,9 @@ def test_a_signal_in_the_middle_of_a_tool_cancels_and_the_run_goes_on_later(firm
     assert firm.run("run", "KIN-1")["status"] == "done" and firm.project.read("made.txt") == "half\n"
     sent = firm.server.prompts()
     assert len(sent) == len(set(sent)) == 2, "the session goes on; what it was told is not sent again"
+    (step,) = firm.record(at="main")["steps"]
+    assert step["tokens"] == {"in": 200, "out": 40, "cached": 0}, "what was cut off is counted, too"
+    assert firm.client != "claude" or step["cost_usd"] == pytest.approx(0.0012)
 
 
 def test_a_server_that_is_left_behind_is_ended(firm: Firm, tmp_path: Path) -> None:
