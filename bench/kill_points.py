@@ -154,7 +154,7 @@ def expect(repo: Repo, *command: str, exit: tuple[int, ...]) -> list[Fault]:
     done = repo.kin(*command, exit=None)
     if done.returncode in exit:
         return []
-    return [Fault("wedged", f"kin {' '.join(command)}: exit {done.returncode}: {(done.stdout + done.stderr)[-400:]}")]
+    return [Fault("wedged", f"kin {' '.join(command)}: exit {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")]
 
 
 def by_run(repo: Repo, number: int) -> list[Fault]:
