@@ -101,7 +101,7 @@ def test_a_run_that_ended_between_two_looks_did_not_die(store: Project, monkeypa
         ("plan", None, "todo (a plan waits)"),
         ("question", None, "todo (a question waits)"),
         ("merge", None, "todo (its merge waits)"),
-        ("tasks", None, "todo (its parts run)"),
+        ("tasks", None, "todo (its parts are done)"),
         ("limit", None, "todo (waits for a limit)"),
         ("limit", "2026-11-24T13:00:00Z", "todo (waits until 2026-11-24T13:00:00Z)"),
     ],
@@ -109,6 +109,12 @@ def test_a_run_that_ended_between_two_looks_did_not_die(store: Project, monkeypa
 def test_what_a_waiting_run_knows_stands_in_brackets(store: Project, for_: str, until: str | None, words: str) -> None:
     run_of(store, "waiting", for_, until)
     assert shown(store) == words
+
+
+def test_a_parent_whose_parts_are_open_says_so(project: Repo, store: Project) -> None:
+    run_of(store, "waiting", "tasks")
+    project.write(".kin/tasks/KIN-2.yaml", task_text("KIN-2", parent="KIN-1"))
+    assert shown(store) == "todo (its parts run)"
 
 
 def test_a_review_that_the_file_names_needs_no_brackets(project: Repo, store: Project) -> None:

@@ -126,7 +126,7 @@ def _seen(task: Task, facts: Facts, ready: bool, known: tuple[Reason, ...]) -> S
     if task.id in facts.running:
         return Seen(task, "in_progress", "in_progress", ready, run.run if run else None, known)
     status = task.status.value
-    more = f"done on {facts.done_on[task.id]}" if task.id in facts.done_on else _beyond(task, run)
+    more = f"done on {facts.done_on[task.id]}" if task.id in facts.done_on else _beyond(task, run, ready)
     more = "queued" if task.id in facts.queued else more
     return Seen(task, f"{status} ({more})" if more else status, status, ready, run.run if run else None, known)
 
@@ -140,7 +140,7 @@ _BEYOND = {
 }
 
 
-def _beyond(task: Task, run: "Run | None") -> str:
+def _beyond(task: Task, run: "Run | None", ready: bool) -> str:
     """What the live run knows beyond the file's status."""
     if run is None:
         return ""
@@ -155,7 +155,7 @@ def _beyond(task: Task, run: "Run | None") -> str:
         return ""
     if run.waiting.for_ == WaitFor.limit:
         return f"waits until {run.waiting.until}" if run.waiting.until else "waits for a limit"
-    return _BEYOND[run.waiting.for_]
+    return "its parts are done" if ready and run.waiting.for_ == WaitFor.tasks else _BEYOND[run.waiting.for_]
 
 
 def _more_reasons(project: Project, task: Task, graph: Graph, facts: Facts, slots: list[Reason]) -> list[Reason]:
