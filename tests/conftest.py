@@ -41,6 +41,7 @@ GIT_SETTINGS = {
 def _environment(home: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "KIN_", "CI")) or k == "GIT_DEFAULT_REF_FORMAT"}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # each kin would compile itself again, which is most of a short test
+    env.pop("PYTHONUNBUFFERED", None)  # which persons have not
     env |= {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "XDG_CONFIG_HOME": str(home / "config")}
     env |= {"XDG_CACHE_HOME": str(home / "cache"), "XDG_DATA_HOME": str(home / "data"), "TZ": "UTC", "NO_COLOR": "1"}
     env |= {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_COUNT": str(len(GIT_SETTINGS))}

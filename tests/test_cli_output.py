@@ -224,6 +224,13 @@ def test_a_full_disk_behind_an_output_ends_no_run_and_is_no_traceback(project: R
     assert (project.path / "one").exists() == ("run" in command)
 
 
+def test_a_run_whose_reader_has_seen_enough_ends_as_it_would_have(project: Repo) -> None:
+    project.kin("add", "One", "--run", "echo 1 > one", "--mode", "auto")
+    script = f'{sys.executable} -m kin run KIN-1 | true; echo "${{PIPESTATUS[0]}}"'
+    done = subprocess.run(["bash", "-c", script], cwd=project.path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "") and (project.path / "one").exists()
+
+
 HOSTILE = "\x1b]0;x\x07"
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from kin.cli.screen import Screen, clean
 from kin.errors import Interrupted, KinError, NotFound
@@ -185,7 +185,12 @@ def gone() -> int:
     """Whoever read us has closed the pipe: end as quietly as a program that SIGPIPE kills."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
+            silence(stream)
     return 128 + SIGPIPE
+
+
+def silence(stream: TextIO) -> None:
+    """Lead to nowhere what could not be written to a stream and still waits in it, and all that comes."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from kin.cli.output import silence
 from kin.cli.screen import Screen, clean, fit
 from kin.runner.process.events import Event
 from kin.runner.runs.outcome import Outcome
@@ -76,8 +76,10 @@ class Display:
 
             self.live.console.print(Text.from_ansi(line))
         else:
-            with suppress(OSError):  # whoever reads has seen enough, or their disk is full; the run goes on
+            try:
                 self.screen.say(line)
+            except OSError:  # whoever reads has seen enough, or their disk is full: the run goes on, and its exit code tells
+                silence(self.screen.out)
 
     def _picture(self) -> Any:
         from rich.text import Text

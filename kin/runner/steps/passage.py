@@ -188,7 +188,7 @@ class Passage:
 
     def short(self, text: str) -> str:
         """`text` as records and task files may hold it: masked, no terminal codes, no paths of this machine, not too long."""
-        text = plain(text)
+        text = "\n".join(map(str.rstrip, plain(text).split("\n")))  # YAML has no block for lines that end in spaces
         home = self.environ.get("HOME", "")
         for path, name in ((self.path, "."), (self.project.root, "."), (self.project.git_common, ".git"), (home, "~")):
             if len(path) > 1:
