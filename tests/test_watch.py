@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import KIN_YAML, Repo, task_text, wait_for
+from test_many import has_open
 
 Watch = Callable[..., "Watching"]
 
@@ -310,6 +311,21 @@ def test_a_run_that_dropped_its_record_and_still_holds_its_lock_has_not_ended(pr
     assert told == []
     watcher._tell_changes(see(here, bodies=False))
     assert [(one.kind, one.text) for one in told] == [("end", "done")]
+
+
+def test_it_outwaits_what_a_killed_one_was_about_to_start(project: Repo) -> None:
+    lock = str(project.path / ".git/kin/locks/watch")
+    program = "import os, sys; from kin.store import locks; held = locks.try_lock(sys.argv[1])"
+    program += "; os.fork() and os._exit(0); sys.stdin.read()"  # what it forked holds on to the lock
+    with subprocess.Popen([sys.executable, "-c", program, lock], stdin=subprocess.PIPE) as dead:
+        dead.wait()
+        one = project.start("watch", "--jsonl", stdout=subprocess.PIPE, text=True)
+        wait_for(lambda: has_open(one.pid, lock))
+        with pytest.raises(subprocess.TimeoutExpired):
+            one.wait(0.2)
+    assert json.loads(one.stdout.readline())["kind"] == "watching"
+    one.terminate()
+    one.communicate()
 
 
 def test_killed_at_any_moment_it_goes_on_and_each_task_is_merged_once(project: Repo, watch: Watch) -> None:

@@ -315,11 +315,18 @@ def watch(watcher: Watcher) -> None:
             watcher.eyes.close()
 
 
+LET_GO = 5.0
+"""Seconds in which a process that a killed watcher has just forked closes what it inherited."""
+
+
 def claim(project: Project, may: May) -> locks.Held:
     """Be the one watcher of this clone. Raises Busy that says who is."""
     path = locks.lock_path(project.common, "watch")
-    held = locks.try_lock(path, run=HAS_LEAVE if may.write else "")
+    leave = HAS_LEAVE if may.write else ""
+    held = locks.try_lock(path, run=leave)
     if held is None:
         who = locks.holder(path)
+        if who is not None and not locks.is_alive(who):  # killed while it started a run, whose process lets go in a moment
+            return locks.wait_lock(path, LET_GO, run=leave, what="the watcher's lock")
         raise Busy(f"`kin watch` runs here already{f', as pid {who.pid} since {who.since}' if who else ''}", "one is enough")
     return held
