@@ -23,9 +23,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ground import Repo, environment, fresh, pids_with, scratch
-
-from kin.store import locks
+from ground import Repo, environment, fresh, gated, left, runner, scratch
 
 GATE = "for d in work/*; do test -e $d/1 -a -e $d/2 -a -e $d/3 || exit 1; done"
 STEP = "cd $(mkdir -p {d} && echo {d}) && echo > {step}.$$ && echo {d}/{step}.$$ >> {names} && sleep 0.1 && touch {step}"
@@ -49,7 +47,7 @@ class Killer:
     """Kills a random runner every so often, until it is told to end."""
 
     def __init__(self, repo: Repo, slots: int, every: float, dice: random.Random) -> None:
-        self.common, self.slots, self.every, self.dice = repo.path / ".git/kin/locks", slots, every, dice
+        self.repo, self.slots, self.every, self.dice = repo, slots, every, dice
         self.counts: Counter[str] = Counter()
         self.command: subprocess.Popen[bytes] | None = None
         self.over = threading.Event()
@@ -61,18 +59,12 @@ class Killer:
             if command and command.poll() is None and self.dice.random() < 0.05:
                 command.kill()
                 self.counts["commands"] += 1
-            elif (runner := self._runner()) is not None:
+            elif (pid := runner(self.repo, self.slots, self.dice)) is not None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(runner, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
                     self.counts["runners"] += 1
             else:
                 self.counts["nobody there"] += 1
-
-    def _runner(self) -> int | None:
-        """Who works in a slot that is drawn by lot: the last tasks are not hit more often than the first."""
-        path = str(self.common / f"slot-{self.dice.randint(1, self.slots)}")
-        who = locks.holder(path) if locks.is_held(path) else None
-        return who.pid if who and locks.is_alive(who) else None
 
 
 def states(repo: Repo) -> dict[str, tuple[str, str]]:
@@ -119,32 +111,13 @@ def verdict(repo: Repo, tasks: int, names: Path) -> tuple[dict[str, int], list[s
     once = sum(landed[f"KIN-{n}"] == 1 for n in range(1, tasks + 1))
     wrong = [f"{task} was merged {n} times" for task, n in landed.items() if n > 1]
     wrong += [f"KIN-{n} was not merged" for n in range(1, tasks + 1) if not landed[f"KIN-{n}"]]
-    commits = repo.git("rev-list", "--first-parent", "HEAD").split()
-    scratch_ = repo.path.parent / "scratch"
-    repo.git("worktree", "add", "-q", "--detach", str(scratch_), "HEAD")
-    green = 0
-    for commit in commits:
-        repo.git("checkout", "-q", "--detach", commit, cwd=scratch_)
-        green += subprocess.run(["/bin/sh", "-c", GATE], cwd=scratch_).returncode == 0
-    repo.git("worktree", "remove", "--force", str(scratch_))
-    if green != len(commits):
-        wrong.append(f"the gate fails on {len(commits) - green} commits")
-    kept = set(repo.git("log", "--all", "-m", "--format=", "--name-only", "--diff-filter=A").split())
+    commits, red = gated(repo, GATE)
+    if red:
+        wrong.append(f"the gate fails on {len(red)} commits")
     wrote = names.read_text().split()
-    lost = [name for name in wrote if name not in kept]
-    worktrees = repo.path.parent / "home/state/kin/worktrees"
-    leftovers = {
-        "git status": repo.status().splitlines(),
-        "worktrees": [*repo.git("worktree", "list").splitlines()[1:], *worktrees.glob("*/*")],
-        "refs": repo.git("for-each-ref", "--format=%(refname)", "refs/kin/merge", "refs/heads/kin").split(),
-        "records": [*(repo.path / ".git/kin/run").rglob("*.yaml"), *(repo.path / ".git/kin/journal").glob("*")],
-        "processes": pids_with(f"KIN_DIR={repo.path}/.kin\0"),
-        "lock files": [*(repo.path / ".git").rglob("*.lock")],
-        "work lost": lost,
-        "fsck": repo.git("fsck", "--connectivity-only", "--no-dangling", ok=(0, 1, 2, 4, 8)).splitlines(),
-    }
+    leftovers = {"git status": repo.status().splitlines(), **left(repo, wrote)}
     wrong += [f"{kind}: {', '.join(map(str, found[:5]))}" for kind, found in leftovers.items() if found]
-    counts = {"merged exactly once": once, "commits": len(commits), "green": green, "passages of steps": len(wrote)}
+    counts = {"merged exactly once": once, "commits": commits, "green": commits - len(red), "passages of steps": len(wrote)}
     counts["salvaged"] = len(repo.git("for-each-ref", "refs/kin/salvage").splitlines())
     return counts | {kind: len(found) for kind, found in leftovers.items()}, wrong
 

@@ -26,9 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import crowd
-from ground import Repo, environment, fresh, pids_with, scratch
-
-from kin.store import locks
+from ground import Repo, environment, fresh, gated, left, pids_with, runner, scratch
 
 STEP = "mkdir -p {d} && echo {d}/{step}.$$ > {d}/{step}.$$ && echo {d}/{step}.$$ >> {names} && sleep 0.3 && touch {d}/{step}"
 GATE = "for d in work/*; do test -e $d/1 -a -e $d/2 || exit 1; done"
@@ -186,17 +184,15 @@ class Office:
     def kill(self, every: float) -> None:
         """Kill a runner in a slot or what is typed at a desk, until the day is over."""
         dice = random.Random(f"{self.seed}.kill")
-        folder = self.repo.path / ".git/kin/locks"
         while not self.over.wait(every):
             process = self.busy.get(dice.randint(1, 12))
-            path = str(folder / f"slot-{dice.randint(1, 3)}")
-            who = locks.holder(path) if locks.is_held(path) else None
+            pid = runner(self.repo, 3, dice)
             with contextlib.suppress(ProcessLookupError):
                 if process is not None:
                     process.kill()
                     self.counts["killed at a desk"] += 1
-                elif who and locks.is_alive(who):
-                    os.kill(who.pid, signal.SIGKILL)
+                elif pid is not None:
+                    os.kill(pid, signal.SIGKILL)
                     self.counts["killed runners"] += 1
 
     def settle(self) -> None:
@@ -229,32 +225,16 @@ def verdict(office: Office, names: Path) -> list[str]:
     wrong += [f"run {run} was merged {n} times" for run, n in runs.items() if n > 1]
     lost = [(path, words) for path, words in office.edits if words not in path.read_text().splitlines()]
     wrong += [f"a hand edit of {path} is lost: {words}" for path, words in lost]
-    wrote, kept = names.read_text().split(), set()
-    for line in repo.git("log", "--all", "-m", "--format=", "--name-only", "--diff-filter=A").split():
-        kept.add(line)
-    commits = repo.git("rev-list", "--first-parent", "HEAD").split()
-    scratch_ = repo.path.parent / "scratch"
-    repo.git("worktree", "add", "-q", "--detach", str(scratch_), "HEAD")
-    red = []
-    for commit in commits:
-        repo.git("checkout", "-q", "--detach", commit, cwd=scratch_)
-        red += [commit] if subprocess.run(["/bin/sh", "-c", GATE], cwd=scratch_).returncode else []
-    repo.git("worktree", "remove", "--force", str(scratch_))
-    code = [line for line in repo.status().splitlines() if not line[3:].startswith(".kin/")]
-    left = {
+    wrote = names.read_text().split()
+    commits, red = gated(repo, GATE)
+    found = {
         "the gate fails on": red,
-        "code that nobody wrote": code,
-        "work lost": [name for name in wrote if name not in kept],
-        "worktrees": [w for w in repo.git("worktree", "list").splitlines() if "[main]" not in w and "[side]" not in w],
-        "refs": repo.git("for-each-ref", "--format=%(refname)", "refs/kin/merge", "refs/heads/kin").split(),
-        "records": [*(repo.path / ".git/kin/run").rglob("*.yaml"), *(repo.path / ".git/kin/journal").glob("*")],
-        "processes": pids_with(f"KIN_DIR={repo.path.parent}/"),
-        "lock files": [*(repo.path / ".git").rglob("*.lock")],
+        "code that nobody wrote": [line for line in repo.status().splitlines() if not line[3:].startswith(".kin/")],
         "strange files": [p for p in (repo.path / ".kin").rglob(".*") if p.name not in (".gitattributes", ".gitignore")],
-        "fsck": repo.git("fsck", "--connectivity-only", "--no-dangling", ok=(0, 1, 2, 4, 8)).splitlines(),
+        **left(repo, wrote),
     }
-    wrong += [f"{kind}: {', '.join(map(str, found[:5]))}" for kind, found in left.items() if found]
-    print(f"{len(runs)} runs merged, {len(commits)} commits, {len(wrote)} passages of steps, {len(office.edits)} hand edits")
+    wrong += [f"{kind}: {', '.join(map(str, those[:5]))}" for kind, those in found.items() if those]
+    print(f"{len(runs)} runs merged, {commits} commits, {len(wrote)} passages of steps, {len(office.edits)} hand edits")
     return wrong
 
 

@@ -25,7 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from ground import Repo, environment, fresh, pids_with, scratch
+from ground import Repo, environment, fresh, left, scratch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -223,17 +223,9 @@ def look(ground: Ground, gone: set[str]) -> list[str]:
     repo = ground.repo
     landed = repo.git("log", "--first-parent", "--format=%(trailers:key=Kin-Task,valueonly)").split()
     wrong = [f"{task} was merged {landed.count(task)} times" for task in TASKS if landed.count(task) != 1]
-    kept = set(repo.git("log", "--all", "-m", "--format=", "--name-only", "--diff-filter=A").split())
-    left = {
-        "lost": [name for name in ground.names.read_text().split() if name not in kept and name not in gone],
-        "processes": pids_with(f"KIN_DIR={repo.path}/.kin\0"),
-        "worktrees": repo.git("worktree", "list").splitlines()[1:],
-        "lock files": [*(repo.path / ".git").rglob("*.lock")],
-        "records": [*(repo.path / ".git/kin/run").rglob("*.yaml"), *(repo.path / ".git/kin/journal").glob("*")],
-        "changes": repo.status().splitlines(),
-        "fsck": repo.git("fsck", "--connectivity-only", "--no-dangling", ok=(0, 1, 2, 4, 8)).splitlines(),
-    }
-    return wrong + [f"{kind}: {', '.join(map(str, found[:3]))}" for kind, found in left.items() if found]
+    wrote = [name for name in ground.names.read_text().split() if name not in gone]
+    found = {"changes": repo.status().splitlines(), **left(repo, wrote)}
+    return wrong + [f"{kind}: {', '.join(map(str, those[:3]))}" for kind, those in found.items() if those]
 
 
 def trial(folder: Path, fault: Fault, stopped: float) -> tuple[float, list[str]]:
