@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -264,8 +265,10 @@ def test_a_signal_while_others_have_what_it_waits_for_stops_it_like_any_other(
     path = lock_path(str(project.path / ".git/kin"), lock)
     with try_lock(path) or pytest.fail("free"):
         first = started(project, "run", "KIN-1", "--wait", "--json")
-        runs = project.path / ".git/kin/run/KIN-1"  # before there is one, kin only looks whether a merge was cut short
-        wait_for(lambda: has_open(first.pid, path) and (status is None or any(runs.glob("*.yaml"))))
+        # both locks are looked at before, when no signal is heard yet: then it has no record, and is in no queue
+        runs, queued = project.path / ".git/kin/run/KIN-1", lock_path(str(project.path / ".git/kin"), "KIN-1.queued")
+        waits = partial(has_open, first.pid, queued) if status is None else lambda: any(runs.glob("*.yaml"))
+        wait_for(lambda: has_open(first.pid, path) and waits())
         first.send_signal(number)
         first.communicate(timeout=20)
     assert first.returncode == 128 + number and status_of(project) == "todo"
